@@ -1,0 +1,88 @@
+"""The configuration: frozen data, and the full study for a GPU.
+
+Nothing here looks at the hardware. ``config_cpu.py`` states what differs at laptop scale.
+"""
+
+from dataclasses import dataclass, field
+
+MODELS = ("charlm", "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm")
+ACTIVATIONS = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of one architecture.
+
+    layers     blocks (transformer blocks, LSTM layers or convolution blocks)
+    width      features of the residual stream, C
+    hidden     features between the two layers of a feed-forward block; gated activations get fewer
+    heads      attention heads, H; 0 where there is no attention
+    taps       inputs of one causal convolution; 0 where there is none
+    dilations  distance between the taps, one for each convolution block
+    conv_hidden  as ``hidden``, for the convolution blocks
+    """
+
+    layers: int
+    width: int
+    hidden: int
+    heads: int = 0
+    taps: int = 0
+    dilations: tuple[int, ...] = ()
+    conv_hidden: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides what a study computes.
+
+    study               the name its results go by, unless another is asked for
+    device              the kind of device that it is meant for
+    shapes              one Shape for each architecture
+    context             T, characters that a model sees
+    batch_size          B, windows in a training step
+    learning_rate       of Adam, constant
+    iterations          training steps
+    eval_interval       training steps between evaluations
+    eval_windows        fixed windows of each split on which losses are followed while training
+    probe_contexts      fixed validation contexts on which every trial predicts
+    n_trials            trials of a cell; trial i is trained from seed_base + i - 1
+    """
+
+    study: str
+    device: str
+    shapes: dict[str, Shape]
+    context: int
+    batch_size: int
+    iterations: int
+    eval_interval: int
+    dropout: float = 0.2
+    learning_rate: float = 3e-4
+    eval_windows: int = 64
+    probe_contexts: int = 1000
+    vocabulary_size: int = 65
+    seed_base: int = 42
+    n_trials: int = 3
+    models: tuple[str, ...] = field(default=MODELS)
+    activations: tuple[str, ...] = field(default=ACTIVATIONS)
+
+
+# 10.8 M parameters each. The LSTM is wide instead of deep, and the convolutions are repeated twice, to get there.
+CONFIG = Config(
+    study="cuda",
+    device="cuda",
+    shapes={
+        "charlm": Shape(layers=6, width=384, hidden=1536, heads=6),
+        "minigpt": Shape(layers=6, width=384, hidden=1536, heads=6),
+        "nanotransformer": Shape(layers=6, width=384, hidden=1536, heads=6),
+        "tinylstm": Shape(layers=2, width=768, hidden=800),
+        "convlm": Shape(layers=8, width=384, hidden=0, taps=4, dilations=(1, 4, 16, 64) * 2, conv_hidden=698),
+        "hybridlm": Shape(layers=5, width=384, hidden=1536, heads=6, taps=4, dilations=(1, 1), conv_hidden=462),
+    },
+    context=256,
+    batch_size=64,
+    iterations=5000,
+    eval_interval=250,
+)
+
+# Part of every fingerprint: raise it when a change of the code changes the numbers of a trial.
+RECIPE = 1

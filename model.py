@@ -1,0 +1,334 @@
+"""The six architectures, by name.
+
+One contract: ``model(tokens: (B, T) int64) -> logits (B, T, V)``; causal; the loss stays outside. Axes: B batch,
+T time (T <= context), C features of the residual stream, H heads, V vocabulary.
+
+To add one: a subclass of ``LanguageModel``, a line in ``ARCHITECTURES``, and its ``Shape`` in the configurations.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from activations import is_gated, make_activation
+from config import Config, Shape
+from seeding import MaskStream, torch_stream
+
+
+class Dropout(nn.Module):
+    """Zero each value with probability ``p`` while training and scale the others by 1 / (1 - p)."""
+
+    def __init__(self, p: float, masks: MaskStream):
+        super().__init__()
+        self.p = p
+        self.masks = masks
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        return x * self.masks.draw(x.shape, self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def hidden_width(plain: int, gated: bool, taps: int = 1) -> int:
+    """Features behind the activation, such that gated and plain layers have equally many weights.
+
+    A plain pair of layers has (taps + 1) C h weights; a gated one, whose first layer makes two of them,
+    (2 taps + 1) C h: 2/3 as wide for a feed-forward layer (taps = 1).
+    """
+    return round(plain * (taps + 1) / (2 * taps + 1)) if gated else plain
+
+
+class FeedForward(nn.Module):
+    """expand -> activation -> project, at every position: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True):
+        super().__init__()
+        self.activation = make_activation(activation)
+        gated = is_gated(self.activation)
+        hidden = hidden_width(hidden, gated)
+        self.expand = nn.Linear(width, hidden * (1 + gated), bias=bias)
+        self.project = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.project(self.activation(self.expand(x)))
+
+
+class CausalAttention(nn.Module):
+    """Multi-head self-attention in which a position sees itself and what came before.
+
+    (B, T, C) -> (B, T, C), or (B, 1, C) for the last position alone.
+    """
+
+    def __init__(self, width: int, heads: int, context: int, dropout: Dropout, bias: bool = True):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
+        self.project = nn.Linear(width, width, bias=bias)
+        future = torch.full((context, context), -math.inf).triu(1)
+        self.register_buffer("future", future, persistent=False)
+
+    def forward(self, x: torch.Tensor, last_only: bool = False) -> torch.Tensor:
+        B, T, C = x.shape
+        heads = self.qkv(x).view(B, T, 3, self.heads, C // self.heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, C / H)
+        if last_only:
+            mixed = F.scaled_dot_product_attention(query[:, :, -1:], key, value)
+        elif self.training and self.dropout.p and x.device.type == "cpu":
+            mixed = self._attend_with_dropout(query, key, value)
+        else:
+            p = self.dropout.p if self.training else 0.0
+            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=p, is_causal=True)
+        return self.project(mixed.transpose(1, 2).flatten(2))
+
+    def _attend_with_dropout(self, query, key, value):
+        """The fused CPU kernel has no dropout, so the weights (B, H, T, T) are written out."""
+        B, H, T, D = query.shape
+        query, key, value = (x.reshape(B * H, T, D) for x in (query, key, value))
+        scores = torch.baddbmm(self.future[:T, :T], query, key.transpose(1, 2), alpha=1 / math.sqrt(D))
+        weights = self.dropout(scores.softmax(-1))
+        return torch.bmm(weights, value).view(B, H, T, D)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then a feed-forward layer, each added to the residual stream."""
+
+    def __init__(self, shape: Shape, context: int, activation: str, dropout: Dropout, bias: bool = True):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(shape.width, bias=bias)
+        self.attention = CausalAttention(shape.width, shape.heads, context, dropout, bias)
+        self.feed_forward_norm = nn.LayerNorm(shape.width, bias=bias)
+        self.feed_forward = FeedForward(shape.width, shape.hidden, activation, bias)
+        self.dropout = dropout
+
+    def forward(self, x: torch.Tensor, last_only: bool = False) -> torch.Tensor:
+        mixed = self.attention(self.attention_norm(x), last_only)
+        x = (x[:, -1:] if last_only else x) + self.dropout(mixed)
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class CausalConvolution(nn.Module):
+    """y_t = W [x_(t-(taps-1)d), ..., x_(t-d), x_t] + bias, with zeros before the start: (B, T, C) -> (B, T, C').
+
+    Written as one matrix product over the shifted inputs, which keeps the features last.
+    """
+
+    def __init__(self, features_in: int, features_out: int, taps: int, dilation: int):
+        super().__init__()
+        self.taps, self.dilation = taps, dilation
+        self.linear = nn.Linear(taps * features_in, features_out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        T = x.shape[1]
+        padded = F.pad(x, (0, 0, (self.taps - 1) * self.dilation, 0))
+        shifted = [padded[:, tap * self.dilation :][:, :T] for tap in range(self.taps)]
+        return self.linear(torch.cat(shifted, dim=-1))
+
+
+class ConvolutionBlock(nn.Module):
+    """Pre-norm residual block: causal convolution -> activation -> projection back to the residual stream."""
+
+    def __init__(self, shape: Shape, dilation: int, activation: str, dropout: Dropout):
+        super().__init__()
+        self.activation = make_activation(activation)
+        gated = is_gated(self.activation)
+        hidden = hidden_width(shape.conv_hidden, gated, shape.taps)
+        self.norm = nn.LayerNorm(shape.width)
+        self.convolution = CausalConvolution(shape.width, hidden * (1 + gated), shape.taps, dilation)
+        self.project = nn.Linear(hidden, shape.width)
+        self.dropout = dropout
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.dropout(self.project(self.activation(self.convolution(self.norm(x)))))
+
+
+class LanguageModel(nn.Module):
+    """What the architectures share: token embedding in front, norm and head behind, initial values, masks.
+
+    A subclass calls ``super().__init__`` and gives ``features``: embedded tokens (B, T, C) -> (B, T, C).
+    """
+
+    biases = True
+    embedding_dropout = False
+
+    def __init__(self, config: Config, shape: Shape):
+        super().__init__()
+        self.context = config.context
+        self.masks = MaskStream()
+        self.dropout = Dropout(config.dropout, self.masks)
+        self.embedding = nn.Embedding(config.vocabulary_size, shape.width)
+        self.norm = nn.LayerNorm(shape.width, bias=self.biases)
+        self.head = nn.Linear(shape.width, config.vocabulary_size, bias=self.biases)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.features(self._embed(tokens))))
+
+    def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, V) for the character after the last of ``tokens`` (B, T): ``self(tokens)[:, -1]``."""
+        return self.head(self.norm(self.features(self._embed(tokens))[:, -1]))
+
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        if tokens.shape[1] > self.context:
+            raise ValueError(f"{tokens.shape[1]} characters do not fit a context of {self.context}")
+        return self.embedding(tokens)
+
+    def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
+        """Initial value of one parameter: biases 0, matrices N(0, 0.02^2), what else has one axis as constructed."""
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.dim() > 1:
+            parameter.normal_(std=0.02, generator=stream)
+
+
+class Transformer(LanguageModel):
+    """GPT-style: learned positions and a stack of blocks."""
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape)
+        self.positions = nn.Embedding(config.context, shape.width)
+        block = (shape, config.context, activation, self.dropout, self.biases)
+        self.blocks = nn.ModuleList(Block(*block) for _ in range(shape.layers))
+
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return super()._embed(tokens) + self.positions.weight[: tokens.shape[1]]
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self._embed(tokens)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return self.head(self.norm(self.blocks[-1](x, last_only=True)[:, -1]))
+
+
+class CharLM(Transformer):
+    """GPT-style transformer with dropout on attention and residuals and an untied head."""
+
+
+class MiniGPT(Transformer):
+    """GPT-2's recipe (Radford et al. 2019): embedding dropout, head tied to the embedding, small residual layers."""
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape, activation)
+        self.head = nn.Linear(shape.width, config.vocabulary_size, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.dropout(super()._embed(tokens))
+
+    def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
+        super().init_parameter(name, parameter, stream)
+        if name.endswith("project.weight"):
+            parameter.div_(math.sqrt(2 * len(self.blocks)))
+
+
+class NanoTransformer(Transformer):
+    """The least that works: no dropout, no biases."""
+
+    biases = False
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape, activation)
+        self.dropout.p = 0.0
+
+
+class TinyLSTM(LanguageModel):
+    """Stacked LSTM (Hochreiter & Schmidhuber 1997), and a feed-forward block between it and the head.
+
+    An LSTM's own nonlinearities are part of what it is; the activation acts in the feed-forward block.
+    """
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape)
+        layer = (shape.width, shape.width)
+        self.layers = nn.ModuleList(nn.LSTM(*layer, batch_first=True) for _ in range(shape.layers))
+        self.feed_forward_norm = nn.LayerNorm(shape.width)
+        self.feed_forward = FeedForward(shape.width, shape.hidden, activation)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = self.dropout(layer(x)[0])
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+    def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
+        """PyTorch's rule for an LSTM: U(-1/sqrt(C), 1/sqrt(C)), biases included."""
+        if name.startswith("layers."):
+            bound = 1 / math.sqrt(self.embedding.embedding_dim)
+            parameter.uniform_(-bound, bound, generator=stream)
+        else:
+            super().init_parameter(name, parameter, stream)
+
+
+class ConvLM(LanguageModel):
+    """Residual stack of dilated causal convolutions (van den Oord et al. 2016) that covers the context."""
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape)
+        self.blocks = nn.ModuleList(
+            ConvolutionBlock(shape, dilation, activation, self.dropout) for dilation in shape.dilations
+        )
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class HybridLM(Transformer):
+    """Causal convolutions for the near context, then attention blocks."""
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape, activation)
+        self.convolutions = nn.Sequential(
+            *(ConvolutionBlock(shape, dilation, activation, self.dropout) for dilation in shape.dilations)
+        )
+
+    def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.convolutions(super()._embed(tokens))
+
+
+ARCHITECTURES = {
+    "charlm": CharLM,
+    "minigpt": MiniGPT,
+    "nanotransformer": NanoTransformer,
+    "tinylstm": TinyLSTM,
+    "convlm": ConvLM,
+    "hybridlm": HybridLM,
+}
+
+
+def build_model(architecture: str, activation: str, config: Config, seed: int = 0) -> LanguageModel:
+    """The model ``architecture`` with ``activation`` inside, sized by ``config``, initial weights from ``seed``.
+
+    Each parameter's initial value comes from a stream of its own name, so parameters of equal name and shape
+    are equal for every activation. ValueError for an unknown architecture or activation.
+    """
+    try:
+        factory, shape = ARCHITECTURES[architecture], config.shapes[architecture]
+    except KeyError:
+        known = ", ".join(name for name in ARCHITECTURES if name in config.shapes)
+        raise ValueError(f"unknown model {architecture!r}; choose from {known}") from None
+    model = factory(config, shape, activation)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            model.init_parameter(name, parameter, torch_stream(seed, "init", name))
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

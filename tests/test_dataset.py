@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+import config_cpu
+from conftest import TINY
+from dataset import Corpus, evaluation_windows, probe_set, training_batch, whole_split
+from seeding import numpy_stream, stream_seed
+from train import load_corpus
+
+CONFIG = config_cpu.CONFIG
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return load_corpus("cpu")
+
+
+def test_tiny_shakespeare_has_the_sizes_of_the_report(corpus):
+    assert len(corpus.train) == 1_003_854 and len(corpus.validation) == 111_540
+    assert corpus.characters == "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    assert len(corpus.characters) == CONFIG.vocabulary_size
+    assert "".join(corpus.characters[token] for token in corpus.train[:14]) == "First Citizen:"
+
+
+def test_targets_are_the_inputs_shifted_by_one(corpus):
+    inputs, targets = training_batch(corpus, CONFIG, seed=1, step=0)
+    assert inputs.shape == targets.shape == (32, 128)
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+
+
+def test_a_batch_is_a_function_of_seed_and_step_alone(corpus):
+    later = training_batch(corpus, CONFIG, 1, 70)[0]
+    training_batch(corpus, CONFIG, 1, 3)
+    assert torch.equal(later, training_batch(corpus, CONFIG, 1, 70)[0])
+    assert not torch.equal(later, training_batch(corpus, CONFIG, 1, 71)[0])
+    assert not torch.equal(later, training_batch(corpus, CONFIG, 2, 70)[0])
+
+
+def test_batches_reach_both_ends_of_the_split():
+    tokens = torch.arange(TINY.context + 3)
+    corpus = Corpus("", tokens, tokens)
+    inputs, targets = (torch.cat(parts) for parts in zip(*(training_batch(corpus, TINY, 0, k) for k in range(9))))
+    assert inputs.min() == 0 and targets.max() == len(tokens) - 1
+
+
+def test_probe_set_is_fixed_inside_validation_and_without_repeats(corpus):
+    probe, again = probe_set(corpus, CONFIG), probe_set(corpus, CONFIG)
+    assert probe.contexts.shape == (1000, 128) and probe.targets.shape == (1000,)
+    assert torch.equal(probe.contexts, again.contexts) and torch.equal(probe.targets, again.targets)
+    text = bytes(corpus.validation.tolist())
+    starts = {text.find(bytes(context.tolist())) for context in probe.contexts}
+    assert -1 not in starts and len(starts) > 990
+    start = text.find(bytes(probe.contexts[0].tolist()))
+    assert text[start + 128] == probe.targets[0]
+
+
+def test_evaluation_windows_are_fixed_and_from_their_split(corpus):
+    inputs, targets = evaluation_windows(corpus, CONFIG, "validation")
+    assert inputs.shape == targets.shape == (64, 128)
+    assert torch.equal(inputs, evaluation_windows(corpus, CONFIG, "validation")[0])
+    assert not torch.equal(inputs, evaluation_windows(corpus, CONFIG, "train")[0])
+
+
+@pytest.mark.parametrize("length", [2, 33, 129, 128 * 4 + 1, 1000])
+def test_whole_split_has_every_target_once(length):
+    tokens = torch.arange(length)
+    seen = torch.cat([targets.flatten() for _, targets in whole_split(tokens, TINY)])
+    assert torch.equal(seen, tokens[1:])
+    for inputs, targets in whole_split(tokens, TINY):
+        assert torch.equal(inputs.flatten() + 1, targets.flatten())
+        assert inputs.shape[1] <= TINY.context and len(inputs) <= TINY.batch_size
+
+
+def test_streams_of_different_names_differ_and_are_the_same_everywhere():
+    assert stream_seed(42, "order", 0) == 1186917750850176449
+    names = [(42, "order"), (42, "dropout"), (42, "init"), (43, "order"), (42, "order", 1)]
+    draws = [tuple(numpy_stream(*name).integers(0, 2**62, 3)) for name in names]
+    assert len(set(draws)) == len(names)
+    order, dropout = (numpy_stream(42, name).standard_normal(4000) for name in ("order", "dropout"))
+    assert abs(np.corrcoef(order, dropout)[0, 1]) < 5 / np.sqrt(4000)

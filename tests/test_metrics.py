@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+import metrics
+
+P = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
+Q = np.array([[0.3, 0.5, 0.2], [0.1, 0.6, 0.3]])
+TARGETS = np.array([1, 1])
+RNG = np.random.default_rng(0)
+
+
+def random_pair(samples: int = 40, classes: int = 9) -> tuple[np.ndarray, np.ndarray]:
+    return RNG.dirichlet(np.ones(classes), samples), RNG.dirichlet(np.ones(classes), samples)
+
+
+def test_worked_case():
+    # First sample: 2 * 0.2 / 0.8 = 0.5 twice and 0; second: all 0. Mean of six terms.
+    assert metrics.relative_pd(P, Q) == pytest.approx(1 / 6)
+    assert metrics.true_label_pd(P, Q, TARGETS) == pytest.approx(0.25)
+    assert metrics.top1_mismatches(P, Q) == 1
+    assert metrics.total_variation(P, Q) == pytest.approx(0.1)
+    assert metrics.global_pd(P, Q) == pytest.approx(0.1)
+    assert metrics.hellinger(P, Q) == pytest.approx((np.sqrt(0.5) - np.sqrt(0.3)) / 2)
+    assert metrics.symmetric_kl(P, Q) == pytest.approx(0.2 * np.log(5 / 3) / 2)
+    middle = 0.5 * np.log(0.5 / 0.4) + 0.3 * np.log(0.3 / 0.4)
+    assert metrics.jensen_shannon(P, Q) == pytest.approx(middle / 2)
+    assert metrics.ensemble_gain(P, Q, TARGETS) == pytest.approx((np.log(0.4) - np.log(0.15) / 2) / 2)
+    assert metrics.mismatches_by_correctness(P, Q, TARGETS) == {"one_right": 1, "both_wrong": 0}
+    # d = 1/2 with accuracies 1/2 and 1: least and most are both 1/2, so there is nothing to normalize.
+    assert np.isnan(metrics.normalized_mismatch(P, Q, TARGETS))
+    # d = 1/2 with accuracies 1/2 and 1/2 on targets 0 (p right) and 1 (both right) -> 1 and 1/2.
+    assert metrics.accuracy(P, TARGETS) == 0.5 and metrics.accuracy(Q, TARGETS) == 1.0
+
+
+def test_identical_models_do_not_differ():
+    p, _ = random_pair()
+    targets = RNG.integers(0, 9, 40)
+    result = metrics.compare(p, p.copy(), targets)
+    zero = "relative_pd top1_mismatches true_label_pd global_pd total_variation symmetric_kl hellinger one_right both_wrong"
+    assert {result[name] for name in zero.split()} == {0}
+    assert result["jensen_shannon"] == pytest.approx(0, abs=1e-12)
+    assert result["ensemble_gain"] == pytest.approx(0, abs=1e-12)
+    assert result["top5_agreement"] == 1
+    assert result["loss_correlation"] == pytest.approx(1)
+
+
+def test_disjoint_models_differ_as_much_as_can_be():
+    p, q = np.tile([1.0, 0.0], (7, 1)), np.tile([0.0, 1.0], (7, 1))
+    assert metrics.relative_pd(p, q) == 2
+    assert metrics.true_label_pd(p, q, np.zeros(7, dtype=int)) == 2
+    assert metrics.total_variation(p, q) == metrics.global_pd(p, q) == metrics.hellinger(p, q) == 1
+    assert metrics.jensen_shannon(p, q) == pytest.approx(np.log(2))
+    assert metrics.top1_mismatches(p, q) == 7
+
+
+def test_terms_that_are_both_zero_count_zero():
+    p, q = np.array([[1.0, 0.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0, 0.0]])
+    assert metrics.relative_pd(p, q) == 1  # (2 + 2 + 0 + 0) / 4
+    assert metrics.relative_pd(p, p) == 0
+
+
+def test_symmetry_and_ranges():
+    targets = RNG.integers(0, 9, 40)
+    bounds = {
+        "relative_pd": (0, 2), "true_label_pd": (0, 2), "global_pd": (0, 1), "total_variation": (0, 1),
+        "jensen_shannon": (0, np.log(2)), "hellinger": (0, 1), "top5_agreement": (0, 1), "ensemble_gain": (0, np.inf),
+        "symmetric_kl": (0, np.inf), "loss_correlation": (-1, 1), "perplexity_correlation": (-1, 1),
+    }  # fmt: skip
+    for _ in range(10):
+        p, q = random_pair()
+        forward, backward = metrics.compare(p, q, targets), metrics.compare(q, p, targets)
+        assert forward == pytest.approx(backward)
+        for name, (low, high) in bounds.items():
+            assert low <= forward[name] <= high, name
+        assert forward["one_right"] + forward["both_wrong"] == forward["top1_mismatches"]
+
+
+def test_global_form_equals_total_variation_for_distributions():
+    p, q = random_pair()
+    assert metrics.global_pd(p, q) == pytest.approx(metrics.total_variation(p, q))
+
+
+def test_known_inequalities_between_distances():
+    p, q = (x[:1] for x in random_pair())
+    distance, hellinger = metrics.total_variation(p, q), metrics.hellinger(p, q)
+    assert hellinger**2 <= distance <= hellinger * np.sqrt(2)
+    assert metrics.symmetric_kl(p, q) >= 2 * distance**2  # Pinsker
+
+
+def test_mismatches_stay_below_what_accuracies_allow():
+    for _ in range(50):
+        p, q = random_pair(classes=3)
+        targets = RNG.integers(0, 3, 40)
+        a1, a2 = metrics.accuracy(p, targets), metrics.accuracy(q, targets)
+        assert metrics.top1_mismatches(p, q) <= 40 * min(1, 2 - a1 - a2) + 1e-9
+        assert -1e-9 <= metrics.normalized_mismatch(p, q, targets) <= 1 + 1e-9
+
+
+def test_what_has_no_spread_has_no_correlation():
+    uniform = np.full((5, 4), 0.25)
+    assert np.isnan(metrics.loss_correlation(uniform, uniform, np.zeros(5, dtype=int)))
+
+
+def test_float32_zeros_stay_finite():
+    p = np.array([[1, 0, 0, 0, 0, 0]], dtype=np.float32)
+    q = np.array([[0, 1, 0, 0, 0, 0]], dtype=np.float32)
+    values = metrics.compare(p, q, np.array([2]))
+    assert np.isfinite([value for name, value in values.items() if "correlation" not in name]).all()
+
+
+@pytest.mark.parametrize(("p", "q"), [(P, Q[:1]), (P[0], Q[0]), (P[:0], Q[:0])])
+def test_wrong_shapes_are_told(p, q):
+    with pytest.raises(ValueError, match="samples, classes"):
+        metrics.relative_pd(p, q)

@@ -1,0 +1,207 @@
+"""Properties that every architecture has with every activation."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import config
+import config_cpu
+from activations import ACTIVATIONS, make_activation
+from conftest import TINY
+from dataset import training_batch
+from model import ARCHITECTURES, CausalConvolution, Dropout, build_model, count_parameters, hidden_width
+from seeding import MaskStream, deterministic
+from train import load_corpus
+
+COMBINATIONS = list(itertools.product(config.MODELS, config.ACTIVATIONS))
+
+
+def tokens(batch: int = 2, length: int = 128) -> torch.Tensor:
+    return torch.randint(65, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("architecture", "activation"), COMBINATIONS)
+def test_is_causal_and_sees_its_whole_past(architecture, activation):
+    model = build_model(architecture, activation, config_cpu.CONFIG).eval()
+    x = tokens()
+    with torch.no_grad():
+        before = model(x)
+        assert before.shape == (2, 128, 65)
+        for place in (1, 60, 127):
+            changed = x.clone()
+            changed[:, place] = (changed[:, place] + 1) % 65
+            after = model(changed)
+            assert torch.equal(after[:, :place], before[:, :place])
+            assert not torch.equal(after[:, place], before[:, place])
+        first_changed = x.clone()
+        first_changed[:, 0] = (first_changed[:, 0] + 1) % 65
+        assert not torch.equal(model(first_changed)[:, -1], before[:, -1])
+
+
+@pytest.mark.parametrize(("architecture", "activation"), COMBINATIONS)
+def test_predict_next_is_the_last_position(architecture, activation):
+    model = build_model(architecture, activation, config_cpu.CONFIG).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model.predict_next(tokens()), model(tokens())[:, -1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("configuration", "size"), [(config_cpu.CONFIG, 430_000), (config.CONFIG, 10_800_000)])
+@pytest.mark.parametrize("architecture", config.MODELS)
+def test_parameter_count_is_the_same_for_every_activation(architecture, configuration, size):
+    with torch.device("meta"):
+        shape = configuration.shapes[architecture]
+        models = [ARCHITECTURES[architecture](configuration, shape, name) for name in config.ACTIVATIONS]
+    for model in models:
+        assert count_parameters(model) == pytest.approx(size, rel=0.02)
+
+
+@pytest.mark.parametrize(("architecture", "activation"), COMBINATIONS)
+def test_the_activation_asked_for_is_inside_and_used(architecture, activation):
+    model = build_model(architecture, activation, config_cpu.CONFIG).eval()
+    wanted = make_activation(activation)
+    kinds = {type(make_activation(name)) for name in ACTIVATIONS}
+    found = [module for module in model.modules() if type(module) in kinds]
+    shape = config_cpu.CONFIG.shapes[architecture]
+    blocks = (
+        1
+        if architecture == "tinylstm"
+        else shape.layers + (len(shape.dilations) if architecture == "hybridlm" else 0)
+    )
+    assert len(found) == blocks
+    assert all(repr(module) == repr(wanted) for module in found)
+    calls = []
+    for module in found:
+        module.register_forward_hook(lambda module, *_: calls.append(module))
+    model(tokens())
+    assert set(calls) == set(found)
+
+
+@pytest.mark.parametrize("architecture", config.MODELS)
+def test_initial_weights_are_equal_across_activations_where_shapes_agree(architecture):
+    models = {name: build_model(architecture, name, config_cpu.CONFIG, seed=42) for name in config.ACTIVATIONS}
+    reference = dict(models["relu"].named_parameters())
+    for name, model in models.items():
+        parameters = dict(model.named_parameters())
+        assert parameters.keys() == reference.keys()
+        same_shape = [key for key in reference if parameters[key].shape == reference[key].shape]
+        assert len(same_shape) >= len(reference) / 2
+        assert name == "swiglu" or len(same_shape) == len(reference)
+        for key in same_shape:
+            assert torch.equal(parameters[key], reference[key]), key
+    other_seed = build_model(architecture, "relu", config_cpu.CONFIG, seed=43)
+    assert not torch.equal(
+        other_seed.head.weight, reference["embedding.weight" if architecture == "minigpt" else "head.weight"]
+    )
+
+
+@pytest.mark.parametrize("architecture", config.MODELS)
+def test_different_activations_give_different_losses_after_a_few_steps(architecture):
+    losses = {name: loss_after_steps(architecture, name) for name in config.ACTIVATIONS}
+    assert len(set(losses.values())) == len(losses), losses
+
+
+def loss_after_steps(architecture: str, activation: str, steps: int = 4) -> float:
+    model = build_model(architecture, activation, TINY, seed=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with deterministic("cpu"):
+        for step in range(steps):
+            model.masks.restart(1, step)
+            inputs, targets = training_batch(load_corpus("cpu"), TINY, 1, step)
+            loss = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return loss.item()
+
+
+@pytest.mark.parametrize("architecture", config.MODELS)
+def test_every_parameter_is_trained(architecture):
+    model = build_model(architecture, "swiglu", TINY)
+    inputs, targets = training_batch(load_corpus("cpu"), TINY, 1, 0)
+    F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_convolution_is_the_one_of_pytorch():
+    ours = CausalConvolution(5, 7, taps=3, dilation=4)
+    x = torch.randn(2, 20, 5)
+    weight = ours.linear.weight.view(7, 3, 5).transpose(1, 2)
+    padded = F.pad(x.transpose(1, 2), (8, 0))
+    theirs = F.conv1d(padded, weight, ours.linear.bias, dilation=4).transpose(1, 2)
+    torch.testing.assert_close(ours(x), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_attention_with_dropout_is_the_plain_form():
+    """The written-out training path equals PyTorch's fused attention where the masks drop nothing."""
+    model = build_model("charlm", "gelu", config_cpu.CONFIG)
+    attention = model.blocks[0].attention
+    x = torch.randn(2, 128, 128)
+    attention.dropout.p = 1e-9
+    written_out = attention.train()(x)
+    fused = attention.eval()(x)
+    torch.testing.assert_close(written_out, fused, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_drops_the_right_share_and_keeps_the_mean():
+    masks = MaskStream()
+    dropout = Dropout(0.2, masks)
+    ones = torch.ones(1000, 1000)
+    dropped = dropout.train()(ones)
+    share = (dropped == 0).double().mean().item()
+    assert share == pytest.approx(0.2, abs=5 * (0.16 / 1e6) ** 0.5)
+    assert dropped.max().item() == pytest.approx(1.25, rel=1e-4)
+    assert dropped.double().mean().item() == pytest.approx(1, abs=0.003)
+    assert torch.equal(dropout.eval()(ones), ones)
+
+
+def test_dropout_masks_are_a_function_of_seed_and_step():
+    masks = MaskStream()
+
+    def draw(seed, step):
+        masks.restart(seed, step)
+        return [masks.draw(torch.Size((50, 3)), 0.5) for _ in range(2)]
+
+    first = draw(1, 7)
+    assert not torch.equal(first[0], first[1])
+    assert all(map(torch.equal, first, draw(1, 7)))
+    assert not torch.equal(first[0], draw(1, 8)[0])
+    assert not torch.equal(first[0], draw(2, 7)[0])
+
+
+def test_only_the_recipes_with_dropout_use_it():
+    for architecture in config.MODELS:
+        model = build_model(architecture, "gelu", config_cpu.CONFIG).train()
+        draws = []
+        original = model.masks.draw
+        model.masks.draw = lambda *args, original=original, draws=draws: draws.append(1) or original(*args)
+        model(tokens())
+        expected = {"charlm": 6, "minigpt": 7, "nanotransformer": 0, "tinylstm": 3, "convlm": 4, "hybridlm": 7}
+        assert len(draws) == expected[architecture], architecture
+
+
+def test_recipes():
+    minigpt = build_model("minigpt", "gelu", config_cpu.CONFIG)
+    assert minigpt.head.weight is minigpt.embedding.weight
+    assert minigpt.blocks[0].feed_forward.project.weight.std().item() == pytest.approx(0.02 / 2, rel=0.03)
+    assert minigpt.blocks[0].feed_forward.expand.weight.std().item() == pytest.approx(0.02, rel=0.03)
+    nano = build_model("nanotransformer", "gelu", config_cpu.CONFIG)
+    assert not [name for name, _ in nano.named_parameters() if name.endswith("bias")]
+    assert isinstance(build_model("tinylstm", "gelu", config_cpu.CONFIG).layers[1], nn.LSTM)
+
+
+def test_gated_layers_are_two_thirds_as_wide():
+    assert hidden_width(768, gated=True) == 512
+    assert hidden_width(768, gated=False) == 768
+
+
+def test_mistakes_are_told():
+    with pytest.raises(ValueError, match="unknown model 'rnn'; choose from charlm, minigpt"):
+        build_model("rnn", "gelu", config_cpu.CONFIG)
+    with pytest.raises(ValueError, match="unknown activation"):
+        build_model("charlm", "tanh", config_cpu.CONFIG)
+    with pytest.raises(ValueError, match="do not fit a context of 128"):
+        build_model("charlm", "gelu", config_cpu.CONFIG)(tokens(1, 129))
