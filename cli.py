@@ -1,0 +1,31 @@
+"""What the commands share: a mistake gets one line on stderr, and exit code 2."""
+
+import argparse
+import sys
+from typing import NoReturn
+
+MISTAKE = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def report_mistake(program: str, error: Exception) -> int:
+    """Print ``error`` on one line of stderr; returns the exit code."""
+    print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return MISTAKE
+
+
+def positive_int(text: str) -> int:
+    """An option's value that counts something."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value

@@ -1,0 +1,305 @@
+"""Every path, atomic writes, checked reads.
+
+A file is written to the side and renamed, so what exists is complete; records carry a checksum and the hashes of
+the files they name, so what was altered is noticed.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from config import RECIPE, Config
+
+ROOT = Path(__file__).resolve().parent
+RESULTS_DIR = ROOT / "results"
+CHECKPOINTS_DIR = ROOT / "checkpoints"
+PLOTS_DIR = ROOT / "plots"
+SUMMARY_NAME = "all_experiments_summary.json"
+
+CORPUS_PATH = ROOT / "data" / "tinyshakespeare.txt"
+CORPUS_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+class UserError(Exception):
+    """A mistake that one line explains, such as a wrong option; commands print it and exit with code 2."""
+
+
+class ResultError(UserError):
+    """A result that is damaged, or that belongs to other settings."""
+
+
+class Busy(Exception):
+    """Another process holds the lock."""
+
+
+# ---------------------------------------------------------------- bytes
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write the whole file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    try:
+        with draft.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's content; ResultError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ResultError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def write_json(path: Path, record: dict) -> None:
+    write_bytes(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict:
+    """The object in ``path``; ResultError if it is not whole."""
+    try:
+        record = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise ResultError(f"{path} is damaged ({error}); restore it or remove it") from None
+    if not isinstance(record, dict):
+        raise ResultError(f"{path} is damaged (not a JSON object); restore it or remove it")
+    return record
+
+
+def digest(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()
+
+
+def write_sealed(path: Path, payload: bytes) -> None:
+    """Write ``payload`` behind its own SHA-256, for a file that nothing else vouches for."""
+    write_bytes(path, hashlib.sha256(payload).digest() + payload)
+
+
+def read_sealed(path: Path) -> bytes:
+    """What ``write_sealed`` wrote; ResultError if it was truncated or altered."""
+    content = read_bytes(path)
+    seal, payload = content[:32], content[32:]
+    if hashlib.sha256(payload).digest() != seal:
+        raise ResultError(f"{path} does not match its hash")
+    return payload
+
+
+@contextmanager
+def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file ``path``; the system frees it when the process ends, however it ends.
+
+    Raises Busy if another process holds it and ``wait`` is not set.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise Busy(f"{path} is held by another process") from None
+        yield
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged file to ``<name>.damaged``, so that nothing is lost and nothing trusts it."""
+    with suppress(FileNotFoundError):
+        path.replace(path.with_name(path.name + ".damaged"))
+
+
+def check_writable(folder: Path) -> None:
+    """UserError unless files can be made in ``folder``, which is made if it is missing."""
+    probe = folder / f".write_test_{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+
+
+# ---------------------------------------------------------------- corpus
+
+
+def read_corpus(path: Path = CORPUS_PATH) -> str:
+    """The text of Tiny Shakespeare; UserError if it is missing or altered."""
+    if not path.is_file():
+        raise UserError(f"the corpus {path} is missing; run ./setup.sh")
+    payload = path.read_bytes()
+    if digest(payload) != CORPUS_SHA256:
+        raise UserError(f"the corpus {path} was altered (its SHA-256 differs); run ./setup.sh to bring it again")
+    return payload.decode()
+
+
+# ---------------------------------------------------------------- identity
+
+
+def identity(config: Config, model: str, activation: str, device: str, precision: str) -> dict:
+    """All that can change the numbers of a trial, except its seed's index; the number of trials is not part."""
+    shared = asdict(config)
+    shapes = shared.pop("shapes")
+    for name in ("study", "device", "models", "activations", "n_trials"):
+        del shared[name]
+    facts = {
+        "recipe": RECIPE,
+        "model": model,
+        "activation": activation,
+        "shape": shapes[model],
+        **shared,
+        "device": device,
+        "precision": precision,
+        "corpus": CORPUS_SHA256,
+        "torch": version("torch").split("+")[0],
+    }
+    return json.loads(json.dumps(facts))
+
+
+def fingerprint(facts: dict) -> str:
+    return digest(json.dumps(facts, sort_keys=True).encode())
+
+
+def differences(there: dict, here: dict) -> str:
+    """In words, where two identities differ: "iterations 100 there, 50 here; ..."."""
+    names = sorted(there.keys() | here.keys())
+    return "; ".join(
+        f"{name} {there.get(name)} there, {here.get(name)} here"
+        for name in names
+        if there.get(name) != here.get(name)
+    )
+
+
+def check_identity(path: Path, record: dict, facts: dict) -> None:
+    """ResultError unless the ``record`` read from ``path`` was made with exactly these settings."""
+    if record.get("fingerprint") != fingerprint(facts):
+        raise ResultError(
+            f"{path} was made with other settings ({differences(record.get('config', {}), facts)}); "
+            "give this run its own name with --study NAME, or move the old results away"
+        )
+
+
+# ---------------------------------------------------------------- trials and cells
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One architecture with one activation in one study."""
+
+    model: str
+    activation: str
+    study: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}_{self.activation}_{self.study}"
+
+
+def check_study_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(f"study name {name!r} may only have letters, digits, '.', '_' and '-'")
+    return name
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where the results and checkpoints of studies lie; trial numbers count from 1."""
+
+    results: Path = RESULTS_DIR
+    checkpoints: Path = CHECKPOINTS_DIR
+
+    def cell_path(self, cell: Cell) -> Path:
+        return self.results / f"{cell.name}.json"
+
+    def trials_dir(self, cell: Cell) -> Path:
+        return self.results / "trials" / cell.name
+
+    def record_path(self, cell: Cell, number: int) -> Path:
+        return self.trials_dir(cell) / f"trial_{number}.json"
+
+    def predictions_path(self, cell: Cell, number: int) -> Path:
+        return self.trials_dir(cell) / f"trial_{number}.npz"
+
+    def checkpoint_path(self, cell: Cell, number: int) -> Path:
+        return self.checkpoints / cell.name / f"trial_{number}.pt"
+
+    def error_path(self, cell: Cell, number: int) -> Path:
+        return self.trials_dir(cell) / f"trial_{number}.error.txt"
+
+    def lock_path(self, cell: Cell, what: str) -> Path:
+        return self.checkpoints / cell.name / f"{what}.lock"
+
+    def done_trials(self, cell: Cell) -> set[int]:
+        """Numbers of the trials that have a record and predictions."""
+        folder = self.trials_dir(cell)
+        names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        numbers = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in names)
+        return {int(match[1]) for match in numbers if match and f"trial_{match[1]}.npz" in names}
+
+    def write_record(self, cell: Cell, number: int, record: dict) -> None:
+        checksum = digest(json.dumps(record).encode())
+        write_json(self.record_path(cell, number), {**record, "checksum": checksum})
+
+    def read_record(self, cell: Cell, number: int) -> dict:
+        """The record of a finished trial; ResultError if it is not what was written."""
+        path = self.record_path(cell, number)
+        record = read_json(path)
+        checksum = record.pop("checksum", None)
+        if checksum != digest(json.dumps(record).encode()):
+            raise ResultError(f"{path} does not match its checksum")
+        return record
+
+    def write_predictions(self, cell: Cell, number: int, steps: list[int], probabilities: np.ndarray) -> str:
+        """Save probe probabilities, a (samples, V) float32 array for each of ``steps``; returns the SHA-256."""
+        buffer = io.BytesIO()
+        np.savez(buffer, steps=np.asarray(steps), probabilities=np.asarray(probabilities, dtype=np.float32))
+        write_bytes(self.predictions_path(cell, number), buffer.getvalue())
+        return digest(buffer.getvalue())
+
+    def read_predictions(self, cell: Cell, number: int, sha256: str) -> np.ndarray:
+        """Probe probabilities (evaluations, samples, V); ResultError if the file is not the one of the record."""
+        path = self.predictions_path(cell, number)
+        payload = read_bytes(path)
+        if digest(payload) != sha256:
+            raise ResultError(f"{path} does not match the hash in its record")
+        with np.load(io.BytesIO(payload)) as arrays:
+            return arrays["probabilities"]
+
+    def read_cell(self, cell: Cell) -> dict | None:
+        """The cell file, or None if there is none."""
+        path = self.cell_path(cell)
+        return read_json(path) if path.exists() else None
+
+
+CELL_KEYS = {"model", "activation", "study", "trials", "pairs", "config", "fingerprint"}
+
+
+def read_cells(results_dir: Path, study: str | None = None) -> list[dict]:
+    """Every cell file in ``results_dir``, or those of one study, by name; ResultError if one is damaged."""
+    cells = []
+    for path in sorted(Path(results_dir).glob("*.json")):
+        if path.name == SUMMARY_NAME:
+            continue
+        cell = read_json(path)
+        if missing := CELL_KEYS - cell.keys():
+            raise ResultError(f"{path} is no cell file (no {', '.join(sorted(missing))}); restore it or remove it")
+        if study is None or cell["study"] == study:
+            cells.append(cell)
+    return cells
+
+
+def study_names(cells: list[dict]) -> list[str]:
+    return sorted({cell["study"] for cell in cells})

@@ -1,0 +1,107 @@
+"""A study: which configuration, on which device, under which name, and where its results lie."""
+
+import argparse
+import platform
+import subprocess
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import cli
+import config as full_config
+import config_cpu
+from config import Config
+from storage import (
+    CHECKPOINTS_DIR,
+    RESULTS_DIR,
+    ROOT,
+    Cell,
+    Store,
+    UserError,
+    check_study_name,
+    identity,
+)
+
+CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A configuration, the device it runs on, and where its results lie.
+
+    ``config.study`` is the study's name, ``scale`` that of the configuration it was made from (cpu or cuda).
+    """
+
+    config: Config
+    scale: str
+    device: str
+    store: Store
+
+    @property
+    def precision(self) -> str:
+        return "bfloat16" if self.device == "cuda" else "float32"
+
+    def cell(self, model: str, activation: str) -> Cell:
+        return Cell(model, activation, self.config.study)
+
+    def identity(self, cell: Cell) -> dict:
+        """All that can change the numbers of a cell's trials."""
+        return identity(self.config, cell.model, cell.activation, self.device, self.precision)
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """The options that train.py and run_all_experiments.py share."""
+    parser.add_argument("--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3)")
+    parser.add_argument("--iterations", type=cli.positive_int, metavar="K", help="training steps of a trial")
+    parser.add_argument(
+        "--config",
+        choices=("auto", *CONFIGS),
+        default="auto",
+        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: by whether CUDA is there",
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
+    parser.add_argument("--study", metavar="NAME", help="name of the results (default: cpu or cuda)")
+    parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
+
+
+def study_from(args: argparse.Namespace) -> Study:
+    """The study that the options ask for; UserError where they cannot be met."""
+    has_cuda = torch.cuda.is_available()
+    scale = ("cuda" if has_cuda else "cpu") if args.config == "auto" else args.config
+    config = CONFIGS[scale]
+    device = args.device or config.device
+    if device == "cuda" and not has_cuda:
+        raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UserError("no MPS device is available here; choose --device cpu")
+    name = args.study or (config.study if device == config.device else f"{config.study}_on_{device}")
+    changes = {"study": check_study_name(name), "iterations": args.iterations, "n_trials": args.trials}
+    config = replace(config, **{key: value for key, value in changes.items() if value is not None})
+    return Study(config, scale, device, Store(args.results_dir.absolute(), args.checkpoints_dir.absolute()))
+
+
+@cache
+def environment(device: str) -> dict:
+    """What numbers are made with and on."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else device,
+        "threads": 1 if device == "cpu" else torch.get_num_threads(),
+        "commit": commit.stdout.strip() or "unknown",
+    }

@@ -1,0 +1,507 @@
+"""One trial and one cell: training, evaluation, exact resume, and what a trial leaves behind.
+
+As a command it trains the trials of one cell, one after another, and prints an account.
+"""
+
+import argparse
+import io
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from tabulate import tabulate
+from torch.nn import functional as F
+
+import cli
+import metrics
+from activations import ACTIVATIONS
+from dataset import Corpus, Windows, evaluation_windows, probe_set, training_batch, whole_split
+from model import ARCHITECTURES, build_model, count_parameters
+from seeding import deterministic, seed_everything
+from storage import (
+    Busy,
+    Cell,
+    ResultError,
+    UserError,
+    check_identity,
+    check_writable,
+    digest,
+    exclusive,
+    fingerprint,
+    read_corpus,
+    read_sealed,
+    set_aside,
+    write_bytes,
+    write_json,
+    write_sealed,
+)
+from study import Study, add_study_options, environment, study_from
+
+
+class Interrupted(Exception):
+    """The trial was asked to stop; its state is saved."""
+
+
+@cache
+def load_corpus(device: str) -> Corpus:
+    return Corpus.from_text(read_corpus(), device)
+
+
+# ---------------------------------------------------------------- evaluation
+
+
+@torch.no_grad()
+def evaluate(model: torch.nn.Module, batches: Iterable[Windows]) -> tuple[float, float]:
+    """Mean cross-entropy in nats per character, and top-1 accuracy, over every target of ``batches``."""
+    loss = correct = count = 0
+    for inputs, targets in batches:
+        logits = model(inputs).flatten(0, 1).float()
+        targets = targets.flatten()
+        loss += F.cross_entropy(logits, targets, reduction="sum").double()
+        correct += (logits.argmax(-1) == targets).sum()
+        count += len(targets)
+    return float(loss / count), float(correct / count)
+
+
+@torch.no_grad()
+def predict(model: torch.nn.Module, contexts: torch.Tensor, batch_size: int) -> np.ndarray:
+    """Probabilities (samples, V), float32, of the character after each of ``contexts`` (samples, T)."""
+    parts = [model.predict_next(part).float().softmax(-1).cpu() for part in contexts.split(batch_size)]
+    return torch.cat(parts).numpy()
+
+
+# ---------------------------------------------------------------- one trial
+
+
+class TrialRun:
+    """A trial while it runs: the model, its optimizer, how far it is and what was seen so far."""
+
+    def __init__(self, study: Study, cell: Cell, number: int):
+        self.study, self.cell, self.number = study, cell, number
+        self.config = study.config
+        self.seed = self.config.seed_base + number - 1
+        self.corpus = load_corpus(study.device)
+        self.probe = probe_set(self.corpus, self.config)
+        seed_everything(self.seed)
+        self.model = build_model(cell.model, cell.activation, self.config, self.seed).to(study.device)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=True)
+        self.step = 0
+        self.finite = torch.ones((), dtype=torch.bool, device=study.device)
+        self.history = {"step": [], "train_loss": [], "val_loss": []}
+        self.train_accuracy = math.nan
+        self.predictions: list[np.ndarray] = []
+        self.training_time = self.evaluation_time = 0.0
+
+    @property
+    def finished(self) -> bool:
+        return self.step == self.config.iterations
+
+    @property
+    def due_for_evaluation(self) -> bool:
+        seen = self.history["step"]
+        due = self.finished or self.step % self.config.eval_interval == 0
+        return due and (not seen or seen[-1] != self.step)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss that is not finite was seen up to the last evaluation."""
+        seen = [self.history[name][-1] for name in ("train_loss", "val_loss")]
+        return not (bool(self.finite) and all(map(math.isfinite, seen)))
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.study.device, torch.bfloat16, enabled=self.study.precision == "bfloat16")
+
+    def advance(self) -> None:
+        """One training step. Whether its loss is finite is looked up at the next evaluation, not here, so that
+        a GPU need not be waited for."""
+        start = time.perf_counter()
+        self.model.train()
+        self.model.masks.restart(self.seed, self.step)
+        inputs, targets = training_batch(self.corpus, self.config, self.seed, self.step)
+        with self.autocast():
+            logits = self.model(inputs)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.finite &= loss.detach().isfinite()
+        self.step += 1
+        self.training_time += time.perf_counter() - start
+
+    def evaluate(self) -> None:
+        """Follow the losses on the study's fixed windows, and predict on the probe set."""
+        start = time.perf_counter()
+        self.model.eval()
+        with self.autocast():
+            (train_loss, self.train_accuracy), (val_loss, _) = (
+                evaluate(self.model, [evaluation_windows(self.corpus, self.config, split)])
+                for split in ("train", "validation")
+            )
+            self.predictions.append(predict(self.model, self.probe.contexts, self.config.batch_size))
+        for name, value in (("step", self.step), ("train_loss", train_loss), ("val_loss", val_loss)):
+            self.history[name].append(value)
+        self.evaluation_time += time.perf_counter() - start
+
+    # ------------------------------------------------ resume
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.study.store.checkpoint_path(self.cell, self.number)
+
+    def save(self) -> None:
+        """Save all that an exact resume needs. Batches and masks are functions of the step, so there is no
+        generator state among it."""
+        state = {
+            "fingerprint": fingerprint(self.study.identity(self.cell)),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "finite": self.finite,
+            "history": self.history,
+            "train_accuracy": self.train_accuracy,
+            "predictions": torch.from_numpy(np.stack(self.predictions)),
+            "times": [self.training_time, self.evaluation_time],
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_sealed(self.checkpoint_path, buffer.getvalue())
+
+    def resume(self) -> str | None:
+        """Go on from the saved state, if there is one; otherwise, or if it is damaged, from the start.
+
+        Returns what a user should know about it, or None.
+        """
+        if not self.checkpoint_path.exists():
+            return None
+        try:
+            payload = read_sealed(self.checkpoint_path)
+        except ResultError as error:
+            set_aside(self.checkpoint_path)
+            return f"{error}; set aside, training from the start"
+        state = torch.load(io.BytesIO(payload), map_location=self.study.device, weights_only=True)
+        if state["fingerprint"] != fingerprint(self.study.identity(self.cell)):
+            return "the saved state belongs to other settings; training from the start"
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.finite, self.history = state["step"], state["finite"], state["history"]
+        self.train_accuracy = state["train_accuracy"]
+        self.predictions = list(state["predictions"].cpu().numpy())
+        self.training_time, self.evaluation_time = state["times"]
+        return f"continued at step {self.step}"
+
+    # ------------------------------------------------ the end
+
+    def finish(self) -> dict:
+        """Write predictions, weights and, last of all, the record; returns the record."""
+        store, facts = self.study.store, self.study.identity(self.cell)
+        predictions_sha256 = store.write_predictions(
+            self.cell, self.number, self.history["step"], np.stack(self.predictions)
+        )
+        outcome = self._diverged_outcome() if self.diverged else self._completed_outcome()
+        buffer = io.BytesIO()
+        torch.save(self.model.state_dict(), buffer)
+        record = {
+            "model": self.cell.model,
+            "activation": self.cell.activation,
+            "study": self.cell.study,
+            "trial": self.number,
+            "seed": self.seed,
+            **outcome,
+            "training_time": round(self.training_time, 3),
+            "evaluation_time": round(self.evaluation_time, 3),
+            "history": {name: list(map(finite_or_none, values)) for name, values in self.history.items()},
+            "n_parameters": count_parameters(self.model),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "predictions_sha256": predictions_sha256,
+            "weights_sha256": digest(buffer.getvalue()),
+            "config": facts,
+            "fingerprint": fingerprint(facts),
+            "environment": environment(self.study.device),
+        }
+        write_bytes(self.checkpoint_path, buffer.getvalue())
+        store.write_record(self.cell, self.number, record)
+        return record
+
+    def _completed_outcome(self) -> dict:
+        start = time.perf_counter()
+        with self.autocast():
+            val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
+        self.evaluation_time += time.perf_counter() - start
+        return {
+            "status": "completed",
+            "train_loss": self.history["train_loss"][-1],
+            "val_loss": val_loss,
+            "train_accuracy": self.train_accuracy,
+            "val_accuracy": val_accuracy,
+            "probe_accuracy": metrics.accuracy(self.predictions[-1], self.probe.targets.cpu().numpy()),
+        }
+
+    def _diverged_outcome(self) -> dict:
+        names = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy")
+        return {"status": "diverged", **dict.fromkeys(names), "diverged_at_step": self.step}
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def never() -> bool:
+    return False
+
+
+def ignore(progress: dict) -> None:
+    pass
+
+
+def run_trial(
+    study: Study,
+    cell: Cell,
+    number: int,
+    report: Callable[[dict], None] = ignore,
+    should_stop: Callable[[], bool] = never,
+) -> dict:
+    """Train trial ``number`` of ``cell``, unless its record is already there, and bring the cell file up to date.
+
+    Idempotent and safe to run twice. ``report`` is called with {"step", ...} after every evaluation (with its
+    losses) and about once a second between. When ``should_stop`` says so, the current step is finished, the
+    state saved, and Interrupted raised. Busy if another process is at this trial; ResultError if its results
+    were made with other settings. Returns the trial's record.
+    """
+    check_cell(study, cell)
+    with exclusive(study.store.lock_path(cell, f"trial_{number}")), deterministic(study.device):
+        record = finished_record(study, cell, number, report)
+        if record is None:
+            run = TrialRun(study, cell, number)
+            if note := run.resume():
+                report({"step": run.step, "note": note})
+            train(run, report, should_stop)
+            record = run.finish()
+        update_cell(study, cell, report)
+    return record
+
+
+def finished_record(study: Study, cell: Cell, number: int, report: Callable[[dict], None]) -> dict | None:
+    """The record of a trial that is done; None if there is none, or if it is damaged, which is set aside."""
+    store = study.store
+    if number not in store.done_trials(cell):
+        return None
+    try:
+        record = store.read_record(cell, number)
+        store.read_predictions(cell, number, record["predictions_sha256"])
+    except ResultError as error:
+        report({"step": 0, "note": f"{error}; set aside, training again"})
+        set_aside(store.record_path(cell, number))
+        set_aside(store.predictions_path(cell, number))
+        return None
+    check_identity(store.record_path(cell, number), record, study.identity(cell))
+    return record
+
+
+def train(run: TrialRun, report: Callable[[dict], None], should_stop: Callable[[], bool]) -> None:
+    """Training from wherever ``run`` stands to its end, or to its divergence."""
+    reported = time.monotonic()
+    while True:
+        if run.due_for_evaluation:
+            run.evaluate()
+            report({name: values[-1] for name, values in run.history.items()})
+            if run.finished or run.diverged:
+                return
+            run.save()
+        if should_stop():
+            run.save()
+            raise Interrupted
+        run.advance()
+        if time.monotonic() - reported > 1:
+            reported = time.monotonic()
+            report({"step": run.step})
+
+
+# ---------------------------------------------------------------- one cell
+
+
+def check_cell(study: Study, cell: Cell) -> None:
+    """ResultError if the cell file is damaged or was made with other settings."""
+    previous = study.store.read_cell(cell)
+    if previous is not None:
+        check_identity(study.store.cell_path(cell), previous, study.identity(cell))
+
+
+def update_cell(study: Study, cell: Cell, report: Callable[[dict], None] = ignore) -> None:
+    """Bring the cell file up to date with the trials that have finished.
+
+    Pairs whose predictions have not changed are kept. So are trials that the cell file holds and whose
+    predictions are not here (cell files are committed, predictions are not), provided the settings are equal.
+    """
+    store = study.store
+    with exclusive(store.lock_path(cell, "cell"), wait=True):
+        previous = store.read_cell(cell)
+        done = {n: finished_record(study, cell, n, report) for n in sorted(store.done_trials(cell))}
+        records = {number: record for number, record in done.items() if record is not None}
+        write_json(store.cell_path(cell), build_cell(study, cell, records, previous))
+
+
+TRIAL_KEYS = (
+    *("trial", "seed", "status", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy"),
+    *("training_time", "evaluation_time", "finished", "history", "predictions_sha256", "environment"),
+)
+
+
+def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dict | None) -> dict:
+    """The cell file's content from the records of its trials and from what it held before."""
+    trials = {trial["trial"]: trial for trial in previous["trials"]} if previous else {}
+    trials |= {number: {key: record[key] for key in TRIAL_KEYS} for number, record in records.items()}
+    trials = dict(sorted(trials.items()))
+    completed = [trial for trial in trials.values() if trial["status"] == "completed"]
+    pairs = compare_trials(study, cell, [t["trial"] for t in completed], records, previous)
+    planned = max(len(trials), study.config.n_trials)
+    newest = max(trials.values(), key=lambda trial: trial["finished"])
+
+    def mean(values: Iterable[float]) -> float | None:
+        values = list(values)
+        return float(np.mean(values)) if values else None
+
+    return {
+        "model": cell.model,
+        "activation": cell.activation,
+        "study": cell.study,
+        "status": "completed" if len(trials) == planned else "partial",
+        "planned_trials": planned,
+        "n_parameters": next(iter(records.values()))["n_parameters"],
+        "mean_val_loss": mean(trial["val_loss"] for trial in completed),
+        "std_val_loss": float(np.std([t["val_loss"] for t in completed])) if completed else None,
+        "mean_val_accuracy": mean(trial["val_accuracy"] for trial in completed),
+        "mean_relative_pd": mean(pair["relative_pd"] for pair in pairs),
+        "mean_top1_mismatches": mean(pair["top1_mismatches"] for pair in pairs),
+        "mean_training_time": mean(trial["training_time"] for trial in completed),
+        "config": study.identity(cell),
+        "fingerprint": fingerprint(study.identity(cell)),
+        "environment": newest["environment"],
+        "trials": list(trials.values()),
+        "pairs": pairs,
+    }
+
+
+def compare_trials(
+    study: Study, cell: Cell, numbers: list[int], records: dict[int, dict], previous: dict | None
+) -> list[dict]:
+    """The pairs of the completed trials ``numbers``, computed only where the cell file does not hold them yet."""
+    known = {tuple(pair["trials"]): pair for pair in previous["pairs"]} if previous else {}
+    hashes = {trial["trial"]: trial["predictions_sha256"] for trial in previous["trials"]} if previous else {}
+    changed = {number for number, record in records.items() if record["predictions_sha256"] != hashes.get(number)}
+
+    @cache
+    def predictions(number: int) -> np.ndarray:
+        return study.store.read_predictions(cell, number, records[number]["predictions_sha256"])
+
+    targets = probe_set(load_corpus(study.device), study.config).targets.cpu().numpy()
+    pairs = []
+    for i, j in itertools.combinations(numbers, 2):
+        if (i, j) in known and not (i in changed or j in changed):
+            pairs.append(known[i, j])
+        elif i in records and j in records:
+            steps = records[i]["history"]["step"]
+            pairs.append({"trials": [i, j], **compare_pair(predictions(i), predictions(j), targets, steps)})
+        elif (i, j) in known:
+            pairs.append(known[i, j])
+    return pairs
+
+
+def compare_pair(p: np.ndarray, q: np.ndarray, targets: np.ndarray, steps: list[int]) -> dict:
+    """Every pairwise measure at the end of training, and PD and mismatches at every evaluation.
+
+    ``p`` and ``q`` are (evaluations, samples, V).
+    """
+    last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
+    history = {
+        "step": steps,
+        "relative_pd": [metrics.relative_pd(*pair) for pair in zip(p, q, strict=True)],
+        "top1_mismatches": [metrics.top1_mismatches(*pair) for pair in zip(p, q, strict=True)],
+    }
+    return {**last, "history": history}
+
+
+# ---------------------------------------------------------------- command
+
+
+def check_names(models: Iterable[str], activations: Iterable[str]) -> None:
+    """UserError for a model or an activation that is not there."""
+    for kind, names, known in (("model", models, ARCHITECTURES), ("activation", activations, ACTIVATIONS)):
+        for name in names:
+            if name not in known:
+                raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
+
+
+def train_cell(args: argparse.Namespace) -> None:
+    """Train what is pending of one cell, telling how it goes, and print what came out."""
+    check_names([args.model], [args.activation])
+    study = study_from(args)
+    cell = study.cell(args.model, args.activation)
+    for folder in (study.store.results, study.store.checkpoints):
+        check_writable(folder)
+    config = study.config
+    print(
+        f"{cell.name}: {config.n_trials} trials of {config.iterations} iterations on {study.device}, "
+        f"{config.batch_size} x {config.context} characters a step"
+    )
+    for number in range(1, config.n_trials + 1):
+        print(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}")
+        run_trial(study, cell, number, report=tell)
+    print(describe_cell(study.store.read_cell(cell)))
+    print(f"written to {study.store.cell_path(cell)}")
+
+
+def tell(progress: dict) -> None:
+    if "note" in progress:
+        print(f"  {progress['note']}")
+    elif "val_loss" in progress:
+        print(
+            "  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress),
+            flush=True,
+        )
+
+
+def describe_cell(cell: dict) -> str:
+    """A cell's trials and pairs as two small tables."""
+    names = ("trial", "seed", "status", "train_loss", "val_loss", "val_accuracy", "training_time")
+    trials = [[trial[name] for name in names] for trial in cell["trials"]]
+    trial_headers = ["trial", "seed", "status", "train loss", "val loss", "val accuracy", "seconds"]
+    pairs = [
+        [
+            f"{pair['trials'][0]}, {pair['trials'][1]}",
+            pair["relative_pd"],
+            f"{pair['top1_mismatches']}/{pair['n_predictions']}",
+        ]
+        for pair in cell["pairs"]
+    ]
+    tables = [tabulate(trials, trial_headers, floatfmt=".4f")]
+    if pairs:
+        tables.append(tabulate(pairs, ["pair", "relative PD (all classes)", "top-1 mismatches"], floatfmt=".4f"))
+    return "\n\n".join(["", *tables, ""])
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = cli.Parser(prog="train.py", description="Train the trials of one cell, one after another.")
+    parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(ARCHITECTURES))
+    parser.add_argument("--activation", required=True, metavar="NAME", help=", ".join(ACTIVATIONS))
+    add_study_options(parser)
+    args = parser.parse_args(argv)
+    try:
+        train_cell(args)
+    except (UserError, Busy) as error:
+        return cli.report_mistake(parser.prog, error)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last evaluation", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""A pool of worker processes that outlives the death of any of them.
+
+Each worker has a pipe of its own, so that one killed in the middle of a message cannot block the others. A
+standard executor would give up all that is pending when one of its processes is killed.
+"""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+from storage import Busy, Cell, UserError
+from study import Study
+
+Job = tuple[Cell, int]
+PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells about its job.
+
+    kind    "progress" (detail: the report of train.run_trial), or how the job ended: "done" (detail: the record's
+            status), "failed" (detail: the error's text), "stopped" or "busy"
+    """
+
+    job: Job
+    kind: str
+    detail: object = None
+
+
+# ---------------------------------------------------------------- inside a worker
+
+
+def serve(connection: Connection, study: Study) -> None:
+    """Run the jobs that come through ``connection`` until it is closed or the process is asked to stop."""
+    from train import run_trial  # in the worker alone: the parent needs no model
+
+    stopping = False
+    parent = os.getppid()
+
+    def ask_to_stop(*_) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+
+    def should_stop() -> bool:
+        return stopping or os.getppid() != parent
+
+    try:
+        while not should_stop():
+            job = connection.recv()
+            for_job = run_job(run_trial, study, job, connection, should_stop)
+            connection.send(for_job)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the parent is gone
+
+
+def run_job(run_trial: Callable, study: Study, job: Job, connection: Connection, should_stop: Callable) -> Event:
+    """Run one trial; whatever it raises becomes the job's outcome."""
+    from train import Interrupted
+
+    def report(progress: dict) -> None:
+        connection.send(Event(job, "progress", progress))
+
+    try:
+        record = run_trial(study, *job, report=report, should_stop=should_stop)
+    except Interrupted:
+        return Event(job, "stopped")
+    except Busy:
+        return Event(job, "busy")
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except UserError as error:
+        return Event(job, "failed", str(error))
+    except Exception:
+        return Event(job, "failed", traceback.format_exc())
+    return Event(job, "done", record["status"])
+
+
+# ---------------------------------------------------------------- the pool
+
+
+class Worker:
+    """A worker process, its pipe, and the job it has."""
+
+    def __init__(self, study: Study, gpu: int | None):
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.gpu = gpu
+        self.job: Job | None = None
+        self.process = context.Process(target=serve, args=(theirs, study), daemon=True)
+        with worker_environment(gpu):
+            self.process.start()
+        theirs.close()
+
+    def give(self, job: Job) -> None:
+        self.job = job
+        self.connection.send(job)
+
+    def why_dead(self) -> str:
+        self.process.join()
+        code = self.process.exitcode
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return f"the worker process ended with {cause} (out of memory, or killed from outside)"
+
+
+class worker_environment:
+    """Inside, the environment that a new worker inherits: one thread, and one GPU if it has one of its own."""
+
+    def __init__(self, gpu: int | None):
+        self.changes = {"OMP_NUM_THREADS": "1"}
+        if gpu is not None:
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+            self.changes["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
+
+    def __enter__(self) -> None:
+        self.before = {name: os.environ.get(name) for name in self.changes}
+        os.environ.update(self.changes)
+
+    def __exit__(self, *_) -> None:
+        for name, value in self.before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def run_jobs(
+    study: Study,
+    jobs: Iterable[Job],
+    n_workers: int,
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Run ``jobs`` in order on ``n_workers`` processes, one thread each on the CPU, one GPU each with CUDA.
+
+    ``on_event`` hears everything. A worker that dies fails its job and is replaced. When ``should_stop`` says so,
+    workers finish their step, save and stop, and what has not begun stays undone.
+    """
+    pending = deque(jobs)
+    gpus = range(n_workers) if study.device == "cuda" else [None] * n_workers
+    workers = [Worker(study, gpu) for gpu in gpus[: max(1, min(n_workers, len(pending)))]]
+    try:
+        while pending or any(worker.job for worker in workers):
+            if should_stop():
+                stop_workers(workers, on_event)
+                return
+            for index, worker in enumerate(workers):
+                if worker.job is None and pending:
+                    workers[index] = start_next(worker, pending, study)
+            hear(workers, on_event)
+            for index, worker in enumerate(workers):
+                if worker.job is None and not worker.process.is_alive() and pending:
+                    workers[index] = Worker(study, worker.gpu)
+    finally:
+        for worker in workers:
+            worker.connection.close()
+        for worker in workers:
+            worker.process.join(PATIENCE)
+
+
+def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
+    """Give the next pending job to ``worker``, or to its successor if it has died."""
+    try:
+        worker.give(pending[0])
+    except (BrokenPipeError, ConnectionResetError):
+        worker = Worker(study, worker.gpu)
+        worker.give(pending[0])
+    pending.popleft()
+    return worker
+
+
+def hear(workers: list[Worker], on_event: Callable[[Event], None], timeout: float = 0.5) -> None:
+    """Pass on what the busy workers have to say within ``timeout`` seconds."""
+    by_connection = {worker.connection: worker for worker in workers if worker.job}
+    for connection in wait(list(by_connection), timeout):
+        worker = by_connection[connection]
+        try:
+            event = connection.recv()
+        except (EOFError, ConnectionResetError):
+            event = Event(worker.job, "failed", worker.why_dead())
+        if event.kind != "progress":
+            worker.job = None
+        on_event(event)
+
+
+def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:
+    """Ask every worker to finish its step and save, and hear how each ended."""
+    for worker in workers:
+        if worker.process.is_alive():
+            worker.process.terminate()
+    while any(worker.job for worker in workers):
+        hear(workers, on_event)
