@@ -5,10 +5,14 @@ Running again continues: what is done is kept, what is missing or was cut off is
 
 import argparse
 import os
+import re
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -18,10 +22,10 @@ from activations import ACTIVATIONS
 from model import ARCHITECTURES
 from storage import Cell, UserError, check_writable, read_corpus, write_bytes
 from study import Study, add_study_options, study_from
-from train import check_cell, check_names
-from workers import Event, Job, run_jobs
+from train import check_cell, check_names, tell
+from workers import STOP_SIGNALS, Event, Job, run_jobs
 
-FAILED, MISTAKE = 1, 2
+FAILED = 1  # the exit code when a trial failed, or a check found something
 
 
 # ---------------------------------------------------------------- the plan
@@ -41,6 +45,11 @@ def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:
     """Those of ``jobs`` without a finished trial on the disk, in the same order."""
     done = {cell: study.store.done_trials(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
     return [(cell, number) for cell, number in jobs if number not in done[cell]]
+
+
+def failed_jobs(study: Study, jobs: list[Job]) -> list[Job]:
+    """Those of ``jobs`` whose last run failed."""
+    return [job for job in jobs if study.store.error_path(*job).exists()]
 
 
 def describe_plan(study: Study, jobs: list[Job], pending: list[Job]) -> str:
@@ -66,63 +75,61 @@ def listed(numbers: list[int]) -> str:
 class Progress:
     """Tells how a run goes: a bar in a terminal, a line per evaluation in a log."""
 
-    def __init__(self, study: Study, n_jobs: int, n_done: int):
+    def __init__(self, study: Study, jobs: list[Job], pending: list[Job]):
         self.config = study.config
-        self.n_jobs, self.n_done, self.n_kept = n_jobs, n_done, n_done
+        self.n_jobs, self.n_steps = len(jobs), len(pending) * study.config.iterations
+        self.done = set(jobs) - set(pending)
         self.outcomes: dict[Job, Event] = {}
-        self.steps: dict[Job, int] = {}
-        self.steps_before: dict[Job, int] = {}
+        self.steps: dict[Job, int] = {}  # where each trial of this run stands
+        self.resumed: dict[Job, int] = {}  # where it stood when this run took it up
         self.start = time.monotonic()
-        remaining = (n_jobs - n_done) * self.config.iterations
-        self.bar = tqdm(
-            total=remaining, unit="step", disable=not sys.stdout.isatty(), file=sys.stdout, smoothing=0.02
-        )
+        in_terminal = sys.stdout.isatty()
+        self.bar = tqdm(total=self.n_steps, unit="step", disable=not in_terminal, file=sys.stdout, smoothing=0.02)
 
     def hear(self, event: Event) -> None:
         if event.kind == "progress":
-            self._step(event)
-        else:
-            self.outcomes[event.job] = event
-            self.n_done += event.kind == "done"
-            if event.kind == "failed":
-                self.say(f"{self._name(event.job)}  FAILED: {event.detail.strip().splitlines()[-1]}")
-
-    def _step(self, event: Event) -> None:
-        progress = event.detail
-        if event.job not in self.steps:
-            self.steps_before[event.job] = self.steps[event.job] = 0
-        if "note" in progress:
-            self.steps_before[event.job] = progress["step"]
-            self.say(f"{self._name(event.job)}  {progress['note']}")
-        self.bar.update(progress["step"] - self.steps[event.job])
-        self.steps[event.job] = progress["step"]
-        if "val_loss" in progress:
-            losses = "train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress)
-            step = f"step {progress['step']}/{self.config.iterations}"
-            self.say(f"{self._name(event.job)}  {step}  {losses}", bar=False)
-
-    def _name(self, job: Job) -> str:
-        cell, number = job
-        return f"{cell.model} {cell.activation} trial {number}/{self.config.n_trials}"
-
-    def say(self, text: str, bar: bool = True) -> None:
-        """Print a line; with ``bar`` False only where there is no progress bar to show the same."""
-        if not self.bar.disable:
-            if bar:
-                self.bar.write(text)
+            self._advance(event.job, event.detail["step"], resumed="note" in event.detail)
+            self._tell(event.job, event.detail)
             return
-        done = f"{self.n_done} of {self.n_jobs} trials done"
-        print(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {done}, {self._left()}", flush=True)
-
-    def _left(self) -> str:
-        ran = sum(self.steps.values()) - sum(self.steps_before.values())
-        if not ran:
-            return "time left unknown yet"
-        remaining = (self.n_jobs - self.n_kept) * self.config.iterations - sum(self.steps.values())
-        return f"about {clock((time.monotonic() - self.start) / ran * remaining)} left"
+        self.outcomes[event.job] = event
+        if event.kind == "done":
+            self._advance(event.job, self.config.iterations)
+            self.done.add(event.job)
+            self._say(event.job, event.detail)
+        elif event.kind == "failed":
+            self._say(event.job, f"FAILED: {event.detail.strip().splitlines()[-1]}")
 
     def of_kind(self, kind: str) -> list[Event]:
         return [event for event in self.outcomes.values() if event.kind == kind]
+
+    def _advance(self, job: Job, step: int, resumed: bool = False) -> None:
+        self.bar.update(step - self.steps.get(job, 0))
+        self.steps[job] = step
+        if resumed:
+            self.resumed[job] = step
+
+    def _tell(self, job: Job, progress: dict) -> None:
+        if "note" in progress:
+            self._say(job, progress["note"])
+        elif "val_loss" in progress and self.bar.disable:
+            losses = "train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress)
+            self._say(job, f"step {progress['step']}/{self.config.iterations}  {losses}")
+
+    def _say(self, job: Job, text: str) -> None:
+        cell, number = job
+        text = f"{cell.model} {cell.activation} trial {number}/{self.config.n_trials}  {text}"
+        if not self.bar.disable:
+            self.bar.write(text)
+            return
+        state = f"{len(self.done)} of {self.n_jobs} trials done, {self._left()}"
+        print(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {state}", flush=True)
+
+    def _left(self) -> str:
+        taken = sum(self.steps.values())
+        ran = taken - sum(self.resumed.values())
+        if not ran:
+            return "time left unknown yet"
+        return f"about {clock((time.monotonic() - self.start) / ran * (self.n_steps - taken))} left"
 
 
 def clock(seconds: float) -> str:
@@ -132,18 +139,37 @@ def clock(seconds: float) -> str:
 # ---------------------------------------------------------------- the run
 
 
-def run_study(study: Study, jobs: list[Job], pending: list[Job], n_workers: int) -> int:
-    """Train ``pending``, tell how it goes and how it ended; returns the exit code."""
+Runner = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Inside, SIGINT and SIGTERM are not fatal; the list has those received."""
     received: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received_number, _: received.append(received_number))
-    progress = Progress(study, len(jobs), len(jobs) - len(pending))
+    before = {number: signal.signal(number, lambda got, _: received.append(got)) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_study(study: Study, jobs: list[Job], pending: list[Job], runner: Runner) -> int:
+    """Train ``pending``, tell how it goes and how it ended; returns the exit code."""
+    progress = Progress(study, jobs, pending)
+    left_out = set(pending_jobs(study, jobs)) - set(pending)
 
     def hear(event: Event) -> None:
         progress.hear(event)
         keep_error(study, event)
 
-    run_jobs(study, pending, n_workers, hear, lambda: bool(received))
+    with stop_signals() as received:
+        runner(pending, hear, lambda: bool(received))
+        # On the way, results of trials that were done may have turned out to be damaged; they are trained again.
+        again = [job for job in pending_jobs(study, jobs) if job not in left_out and job not in progress.outcomes]
+        if again and not received:
+            progress.done -= set(again)
+            runner(again, hear, lambda: bool(received))
     progress.bar.close()
     if received:
         print("stopped; what was trained is saved, and the same command goes on from there")
@@ -168,7 +194,7 @@ def conclude(study: Study, progress: Progress) -> int:
     failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
     diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
     print(
-        f"{progress.n_done} of {progress.n_jobs} trials done, {diverged} of them diverged now, "
+        f"{len(progress.done)} of {progress.n_jobs} trials done, {diverged} of them diverged now, "
         f"{len(failed)} failed, in {clock(time.monotonic() - progress.start)}"
     )
     if busy:
@@ -210,29 +236,60 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=cli.positive_int, metavar="W", help="processes (default: one per core, or one per GPU)"
     )
+    parser.add_argument(
+        "--shard", type=shard, default=(1, 1), metavar="I/N", help="only trials I, I+N, ... of the plan"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="run only the trials whose last run failed")
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS|FILE", help="train on a dask.distributed cluster instead of this machine"
+    )
+    parser.add_argument("--verify", action="store_true", help="check every result against its hashes, and stop")
+    parser.add_argument(
+        "--reproduce",
+        nargs=3,
+        metavar=("MODEL", "ACTIVATION", "TRIAL"),
+        help="train one trial again, aside, say whether it comes out the same, and stop",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what is done and what is pending, and stop")
     parser.add_argument("--analyze", action="store_true", help="print the tables and draw the figures at the end")
     return parser.parse_args(argv)
 
 
+def shard(text: str) -> tuple[int, int]:
+    """The value of --shard."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    index, count = (int(part) for part in match.groups()) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N")
+    return index, count
+
+
 def run(args: argparse.Namespace) -> int:
     study = study_from(args)
+    if args.reproduce:
+        return run_reproduce(study, *args.reproduce)
     models = names_from(args.models, study.config.models)
     activations = names_from(args.activations, study.config.activations)
     check_names(models, activations)
-    jobs = planned_jobs(study, models, activations)
+    index, count = args.shard
+    jobs = planned_jobs(study, models, activations)[index - 1 :: count]
+    if args.verify:
+        return run_verify(study, jobs)
     for cell in dict.fromkeys(cell for cell, _ in jobs):
         check_cell(study, cell)
     pending = pending_jobs(study, jobs)
+    if args.retry_failed:
+        pending = failed_jobs(study, pending)
     n_workers = args.workers or workers_for(study.device)
-    print(announce(study, len(jobs), len(pending), n_workers, args.config), flush=True)
+    where = f"the cluster at {args.scheduler}" if args.scheduler else f"{n_workers} worker{'s' * (n_workers > 1)}"
+    print(announce(study, len(jobs), len(pending), where, args), flush=True)
     if args.dry_run:
         print(describe_plan(study, jobs, pending))
         return 0
     read_corpus()
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
-    code = run_study(study, jobs, pending, n_workers)
+    code = run_study(study, jobs, pending, choose_runner(study, n_workers, args.scheduler))
     if args.analyze and code in (0, FAILED):
         import analyze_results  # here, because it loads the plotting library
 
@@ -241,15 +298,49 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def announce(study: Study, n_jobs: int, n_pending: int, n_workers: int, choice: str) -> str:
+def choose_runner(study: Study, n_workers: int, scheduler: str | None) -> Runner:
+    if scheduler is None:
+        return partial(run_jobs, study, n_workers)
+    from cluster import run_on_cluster  # here, because the local path needs no dask
+
+    return partial(run_on_cluster, study, scheduler)
+
+
+def run_verify(study: Study, jobs: list[Job]) -> int:
+    from integrity import verify  # here, because it loads the models
+
+    findings = list(verify(study, jobs))
+    for kind, what in findings:
+        print(f"{kind:8} {what}")
+    counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
+    print(f"study {study.config.study!r}, {len(jobs)} trials: {', '.join(counts)}")
+    return FAILED if findings else 0
+
+
+def run_reproduce(study: Study, model: str, activation: str, trial: str) -> int:
+    from integrity import reproduce  # here, because it loads the models
+
+    check_names([model], [activation])
+    try:
+        number = cli.positive_int(trial)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--reproduce: trial {error}") from None
+    same, account = reproduce(study, study.cell(model, activation), number, tell)
+    print(account)
+    print("the same bits" if same else "NOT the same bits")
+    return 0 if same else FAILED
+
+
+def announce(study: Study, n_jobs: int, n_pending: int, where: str, args: argparse.Namespace) -> str:
     """What is about to run, and why this configuration."""
     config = study.config
     found = "a CUDA device is here" if torch.cuda.is_available() else "no CUDA device is here"
-    why = found if choice == "auto" else "as asked"
+    why = found if args.config == "auto" else "as asked"
+    part = " of this shard" if args.shard[1] > 1 else ""
     return (
         f"study {config.study!r}: the {study.scale.upper()} configuration ({why}), "
-        f"on {study.device}, {n_workers} worker{'s' * (n_workers > 1)}\n"
-        f"{n_jobs} trials of {config.iterations} iterations: {n_jobs - n_pending} done, {n_pending} pending"
+        f"on {study.device}, {where}\n"
+        f"{n_jobs} trials{part} of {config.iterations} iterations: {n_jobs - n_pending} done, {n_pending} pending"
     )
 
 

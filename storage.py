@@ -35,7 +35,15 @@ class UserError(Exception):
 
 
 class ResultError(UserError):
-    """A result that is damaged, or that belongs to other settings."""
+    """A result that cannot be used."""
+
+
+class Damaged(ResultError):
+    """A file that is not what was written."""
+
+
+class OtherSettings(ResultError):
+    """A result that was made with other settings."""
 
 
 class Busy(Exception):
@@ -61,11 +69,11 @@ def write_bytes(path: Path, payload: bytes) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content; ResultError if it cannot be read."""
+    """The file's content; Damaged if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ResultError(f"{path} cannot be read: {error.strerror}") from None
+        raise Damaged(f"{path} cannot be read: {error.strerror}") from None
 
 
 def write_json(path: Path, record: dict) -> None:
@@ -73,13 +81,13 @@ def write_json(path: Path, record: dict) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in ``path``; ResultError if it is not whole."""
+    """The object in ``path``; Damaged if it is not whole."""
     try:
         record = json.loads(read_bytes(path))
     except ValueError as error:
-        raise ResultError(f"{path} is damaged ({error}); restore it or remove it") from None
+        raise Damaged(f"{path} is damaged ({error}); restore it or remove it") from None
     if not isinstance(record, dict):
-        raise ResultError(f"{path} is damaged (not a JSON object); restore it or remove it")
+        raise Damaged(f"{path} is damaged (not a JSON object); restore it or remove it")
     return record
 
 
@@ -93,11 +101,11 @@ def write_sealed(path: Path, payload: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """What ``write_sealed`` wrote; ResultError if it was truncated or altered."""
+    """What ``write_sealed`` wrote; Damaged if it was truncated or altered."""
     content = read_bytes(path)
     seal, payload = content[:32], content[32:]
     if hashlib.sha256(payload).digest() != seal:
-        raise ResultError(f"{path} does not match its hash")
+        raise Damaged(f"{path} does not match its hash")
     return payload
 
 
@@ -184,9 +192,9 @@ def differences(there: dict, here: dict) -> str:
 
 
 def check_identity(path: Path, record: dict, facts: dict) -> None:
-    """ResultError unless the ``record`` read from ``path`` was made with exactly these settings."""
+    """OtherSettings unless the ``record`` read from ``path`` was made with exactly these settings."""
     if record.get("fingerprint") != fingerprint(facts):
-        raise ResultError(
+        raise OtherSettings(
             f"{path} was made with other settings ({differences(record.get('config', {}), facts)}); "
             "give this run its own name with --study NAME, or move the old results away"
         )
@@ -254,12 +262,12 @@ class Store:
         write_json(self.record_path(cell, number), {**record, "checksum": checksum})
 
     def read_record(self, cell: Cell, number: int) -> dict:
-        """The record of a finished trial; ResultError if it is not what was written."""
+        """The record of a finished trial; Damaged if it is not what was written."""
         path = self.record_path(cell, number)
         record = read_json(path)
         checksum = record.pop("checksum", None)
         if checksum != digest(json.dumps(record).encode()):
-            raise ResultError(f"{path} does not match its checksum")
+            raise Damaged(f"{path} does not match its checksum")
         return record
 
     def write_predictions(self, cell: Cell, number: int, steps: list[int], probabilities: np.ndarray) -> str:
@@ -270,11 +278,11 @@ class Store:
         return digest(buffer.getvalue())
 
     def read_predictions(self, cell: Cell, number: int, sha256: str) -> np.ndarray:
-        """Probe probabilities (evaluations, samples, V); ResultError if the file is not the one of the record."""
+        """Probe probabilities (evaluations, samples, V); Damaged if the file is not the one of the record."""
         path = self.predictions_path(cell, number)
         payload = read_bytes(path)
         if digest(payload) != sha256:
-            raise ResultError(f"{path} does not match the hash in its record")
+            raise Damaged(f"{path} does not match the hash in its record")
         with np.load(io.BytesIO(payload)) as arrays:
             return arrays["probabilities"]
 
@@ -288,14 +296,14 @@ CELL_KEYS = {"model", "activation", "study", "trials", "pairs", "config", "finge
 
 
 def read_cells(results_dir: Path, study: str | None = None) -> list[dict]:
-    """Every cell file in ``results_dir``, or those of one study, by name; ResultError if one is damaged."""
+    """Every cell file in ``results_dir``, or those of one study, by name; Damaged if one is damaged."""
     cells = []
     for path in sorted(Path(results_dir).glob("*.json")):
         if path.name == SUMMARY_NAME:
             continue
         cell = read_json(path)
         if missing := CELL_KEYS - cell.keys():
-            raise ResultError(f"{path} is no cell file (no {', '.join(sorted(missing))}); restore it or remove it")
+            raise Damaged(f"{path} is no cell file (no {', '.join(sorted(missing))}); restore it or remove it")
         if study is None or cell["study"] == study:
             cells.append(cell)
     return cells

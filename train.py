@@ -10,6 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -28,7 +29,7 @@ from seeding import deterministic, seed_everything
 from storage import (
     Busy,
     Cell,
-    ResultError,
+    Damaged,
     UserError,
     check_identity,
     check_writable,
@@ -67,7 +68,7 @@ def evaluate(model: torch.nn.Module, batches: Iterable[Windows]) -> tuple[float,
         loss += F.cross_entropy(logits, targets, reduction="sum").double()
         correct += (logits.argmax(-1) == targets).sum()
         count += len(targets)
-    return float(loss / count), float(correct / count)
+    return float(loss) / count, int(correct) / count
 
 
 @torch.no_grad()
@@ -182,7 +183,7 @@ class TrialRun:
             return None
         try:
             payload = read_sealed(self.checkpoint_path)
-        except ResultError as error:
+        except Damaged as error:
             set_aside(self.checkpoint_path)
             return f"{error}; set aside, training from the start"
         state = torch.load(io.BytesIO(payload), map_location=self.study.device, weights_only=True)
@@ -272,8 +273,8 @@ def run_trial(
 
     Idempotent and safe to run twice. ``report`` is called with {"step", ...} after every evaluation (with its
     losses) and about once a second between. When ``should_stop`` says so, the current step is finished, the
-    state saved, and Interrupted raised. Busy if another process is at this trial; ResultError if its results
-    were made with other settings. Returns the trial's record.
+    state saved, and Interrupted raised. Busy if another process is at this trial; OtherSettings if its
+    results were made with other settings. Returns the trial's record.
     """
     check_cell(study, cell)
     with exclusive(study.store.lock_path(cell, f"trial_{number}")), deterministic(study.device):
@@ -296,7 +297,7 @@ def finished_record(study: Study, cell: Cell, number: int, report: Callable[[dic
     try:
         record = store.read_record(cell, number)
         store.read_predictions(cell, number, record["predictions_sha256"])
-    except ResultError as error:
+    except Damaged as error:
         report({"step": 0, "note": f"{error}; set aside, training again"})
         set_aside(store.record_path(cell, number))
         set_aside(store.predictions_path(cell, number))
@@ -328,10 +329,15 @@ def train(run: TrialRun, report: Callable[[dict], None], should_stop: Callable[[
 
 
 def check_cell(study: Study, cell: Cell) -> None:
-    """ResultError if the cell file is damaged or was made with other settings."""
-    previous = study.store.read_cell(cell)
+    """Damaged if the cell file is; OtherSettings if it or, without one, a trial was made with other settings."""
+    store = study.store
+    previous = store.read_cell(cell)
     if previous is not None:
-        check_identity(study.store.cell_path(cell), previous, study.identity(cell))
+        check_identity(store.cell_path(cell), previous, study.identity(cell))
+        return
+    for number in sorted(store.done_trials(cell))[:1]:
+        with suppress(Damaged):  # it is dealt with when its trial's turn comes
+            check_identity(store.record_path(cell, number), store.read_record(cell, number), study.identity(cell))
 
 
 def update_cell(study: Study, cell: Cell, report: Callable[[dict], None] = ignore) -> None:

@@ -9,7 +9,8 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
@@ -17,6 +18,7 @@ from storage import Busy, Cell, UserError
 from study import Study
 
 Job = tuple[Cell, int]
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
 
 
@@ -38,8 +40,6 @@ class Event:
 
 def serve(connection: Connection, study: Study) -> None:
     """Run the jobs that come through ``connection`` until it is closed or the process is asked to stop."""
-    from train import run_trial  # in the worker alone: the parent needs no model
-
     stopping = False
     parent = os.getppid()
 
@@ -47,8 +47,9 @@ def serve(connection: Connection, study: Study) -> None:
         nonlocal stopping
         stopping = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, ask_to_stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def should_stop() -> bool:
         return stopping or os.getppid() != parent
@@ -56,29 +57,25 @@ def serve(connection: Connection, study: Study) -> None:
     try:
         while not should_stop():
             job = connection.recv()
-            for_job = run_job(run_trial, study, job, connection, should_stop)
-            connection.send(for_job)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+            connection.send(run_job(study, job, connection.send, should_stop))
+    except (EOFError, ConnectionError):
         pass  # the parent is gone
 
 
-def run_job(run_trial: Callable, study: Study, job: Job, connection: Connection, should_stop: Callable) -> Event:
-    """Run one trial; whatever it raises becomes the job's outcome."""
-    from train import Interrupted
-
-    def report(progress: dict) -> None:
-        connection.send(Event(job, "progress", progress))
+def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
+    """Train one trial; whatever it raises becomes the job's outcome."""
+    from train import Interrupted, run_trial  # in the worker alone: the parent needs no model
 
     try:
-        record = run_trial(study, *job, report=report, should_stop=should_stop)
+        record = run_trial(study, *job, lambda progress: send(Event(job, "progress", progress)), should_stop)
     except Interrupted:
         return Event(job, "stopped")
     except Busy:
         return Event(job, "busy")
-    except (BrokenPipeError, ConnectionResetError):
-        raise
     except UserError as error:
         return Event(job, "failed", str(error))
+    except ConnectionError:
+        raise
     except Exception:
         return Event(job, "failed", traceback.format_exc())
     return Event(job, "done", record["status"])
@@ -97,7 +94,10 @@ class Worker:
         self.job: Job | None = None
         self.process = context.Process(target=serve, args=(theirs, study), daemon=True)
         with worker_environment(gpu):
+            # Blocked until the worker can take them: what comes before that is not lost and kills nobody.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             self.process.start()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         theirs.close()
 
     def give(self, job: Job) -> None:
@@ -111,21 +111,19 @@ class Worker:
         return f"the worker process ended with {cause} (out of memory, or killed from outside)"
 
 
-class worker_environment:
+@contextmanager
+def worker_environment(gpu: int | None) -> Iterator[None]:
     """Inside, the environment that a new worker inherits: one thread, and one GPU if it has one of its own."""
-
-    def __init__(self, gpu: int | None):
-        self.changes = {"OMP_NUM_THREADS": "1"}
-        if gpu is not None:
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-            self.changes["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.changes}
-        os.environ.update(self.changes)
-
-    def __exit__(self, *_) -> None:
-        for name, value in self.before.items():
+    changes = {"OMP_NUM_THREADS": "1"}
+    if gpu is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        changes["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
@@ -134,8 +132,8 @@ class worker_environment:
 
 def run_jobs(
     study: Study,
-    jobs: Iterable[Job],
     n_workers: int,
+    jobs: Iterable[Job],
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -170,7 +168,7 @@ def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
     """Give the next pending job to ``worker``, or to its successor if it has died."""
     try:
         worker.give(pending[0])
-    except (BrokenPipeError, ConnectionResetError):
+    except ConnectionError:
         worker = Worker(study, worker.gpu)
         worker.give(pending[0])
     pending.popleft()
@@ -184,7 +182,7 @@ def hear(workers: list[Worker], on_event: Callable[[Event], None], timeout: floa
         worker = by_connection[connection]
         try:
             event = connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             event = Event(worker.job, "failed", worker.why_dead())
         if event.kind != "progress":
             worker.job = None

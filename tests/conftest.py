@@ -5,14 +5,21 @@ from dataclasses import replace
 import pytest
 
 import config_cpu
+from config import Shape
 from storage import Store
 from study import Study
 
 TINY = replace(
     config_cpu.CONFIG,
     study="tiny",
+    shapes={
+        **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=2, width=32, hidden=48, heads=2)),
+        "tinylstm": Shape(layers=2, width=32, hidden=48),
+        "convlm": Shape(layers=2, width=32, hidden=0, taps=4, dilations=(1, 4), conv_hidden=48),
+        "hybridlm": Shape(layers=1, width=32, hidden=48, heads=2, taps=4, dilations=(1,), conv_hidden=48),
+    },
     context=32,
-    batch_size=4,
+    batch_size=16,
     iterations=6,
     eval_interval=3,
     eval_windows=4,

@@ -16,7 +16,7 @@ def test_gradients_agree_with_finite_differences(name):
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 1.0, 3.0])
 def test_smelu_is_its_closed_form(beta):
-    expected = torch.where(X <= -beta, 0.0, torch.where(X >= beta, X, (X + beta) ** 2 / (4 * beta)))
+    expected = torch.where(-beta >= X, 0.0, torch.where(beta <= X, X, (X + beta) ** 2 / (4 * beta)))
     torch.testing.assert_close(SmeLU(beta)(X), expected, rtol=0, atol=1e-12)
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 
 import config_cpu
-from conftest import TINY
 from dataset import Corpus, evaluation_windows, probe_set, training_batch, whole_split
 from seeding import numpy_stream, stream_seed
 from train import load_corpus
@@ -40,7 +40,8 @@ def test_a_batch_is_a_function_of_seed_and_step_alone(corpus):
 def test_batches_reach_both_ends_of_the_split():
     tokens = torch.arange(TINY.context + 3)
     corpus = Corpus("", tokens, tokens)
-    inputs, targets = (torch.cat(parts) for parts in zip(*(training_batch(corpus, TINY, 0, k) for k in range(9))))
+    batches = [training_batch(corpus, TINY, seed=0, step=step) for step in range(9)]
+    inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert inputs.min() == 0 and targets.max() == len(tokens) - 1
 
 

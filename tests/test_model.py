@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 import torch
+from conftest import TINY
 from torch import nn
 from torch.nn import functional as F
 
 import config
 import config_cpu
 from activations import ACTIVATIONS, make_activation
-from conftest import TINY
 from dataset import training_batch
 from model import ARCHITECTURES, CausalConvolution, Dropout, build_model, count_parameters, hidden_width
 from seeding import MaskStream, deterministic

@@ -1,0 +1,87 @@
+"""The same trials on a dask.distributed cluster over a shared folder (needs requirements-cluster.txt).
+
+Trials are independent, idempotent and backed by files, so the cluster is a queue and no more: a task returns a
+small status, results stay in the shared folder, and a task whose trial is done already returns at once.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from storage import Busy, UserError
+from study import Study
+from workers import Event, Job
+
+RETRIES = 2
+POLL_SECONDS = 0.1
+
+
+def cluster_trial(study: Study, job: Job) -> Event:
+    """One task: train the trial on whatever worker has it, and tell how it ended.
+
+    An error is raised, so that the scheduler tries again, perhaps on a better machine.
+    """
+    from train import run_trial  # on the worker alone
+
+    try:
+        return Event(job, "done", run_trial(study, *job)["status"])
+    except Busy:
+        return Event(job, "busy")
+    except UserError as error:
+        return Event(job, "failed", str(error))
+
+
+def connect(address: str):
+    """A client of the scheduler at ``address``, or of the one that a scheduler file names."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
+    try:
+        if "://" not in address and Path(address).is_file():
+            return Client(scheduler_file=address)
+        return Client(address, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UserError(f"no scheduler answers at {address} ({error})") from None
+
+
+def run_on_cluster(
+    study: Study,
+    address: str,
+    jobs: Iterable[Job],
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Run ``jobs`` on the cluster; as ``workers.run_jobs``, but heard of only when a trial ends.
+
+    When ``should_stop`` says so, what has not begun is cancelled; trials in flight go on to their end.
+    """
+    from distributed import as_completed
+
+    with connect(address) as client:
+        resources = {"GPU": 1} if study.device == "cuda" else None
+        submitted = {
+            client.submit(
+                cluster_trial, study, job, pure=False, retries=RETRIES, resources=resources, priority=-order
+            ): job
+            for order, job in enumerate(jobs)
+        }
+        finished = as_completed(submitted)
+        while submitted:
+            if should_stop():
+                client.cancel(list(submitted))
+                return
+            for future in finished.next_batch(block=False):
+                on_event(event_of(future, submitted.pop(future)))
+                future.release()
+            time.sleep(POLL_SECONDS)
+
+
+def event_of(future, job: Job) -> Event:
+    """How a task ended, its error's traceback included."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    text = "".join(traceback.format_exception(error))
+    return Event(job, "failed", text)

@@ -1,0 +1,154 @@
+"""Whether what lies on the disk is what was written, and whether a trial can be made again."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+import metrics
+from storage import Cell, Damaged, ResultError, Store, UserError, check_identity, digest, read_bytes
+from study import Study, environment
+from train import build_cell, run_trial
+from workers import Job
+
+Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)
+
+
+# ---------------------------------------------------------------- verify
+
+
+def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
+    """Check every file of the study against its hash and fingerprint.
+
+    Yields what is missing (a trial without results), damaged (not what was written) or foreign (made with other
+    settings, or no part of the plan).
+    """
+    cells = dict.fromkeys(cell for cell, _ in jobs)
+    for cell in cells:
+        numbers = [number for of_cell, number in jobs if of_cell == cell]
+        done = study.store.done_trials(cell)
+        for number in sorted(done | set(numbers)):
+            if number in done:
+                yield from verify_trial(study, cell, number)
+            else:
+                yield "missing", f"{cell.name} trial {number}"
+        yield from verify_cell(study, cell)
+    for path in sorted(study.store.results.glob(f"trials/*_{study.config.study}")):
+        if path.name not in {cell.name for cell in cells}:
+            yield "foreign", f"{path} is of no cell of this plan"
+
+
+def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
+    """Check a finished trial's record, predictions and weights."""
+    store = study.store
+    try:
+        record = store.read_record(cell, number)
+    except Damaged as error:
+        yield "damaged", str(error)
+        return
+    weights = store.checkpoint_path(cell, number)
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("foreign", lambda: check_identity(store.record_path(cell, number), record, study.identity(cell))),
+        ("damaged", lambda: store.read_predictions(cell, number, record["predictions_sha256"])),
+    ]
+    for kind, check in checks:
+        try:
+            check()
+        except ResultError as error:
+            yield kind, str(error)
+    if not weights.exists():
+        yield "missing", f"{weights}"
+    elif digest(read_bytes(weights)) != record["weights_sha256"]:
+        yield "damaged", f"{weights} does not match the hash in its record"
+
+
+def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
+    """Check that the cell file says what its trials say."""
+    store, path = study.store, study.store.cell_path(cell)
+    try:
+        found = store.read_cell(cell)
+        if found is None:
+            if store.done_trials(cell):
+                yield "missing", f"{path}"
+            return
+        check_identity(path, found, study.identity(cell))
+        records = {number: store.read_record(cell, number) for number in sorted(store.done_trials(cell))}
+        numbers = {trial["trial"] for trial in found["trials"]}
+        if records.keys() == numbers:
+            rebuilt = build_cell(study, cell, records, previous=None)
+            names = ("trials", "pairs", "mean_val_loss", "mean_relative_pd")
+            wrong = [name for name in names if rebuilt[name] != found[name]]
+            if wrong:
+                yield "damaged", f"{path} says otherwise than its trials ({', '.join(wrong)})"
+    except ResultError as error:
+        yield ("damaged" if isinstance(error, Damaged) else "foreign"), str(error)
+
+
+# ---------------------------------------------------------------- reproduce
+
+
+def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], None]) -> tuple[bool, str]:
+    """Train a trial again, aside, and compare it with the one on the disk; returns (same bits, account)."""
+    before = known_trial(study, cell, number)
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Store(Path(folder, "results"), Path(folder, "checkpoints"))
+        after = run_trial(Study(study.config, study.scale, study.device, aside), cell, number, report)
+        again = aside.read_predictions(cell, number, after["predictions_sha256"])
+    names = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy")
+    rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in names]
+    same_predictions = before["predictions_sha256"] == after["predictions_sha256"]
+    same = same_predictions and all(before[name] == after[name] for name in names)
+    if "weights_sha256" in before:
+        same_weights = before["weights_sha256"] == after["weights_sha256"]
+        same = same and same_weights
+        rows.append(["weights", *verdict(same_weights)])
+    rows.append(["predictions", *verdict(same_predictions)])
+    account = tabulate(rows, ["", "there", "again", "difference"])
+    if not same_predictions and number in study.store.done_trials(cell):
+        account += "\n\n" + compare_predictions(study, cell, number, before, again)
+    return same, account + "\n\n" + compare_environments(before["environment"], environment(study.device))
+
+
+def known_trial(study: Study, cell: Cell, number: int) -> dict:
+    """The trial's record or, where only the cell file is here, what that says of it; UserError if neither is."""
+    store = study.store
+    if number in store.done_trials(cell):
+        record = store.read_record(cell, number)
+        check_identity(store.record_path(cell, number), record, study.identity(cell))
+        return record
+    found = store.read_cell(cell)
+    if found is not None:
+        check_identity(store.cell_path(cell), found, study.identity(cell))
+        for trial in found["trials"]:
+            if trial["trial"] == number:
+                return trial
+    raise UserError(f"there is no trial {number} of {cell.name} to compare with")
+
+
+def difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else abs(before - after)
+
+
+def verdict(same: bool) -> tuple[str, str, str]:
+    return "", "", "same bits" if same else "other bits"
+
+
+def compare_predictions(study: Study, cell: Cell, number: int, before: dict, again: np.ndarray) -> str:
+    """By how much the final predictions differ, in the study's own measures."""
+    there = study.store.read_predictions(cell, number, before["predictions_sha256"])
+    p, q = there[-1], again[-1]
+    return (
+        f"final predictions: relative PD (all classes) {metrics.relative_pd(p, q):.6g}, "
+        f"{metrics.top1_mismatches(p, q)} top-1 mismatches of {len(p)}, largest difference {np.abs(p - q).max():.3g}"
+    )
+
+
+def compare_environments(before: dict, here: dict) -> str:
+    """Both environments, side by side, and which entries differ."""
+    rows = [
+        [name, before.get(name), here.get(name), "" if before.get(name) == here.get(name) else "differs"]
+        for name in here
+    ]
+    return tabulate(rows, ["environment", "there", "here", ""])

@@ -1,0 +1,299 @@
+"""One trial and one cell: determinism, exact resume, divergence, and what is kept."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import config
+import config_cpu
+import train
+from dataset import whole_split
+from metrics import relative_pd, top1_mismatches
+from model import build_model
+from seeding import deterministic
+from storage import Busy, Damaged, OtherSettings, Store, exclusive
+from study import Study
+
+CELL = ("charlm", "gelu")
+TIMES = ("training_time", "evaluation_time", "finished", "environment", "weights_sha256")
+
+
+def elsewhere(study: Study, name: str) -> Study:
+    folder = study.store.results.parent / name
+    return replace(study, store=Store(folder / "results", folder / "checkpoints"))
+
+
+def with_config(study: Study, **changes) -> Study:
+    return replace(study, config=replace(study.config, **changes))
+
+
+def run(study: Study, number: int = 1, names: tuple[str, str] = CELL, **options) -> dict:
+    return train.run_trial(study, study.cell(*names), number, **options)
+
+
+def weights(study: Study, number: int = 1, names: tuple[str, str] = CELL) -> dict[str, torch.Tensor]:
+    return torch.load(study.store.checkpoint_path(study.cell(*names), number), weights_only=True)
+
+
+def predictions(study: Study, record: dict, names: tuple[str, str] = CELL) -> np.ndarray:
+    return study.store.read_predictions(study.cell(*names), record["trial"], record["predictions_sha256"])
+
+
+def assert_same_trial(first: Study, second: Study, names: tuple[str, str] = CELL) -> None:
+    """Equal to the bit: record (times aside), predictions and weights."""
+    records = [study.store.read_record(study.cell(*names), 1) for study in (first, second)]
+    for record in records:
+        for name in TIMES:
+            del record[name]
+    assert records[0] == records[1]
+    assert np.array_equal(predictions(first, records[0], names), predictions(second, records[1], names))
+    ours, theirs = weights(first, 1, names), weights(second, 1, names)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("architecture", config.MODELS)
+def test_same_seed_twice_gives_the_same_bits_and_no_difference(tiny_study, architecture):
+    names = (architecture, "swiglu")
+    again = elsewhere(tiny_study, "again")
+    first, second = run(tiny_study, names=names), run(again, names=names)
+    assert_same_trial(tiny_study, again, names)
+    p, q = predictions(tiny_study, first, names)[-1], predictions(again, second, names)[-1]
+    assert relative_pd(p, q) == 0 and top1_mismatches(p, q) == 0
+
+
+def test_numbers_do_not_depend_on_the_threads_of_the_process(tiny_study):
+    again = elsewhere(tiny_study, "again")
+    before = torch.get_num_threads()
+    run(tiny_study)
+    torch.set_num_threads(2)
+    try:
+        run(again)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert_same_trial(tiny_study, again)
+
+
+def test_different_seeds_give_different_models(tiny_study):
+    first, second = run(tiny_study, 1), run(tiny_study, 2)
+    assert (first["seed"], second["seed"]) == (42, 43)
+    assert relative_pd(*(predictions(tiny_study, record)[-1] for record in (first, second))) > 0.01
+
+
+@pytest.mark.parametrize("architecture", ["charlm", "tinylstm"])
+@pytest.mark.parametrize("stops", [[1], [3], [2, 1, 2]])
+def test_interrupted_and_resumed_equals_uninterrupted(tiny_study, architecture, stops):
+    names = (architecture, "smelu_1")
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed, names=names)
+    for steps in stops:
+        countdown = iter([False] * steps + [True])
+        with pytest.raises(train.Interrupted):
+            run(tiny_study, names=names, should_stop=lambda countdown=countdown: next(countdown))
+        assert not tiny_study.store.done_trials(tiny_study.cell(*names))
+    notes = []
+    run(tiny_study, names=names, report=lambda progress: notes.append(progress.get("note")))
+    assert f"continued at step {sum(stops)}" in notes
+    assert_same_trial(tiny_study, undisturbed, names)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_told_and_never_trusted(tiny_study, harm):
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed)
+    stop = iter([False, False, True])
+    with pytest.raises(train.Interrupted):
+        run(tiny_study, should_stop=lambda: next(stop))
+    path = tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes({"truncated": content[:1000], "flipped": content, "empty": b""}[harm])
+    notes = []
+    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
+    assert any(note and "does not match its hash; set aside" in note for note in notes)
+    assert path.with_name(path.name + ".damaged").exists()
+    assert_same_trial(tiny_study, undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+def test_a_finished_trial_that_was_damaged_is_trained_again(tiny_study, kind):
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed)
+    run(tiny_study)
+    folder = tiny_study.store.trials_dir(tiny_study.cell(*CELL))
+    path = folder / f"trial_1.{kind}"
+    path.write_bytes(path.read_bytes()[:-40])
+    run(tiny_study)
+    assert (folder / f"trial_1.{kind}.damaged").exists()
+    assert_same_trial(tiny_study, undisturbed)
+
+
+def test_an_altered_number_in_a_record_is_noticed(tiny_study):
+    record = run(tiny_study)
+    path = tiny_study.store.record_path(tiny_study.cell(*CELL), 1)
+    path.write_text(path.read_text().replace(str(record["val_loss"]), "1.5"))
+    with pytest.raises(Damaged, match="does not match its checksum"):
+        tiny_study.store.read_record(tiny_study.cell(*CELL), 1)
+
+
+def test_a_finished_trial_is_not_trained_again(tiny_study, monkeypatch):
+    first = run(tiny_study)
+    monkeypatch.setattr(train, "TrialRun", None)
+    assert run(tiny_study) == first
+
+
+def test_a_trial_is_done_only_with_its_record(tiny_study, monkeypatch):
+    cell = tiny_study.cell(*CELL)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_record", fail)
+        with pytest.raises(OSError, match="disk full"):
+            run(tiny_study)
+    assert tiny_study.store.predictions_path(cell, 1).exists() and not tiny_study.store.done_trials(cell)
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed)
+    run(tiny_study)
+    assert_same_trial(tiny_study, undisturbed)
+
+
+def test_a_trial_is_never_trained_twice_at_once(tiny_study):
+    lock = tiny_study.store.lock_path(tiny_study.cell(*CELL), "trial_1")
+    with exclusive(lock), pytest.raises(Busy):
+        run(tiny_study)
+    run(tiny_study)
+
+
+def test_divergence_is_a_result(tiny_study):
+    study = with_config(tiny_study, learning_rate=1e30)
+    record = run(study)
+    assert record["status"] == "diverged"
+    assert record["val_loss"] is None and record["diverged_at_step"] == 3
+    run(study, 2)
+    cell = json.loads(study.store.cell_path(study.cell(*CELL)).read_text())
+    assert [trial["status"] for trial in cell["trials"]] == ["diverged", "diverged"]
+    assert cell["status"] == "completed" and cell["pairs"] == [] and cell["mean_val_loss"] is None
+
+
+def test_other_settings_are_refused_and_named(tiny_study):
+    run(tiny_study)
+    other = with_config(tiny_study, iterations=9, learning_rate=0.01)
+    before = {path: path.read_bytes() for path in tiny_study.store.results.rglob("*") if path.is_file()}
+    with pytest.raises(
+        OtherSettings, match=r"iterations 6 there, 9 here; learning_rate 0.0003 there, 0.01 here.*--study"
+    ):
+        run(other, 2)
+    tiny_study.store.cell_path(tiny_study.cell(*CELL)).unlink()
+    with pytest.raises(OtherSettings, match="iterations 6 there, 9 here"):
+        run(other, 2)
+    after = {path: path.read_bytes() for path in tiny_study.store.results.rglob("*") if path.is_file()}
+    assert (
+        after == {path: content for path, content in before.items() if path in after}
+        and len(after) == len(before) - 1
+    )
+
+
+def test_more_trials_add_to_what_is_there(tiny_study):
+    for number in (1, 2):
+        run(tiny_study, number)
+    path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
+    two = json.loads(path.read_text())
+    run(with_config(tiny_study, n_trials=3), 3)
+    three = json.loads(path.read_text())
+    assert three["trials"][:2] == two["trials"] and three["pairs"][0] == two["pairs"][0]
+    assert [pair["trials"] for pair in three["pairs"]] == [[1, 2], [1, 3], [2, 3]]
+    assert three["fingerprint"] == two["fingerprint"]
+
+
+def test_trials_of_a_committed_cell_are_kept_when_fewer_are_trained_anew(tiny_study):
+    for number in (1, 2, 3):
+        run(with_config(tiny_study, n_trials=3), number)
+    path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
+    committed = json.loads(path.read_text())
+    clone = elsewhere(tiny_study, "clone")
+    clone.store.results.mkdir(parents=True)
+    copy = clone.store.cell_path(clone.cell(*CELL))
+    copy.write_bytes(path.read_bytes())
+    run(clone, 2)
+    cell = json.loads(copy.read_text())
+    assert [trial["trial"] for trial in cell["trials"]] == [1, 2, 3]
+    assert cell["pairs"] == committed["pairs"] and cell["status"] == "completed"
+
+
+def test_cell_file_has_what_others_rely_on(tiny_study):
+    records = [run(tiny_study, number) for number in (1, 2)]
+    cell = json.loads(tiny_study.store.cell_path(tiny_study.cell(*CELL)).read_text())
+    keys = (
+        "model activation study status n_parameters config environment fingerprint trials pairs mean_val_loss "
+        "std_val_loss mean_val_accuracy mean_relative_pd mean_top1_mismatches mean_training_time"
+    )
+    assert set(keys.split()) <= cell.keys()
+    trial_keys = "trial seed status train_loss val_loss train_accuracy val_accuracy training_time history"
+    assert all(set(trial_keys.split()) <= trial.keys() for trial in cell["trials"])
+    assert cell["trials"][0]["history"]["step"] == [0, 3, 6]
+    (pair,) = cell["pairs"]
+    p, q = (predictions(tiny_study, record) for record in records)
+    assert p.shape == (3, 40, 65) and p.dtype == np.float32
+    assert pair["trials"] == [1, 2] and pair["n_predictions"] == 40
+    assert pair["relative_pd"] == pair["history"]["relative_pd"][-1] == relative_pd(p[-1], q[-1])
+    assert pair["top1_mismatches"] == pair["history"]["top1_mismatches"][-1] == top1_mismatches(p[-1], q[-1])
+    losses = [record["val_loss"] for record in records]
+    assert cell["mean_val_loss"] == pytest.approx(sum(losses) / 2)
+    assert cell["std_val_loss"] == pytest.approx(abs(losses[0] - losses[1]) / 2)  # ddof = 0
+    assert 0 <= cell["mean_val_accuracy"] <= 1
+
+
+def test_losses_are_those_of_the_whole_validation_split(tiny_study):
+    record = run(tiny_study)
+    model = build_model(*CELL, tiny_study.config)
+    model.load_state_dict(weights(tiny_study))
+    total = count = hits = 0
+    with torch.no_grad(), deterministic("cpu"):
+        for inputs, targets in whole_split(train.load_corpus("cpu").validation, tiny_study.config):
+            chosen = model.eval()(inputs).log_softmax(-1).gather(2, targets[..., None])
+            hits += (model(inputs).argmax(-1) == targets).sum().item()
+            total, count = total - chosen.double().sum().item(), count + targets.numel()
+    assert count == 111_539
+    assert record["val_loss"] == pytest.approx(total / count, rel=1e-6)
+    assert record["val_accuracy"] == hits / count
+
+
+def test_a_uniform_model_has_the_loss_of_a_guess():
+    batches = [(torch.zeros(3, 7, dtype=torch.int64), torch.arange(21).view(3, 7))]
+    loss, accuracy = train.evaluate(lambda inputs: torch.zeros(*inputs.shape, 65), batches)
+    assert loss == pytest.approx(math.log(65)) and accuracy == pytest.approx(1 / 21)
+
+
+def test_training_learns(tiny_study):
+    study = with_config(tiny_study, iterations=60, eval_interval=60, learning_rate=1e-2)
+    losses = run(study)["history"]["val_loss"]
+    assert losses[-1] < losses[0] - 0.8
+
+
+def test_checkpoints_hold_the_plain_weights(tiny_study):
+    run(tiny_study)
+    model = build_model(*CELL, tiny_study.config)
+    model.load_state_dict(weights(tiny_study))
+    tokens = torch.zeros(1, 5, dtype=torch.int64)
+    assert F.softmax(model.eval()(tokens), -1).sum(-1).allclose(torch.ones(1, 5))
+
+
+def test_default_study_is_the_report_s():
+    cpu, full = config_cpu.CONFIG, config.CONFIG
+    assert (cpu.context, cpu.batch_size, cpu.iterations, cpu.eval_interval, cpu.dropout) == (128, 32, 100, 50, 0.2)
+    assert (full.context, full.batch_size, full.iterations, cpu.learning_rate, cpu.seed_base) == (
+        256,
+        64,
+        5000,
+        3e-4,
+        42,
+    )
+    assert len(cpu.models) * len(cpu.activations) == 36 and cpu.n_trials == 3
