@@ -10,7 +10,7 @@ from tabulate import tabulate
 import metrics
 from storage import Cell, Damaged, ResultError, Store, UserError, check_identity, digest, read_bytes
 from study import Study, environment
-from train import build_cell, run_trial
+from train import MEASURED, build_cell, run_trial
 from workers import Job
 
 Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)
@@ -96,10 +96,9 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
         aside = Store(Path(folder, "results"), Path(folder, "checkpoints"))
         after = run_trial(Study(study.config, study.scale, study.device, aside), cell, number, report)
         again = aside.read_predictions(cell, number, after["predictions_sha256"])
-    names = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy")
-    rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in names]
+    rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in MEASURED]
     same_predictions = before["predictions_sha256"] == after["predictions_sha256"]
-    same = same_predictions and all(before[name] == after[name] for name in names)
+    same = same_predictions and all(before[name] == after[name] for name in MEASURED)
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]
         same = same and same_weights

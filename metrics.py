@@ -92,6 +92,30 @@ def accuracy(p, targets) -> float:
     return float((np.asarray(p).argmax(axis=1) == targets).mean())
 
 
+def cross_entropy(p, targets) -> float:
+    """Mean of -ln p(true class), in nats."""
+    return float(_losses(np.asarray(p, dtype=np.float64), targets).mean())
+
+
+def entropy(p) -> float:
+    """Mean over samples of -sum p ln p, in nats, in [0, ln classes]: how unsure the model is."""
+    p = np.asarray(p, dtype=np.float64)
+    return float(-(p * np.log(np.maximum(p, TINY))).sum(axis=1).mean())
+
+
+def calibration_error(p, targets, bins: int = 10) -> float:
+    """Expected calibration error of the most probable class, in [0, 1].
+
+    The mean distance between confidence and accuracy over ``bins`` equal intervals of confidence, weighted by the
+    samples in each. Naeini, Cooper & Hauskrecht 2015; Guo et al. 2017, arXiv:1706.04599.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == targets
+    interval = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(interval, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(p))
+
+
 def mismatches_by_correctness(p, q, targets) -> dict[str, int]:
     """Top-1 mismatches in which one of the two models is right, and in which neither is."""
     p, q = _checked(p, q)
@@ -141,6 +165,16 @@ def ensemble_gain(p, q, targets) -> float:
     p, q = _checked(p, q)
     apart = (_losses(p, targets).mean() + _losses(q, targets).mean()) / 2
     return float(apart - _losses((p + q) / 2, targets).mean())
+
+
+def describe(p, targets) -> dict[str, float]:
+    """What one model's probabilities on the probe set say of it alone."""
+    return {
+        "probe_loss": cross_entropy(p, targets),
+        "probe_accuracy": accuracy(p, targets),
+        "probe_entropy": entropy(p),
+        "calibration_error": calibration_error(p, targets),
+    }
 
 
 def compare(p, q, targets) -> dict[str, float | int]:

@@ -46,6 +46,13 @@ from storage import (
 from study import Study, add_study_options, environment, study_from
 
 
+# What is measured of a trial that completed, and null of one that diverged.
+MEASURED = (
+    *("train_loss", "val_loss", "train_accuracy", "val_accuracy"),
+    *("probe_loss", "probe_accuracy", "probe_entropy", "calibration_error"),
+)
+
+
 class Interrupted(Exception):
     """The trial was asked to stop; its state is saved."""
 
@@ -241,12 +248,11 @@ class TrialRun:
             "val_loss": val_loss,
             "train_accuracy": self.train_accuracy,
             "val_accuracy": val_accuracy,
-            "probe_accuracy": metrics.accuracy(self.predictions[-1], self.probe.targets.cpu().numpy()),
+            **metrics.describe(self.predictions[-1], self.probe.targets.cpu().numpy()),
         }
 
     def _diverged_outcome(self) -> dict:
-        names = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy")
-        return {"status": "diverged", **dict.fromkeys(names), "diverged_at_step": self.step}
+        return {"status": "diverged", **dict.fromkeys(MEASURED), "diverged_at_step": self.step}
 
 
 def finite_or_none(value: float) -> float | None:
@@ -355,8 +361,8 @@ def update_cell(study: Study, cell: Cell, report: Callable[[dict], None] = ignor
 
 
 TRIAL_KEYS = (
-    *("trial", "seed", "status", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy"),
-    *("training_time", "evaluation_time", "finished", "history", "predictions_sha256", "environment"),
+    *("trial", "seed", "status", *MEASURED, "training_time", "evaluation_time"),
+    *("finished", "history", "predictions_sha256", "environment"),
 )
 
 

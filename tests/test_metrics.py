@@ -97,6 +97,18 @@ def test_mismatches_stay_below_what_accuracies_allow():
         assert -1e-9 <= metrics.normalized_mismatch(p, q, targets) <= 1 + 1e-9
 
 
+def test_one_model_s_loss_entropy_and_calibration():
+    assert metrics.cross_entropy(P, TARGETS) == pytest.approx(-(np.log(0.3) + np.log(0.6)) / 2)
+    assert metrics.entropy(np.full((3, 8), 1 / 8)) == pytest.approx(np.log(8))
+    assert metrics.entropy(np.eye(4)) == pytest.approx(0)
+    # Confidences 0.5 (wrong) and 0.6 (right), each alone in its interval: (0.5 + 0.4) / 2.
+    assert metrics.calibration_error(P, TARGETS) == pytest.approx(0.45)
+    # Both in one interval: accuracy 1/2 against a mean confidence of 0.55.
+    both = np.array([[0.55, 0.45], [0.55, 0.45]])
+    assert metrics.calibration_error(both, np.array([0, 1])) == pytest.approx(0.05)
+    assert metrics.calibration_error(np.eye(3), np.arange(3)) == 0
+
+
 def test_what_has_no_spread_has_no_correlation():
     uniform = np.full((5, 4), 0.25)
     assert np.isnan(metrics.loss_correlation(uniform, uniform, np.zeros(5, dtype=int)))
