@@ -1,0 +1,173 @@
+"""Results to tables, figures and the summary file. Needs nothing but the cell files in ``results/``."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+import cli
+import figures
+import storage
+import tables
+from config import ACTIVATIONS, MODELS
+from labels import counted, in_order
+from plot_utils import activation_colours
+from storage import UserError
+from summary import by_model, latest_study, measure_study, summarize_study
+from table_format import FORMATS, remark, render
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    try:
+        analyze(arguments)
+    except (UserError, OSError) as error:
+        return cli.report_mistake("analyze_results.py", error)
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = cli.Parser(prog="analyze_results.py", description=__doc__)
+    parser.add_argument("--study", metavar="NAME", help="the study to show (default: the one run last)")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
+    )
+    parser.add_argument(
+        "--tables",
+        type=table_names,
+        default=list(tables.TABLES),
+        metavar="NAME,NAME",
+        help=f"which tables (default: all of {', '.join(tables.TABLES)})",
+    )
+    parser.add_argument("--results-dir", type=Path, default=storage.RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--plots-dir", type=Path, default=storage.PLOTS_DIR, metavar="DIR")
+    parser.add_argument("--no-plots", action="store_true", help="tables and summary only")
+    return parser.parse_args(argv)
+
+
+def table_names(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in tables.TABLES]:
+        raise argparse.ArgumentTypeError(f"unknown table {unknown[0]!r}; choose from {', '.join(tables.TABLES)}")
+    return names
+
+
+def analyze(arguments: argparse.Namespace) -> None:
+    """Print the tables, then write the summary of every study and the figures of the one shown."""
+    cells = read_results(arguments.results_dir)
+    study = choose_study(cells, arguments.study)
+    storage.check_writable(arguments.results_dir)
+    measured = measure_study(cells, study)
+    for line in [*which_study(cells, study, arguments.study), *account(measured)]:
+        print(remark(line, arguments.format))
+    for name in arguments.tables:
+        for table in tables.TABLES[name](measured):
+            print(f"\n{render(table, arguments.format)}", flush=True)
+    print(remark(f"Summary: {write_summary(cells, arguments.results_dir)}", arguments.format), flush=True)
+    if not arguments.no_plots:
+        storage.check_writable(arguments.plots_dir)
+        count = write_figures(study_figures(measured, named=arguments.study is not None), arguments.plots_dir)
+        print(remark(f"Figures: {count} in {arguments.plots_dir}", arguments.format))
+
+
+# ---------------------------------------------------------------- which results
+
+
+def read_results(results_dir: Path) -> list[dict]:
+    """Every cell; UserError where there is none."""
+    cells = storage.read_cells(results_dir)
+    if not cells:
+        raise UserError(f"no results in {results_dir}; run ./run_background.sh first, or choose --results-dir")
+    return cells
+
+
+def choose_study(cells: list[dict], wanted: str | None) -> str:
+    if wanted is None:
+        return latest_study(cells)
+    if wanted not in storage.study_names(cells):
+        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(storage.study_names(cells))}")
+    return wanted
+
+
+def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
+    """A line that says which of several studies is shown, unless it was asked for."""
+    others = [name for name in storage.study_names(cells) if name != study]
+    if wanted is not None or not others:
+        return []
+    return [f"Showing study {study}, the one run last; choose another with --study: {', '.join(others)}"]
+
+
+def account(measured: list[dict]) -> list[str]:
+    """What a study has, and what is missing, diverged or not comparable, a line each."""
+    models, activations = list(by_model(measured)), in_order({cell["activation"] for cell in measured})
+    grid = [(model, activation) for model in models for activation in activations]
+    found = {(cell["model"], cell["activation"]) for cell in measured}
+    trials = sum(cell["n_trials"] for cell in measured)
+    head = (
+        f"Study {measured[0]['study']}: {len(found)} of {counted(len(grid), 'cell')} of "
+        f"{counted(len(models), 'architecture')} x {counted(len(activations), 'activation')}, "
+        f"{counted(trials, 'completed trial')}"
+    )
+    problems = {
+        "Missing cells": [" ".join(place) for place in grid if place not in found],
+        "Missing trials": [_missing_trials(cell) for cell in measured if cell["status"] != "completed"],
+        "Diverged trials": [f"{_name(cell)} {cell['n_diverged']}" for cell in measured if cell["n_diverged"]],
+        "Not in this study": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
+        "Not comparable, because cells differ in": differing_settings(measured),
+    }
+    return [head, *(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)]
+
+
+def _name(cell: dict) -> str:
+    return f"{cell['model']} {cell['activation']}"
+
+
+def _missing_trials(cell: dict) -> str:
+    missing = cell["planned_trials"] - len(cell["trials"])
+    return f"{_name(cell)} {missing} of {cell['planned_trials']}"
+
+
+def differing_settings(measured: list[dict]) -> list[str]:
+    """Settings, other than those of a cell itself, that are not the same in all cells."""
+    names = sorted({name for cell in measured for name in cell["config"]} - {"model", "activation", "shape"})
+    values = {name: {str(cell["config"].get(name)) for cell in measured} for name in names}
+    return [f"{name} ({' or '.join(sorted(seen))})" for name, seen in values.items() if len(seen) > 1]
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def write_summary(cells: list[dict], results_dir: Path) -> Path:
+    """Write the summary of every study; returns its path."""
+    path = results_dir / storage.SUMMARY_NAME
+    studies = {name: summarize_study(measure_study(cells, name)) for name in storage.study_names(cells)}
+    storage.write_json(path, {"studies": studies})
+    return path
+
+
+def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figure]]:
+    """The file name and figure of everything that is drawn of a study; ``named`` if it was asked for by name."""
+    study = measured[0]["study"]
+    ending = f"_{study}.png" if named else ".png"
+    colours = activation_colours(cell["activation"] for cell in measured)
+    for cell in measured:
+        for kind, draw in figures.CELL_FIGURES.items():
+            yield f"{cell['model']}_{cell['activation']}_{study}_{kind}.png", draw(cell, colours[cell["activation"]])
+    for model, group in by_model(measured).items():
+        yield f"{model}_shamir_comparison{ending}", figures.shamir_comparison(group, colours)
+    yield f"shamir_cross_model_analysis{ending}", figures.cross_model_analysis(measured, colours)
+
+
+def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path) -> int:
+    """Write each figure under its name; returns how many."""
+    count = 0
+    for name, figure in drawn:
+        storage.write_bytes(plots_dir / name, figures.png_bytes(figure))
+        count += 1
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

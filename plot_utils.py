@@ -1,0 +1,264 @@
+"""Figures. Every ``plot_*`` function takes plain data and axes, and returns the axes.
+
+Cells are measured cells (``summary.measure``). An activation has one colour in every figure: Okabe & Ito's for the
+study's six, which colour-blind readers can tell apart, and a fixed cycle, by name, for others.
+"""
+
+import math
+from collections.abc import Iterable
+from itertools import cycle
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.ticker import MaxNLocator
+
+from labels import counted, in_order, label
+from summary import PAIR_METRICS, by_model, completed_trials
+from table_format import trial_count
+
+# In all colours, channels are multiples of 17 (1/15): that is how finely figures.png_bytes keeps them.
+COLOURS = {
+    "relu": "#0077BB",
+    "gelu": "#EE9900",
+    "swish": "#009977",
+    "swiglu": "#DD5500",
+    "smelu_05": "#55BBEE",
+    "smelu_1": "#CC77AA",
+}
+OTHER_COLOURS = ("#332288", "#882255", "#999933", "#000000", "#661100", "#888888")
+MARKERS = "os^Dv<>PX*"
+GREY = "#666666"
+HEAT = ListedColormap([(1 - k / 7.5, 1 - k / 15, 1) for k in range(6)])  # light enough for black numbers
+SLANTED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
+UNITS = {
+    "val_loss": "Validation loss (nats/char)",
+    "val_accuracy": "Validation accuracy (fraction)",
+    "relative_pd": "Relative PD, all classes",
+    "top1_mismatches": "Top-1 mismatches in 1,000",
+    "total_variation": "Total variation",
+    "training_time": "Training time (s)",
+}
+
+
+def activation_colours(activations: Iterable[str]) -> dict[str, str]:
+    """A colour for each name. Pass every activation of a study, so that its figures agree on unknown ones."""
+    others = cycle(OTHER_COLOURS)
+    return {name: COLOURS.get(name) or next(others) for name in in_order(activations)}
+
+
+def model_markers(models: Iterable[str]) -> dict[str, str]:
+    return dict(zip(in_order(models), cycle(MARKERS), strict=False))
+
+
+def count_text(cell: dict) -> str:
+    return f"N = {trial_count(cell['n_trials'], cell['n_diverged'], cell['planned_trials'])}"
+
+
+def _nothing(ax: Axes, why: str) -> Axes:
+    """Axes that say why there is nothing in them."""
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
+    ax.set_axis_off()
+    return ax
+
+
+def _floats(values: list) -> np.ndarray:
+    return np.array([math.nan if value is None else value for value in values], dtype=float)
+
+
+# ---------------------------------------------------------------- one cell
+
+
+def plot_curves(ax: Axes, steps: list[int], curves: list[list], colour: str, name: str, line: str = "-") -> Axes:
+    """Each curve thin, their mean thick under ``name``."""
+    values = np.array([_floats(curve) for curve in curves])
+    if len(curves) > 1:
+        ax.plot(steps, values.T, line, color=colour, lw=0.8, alpha=0.6)
+    ax.plot(steps, values.mean(axis=0), line, color=colour, lw=2, marker="o", ms=4, label=name)
+    ax.set_xlabel("training step")
+    return ax
+
+
+def plot_losses(ax: Axes, cell: dict, colour: str) -> Axes:
+    """Training and validation loss while training; diverged trials as far as they got."""
+    completed = [trial["history"] for trial in completed_trials(cell)]
+    for metric, name, line in (("val_loss", "validation", "-"), ("train_loss", "training", "--")):
+        if completed:
+            plot_curves(ax, completed[0]["step"], [h[metric] for h in completed], colour, name, line)
+    diverged = [trial["history"] for trial in cell["trials"] if trial["status"] == "diverged"]
+    for i, history in enumerate(diverged):
+        name = None if i else "validation, diverged"
+        ax.plot(history["step"], _floats(history["val_loss"]), ":", color=GREY, marker="x", ms=5, label=name)
+    ax.set(title="Loss: mean (thick) and each trial (thin)", xlabel="training step", ylabel="loss (nats/char)")
+    ax.legend(handlelength=3)
+    return ax
+
+
+def plot_loss_spread(ax: Axes, cell: dict, colour: str) -> Axes:
+    """How far the validation loss of each trial is from their mean, in thousandths, once training has begun."""
+    ax.set_title("Validation loss of each trial minus their mean")
+    completed = completed_trials(cell)
+    if len(completed) < 2:
+        return _nothing(ax, "needs two trials")
+    losses = np.array([_floats(trial["history"]["val_loss"]) for trial in completed])
+    spread = 1000 * (losses - losses.mean(axis=0))
+    ax.axhline(0, color=GREY, lw=1)
+    for trial, values, marker in zip(completed, spread, cycle(MARKERS), strict=False):
+        steps = trial["history"]["step"]
+        ax.plot(steps[1:], values[1:], color=colour, lw=1, marker=marker, ms=5, label=f"trial {trial['trial']}")
+    ax.set(xlabel="training step", ylabel="difference (0.001 nats/char)")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), ncols=math.ceil(len(completed) / 12))
+    return ax
+
+
+def plot_pair_history(ax: Axes, cell: dict, metric: str, colour: str) -> Axes:
+    """A pairwise metric while training: each pair thin, their mean thick."""
+    ax.set_title(UNITS[metric])
+    pairs = cell["pairs"]
+    if not pairs:
+        return _nothing(ax, "needs two trials")
+    curves = [pair["history"][metric] for pair in pairs]
+    plot_curves(ax, pairs[0]["history"]["step"], curves, colour, f"mean of {counted(len(pairs), 'pair')}")
+    ax.margins(y=0.12)
+    ax.set_ylim(bottom=0)
+    ax.legend()
+    return ax
+
+
+def plot_matrix(ax: Axes, matrix: np.ndarray, rows: list[str], columns: list[str]) -> Axes:
+    """A heat map from zero up; nan stays white. The numbers are written in where they fit, else a scale is beside."""
+    highest = np.nanmax(matrix, initial=0) or 1
+    image = ax.imshow(matrix, cmap=HEAT, vmin=0, vmax=highest, aspect="auto")
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.grid(False)
+    if len(columns) > 7:
+        ax.figure.colorbar(image, ax=ax)
+        return ax
+    for (row, column), value in np.ndenumerate(matrix):
+        if math.isfinite(value):
+            ax.text(column, row, f"{value:.3f}", ha="center", va="center", size=9)
+    return ax
+
+
+def plot_pairs(ax: Axes, trials: list[int], distances: np.ndarray) -> Axes:
+    """Relative PD between the trials (N,), as an (N, N) heat map."""
+    ax.set_title("Relative PD between trials")
+    if not trials:
+        return _nothing(ax, "needs two trials")
+    apart = np.where(np.eye(len(trials)), math.nan, distances)
+    return plot_matrix(ax, apart, [f"trial {n}" for n in trials], [str(n) for n in trials])
+
+
+def single_values(cell: dict, metric: str) -> list[float]:
+    """The metric of each completed trial, or of each pair if it is one of pairs."""
+    return [item[metric] for item in (cell["pairs"] if metric in PAIR_METRICS else completed_trials(cell))]
+
+
+def plot_strip(ax: Axes, cell: dict, metric: str, colour: str) -> Axes:
+    """Single values as dots, beside them their mean and its 95 % interval."""
+    ax.set_title(UNITS[metric])
+    values = single_values(cell, metric)
+    if not values:
+        return _nothing(ax, "needs two trials" if cell["n_trials"] else "no trial completed")
+    places = np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [0]
+    ax.plot(places, values, "o", color=colour, alpha=0.7)
+    plot_estimate(ax, 0.5, cell, metric, colour, horizontal=False)
+    kind = "pair" if metric in PAIR_METRICS else "trial"
+    ax.set_xticks([0, 0.5], [counted(len(values), kind), f"mean {cell[f'mean_{metric}']:.4g}"])
+    ax.set_xlim(-0.4, 0.9)
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    ax.grid(axis="x", visible=False)
+    return ax
+
+
+def plot_estimate(ax: Axes, place: float, cell: dict, metric: str, colour: str, *, horizontal: bool) -> Axes:
+    """The mean as a diamond, with its 95 % interval where there is one."""
+    mean, low, high = (cell[f"{kind}_{metric}"] for kind in ("mean", "low", "high"))
+    if mean is None:
+        return ax
+    reach = None if low is None else [[mean - low], [high - mean]]
+    x, y = (mean, place) if horizontal else (place, mean)
+    errors = {"xerr" if horizontal else "yerr": reach}
+    ax.errorbar(x, y, **errors, fmt="D", color=colour, mec="black", mew=0.6, ms=6, capsize=4, lw=1.5)
+    return ax
+
+
+# ---------------------------------------------------------------- one architecture, all architectures
+
+
+def plot_by_activation(ax: Axes, measured: list[dict], metric: str, colours: dict[str, str]) -> Axes:
+    """A row for each activation of one architecture: single values, their mean and its 95 % interval."""
+    for place, cell in enumerate(measured):
+        values, colour = single_values(cell, metric), colours[cell["activation"]]
+        ax.plot(values, [place + 0.22] * len(values), "o", color=colour, alpha=0.6, ms=5, mew=0)
+        plot_estimate(ax, place - 0.12, cell, metric, colour, horizontal=True)
+    ax.set_yticks(range(len(measured)), [f"{label(cell['activation'])}\n{count_text(cell)}" for cell in measured])
+    ax.set_ylim(len(measured) - 0.5, -0.5)
+    kind = "pairs" if metric in PAIR_METRICS else "trials"
+    ax.set(title=f"Dots: {kind}; diamond: mean, 95 % interval", xlabel=UNITS[metric])
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.grid(axis="y", visible=False)
+    return ax
+
+
+def plot_grid(ax: Axes, measured: list[dict], metric: str, colours: dict[str, str]) -> Axes:
+    """A group for each architecture, in it the mean and 95 % interval of every activation."""
+    groups = by_model(measured)
+    offsets = dict(zip(colours, np.linspace(-0.32, 0.32, len(colours)), strict=True))
+    for place, cells in enumerate(groups.values()):
+        for cell in cells:
+            name = cell["activation"]
+            at = place + (offsets[name] if len(offsets) > 1 else 0)
+            plot_estimate(ax, at, cell, metric, colours[name], horizontal=False)
+    ax.set_xticks(range(len(groups)), map(label, groups), **SLANTED)
+    ax.set_xlim(-0.6, len(groups) - 0.4)
+    ax.grid(axis="x", visible=False)
+    ax.set_ylabel(UNITS[metric])
+    return ax
+
+
+def plot_cv(ax: Axes, compared: list[dict], metric: str) -> Axes:
+    """CV over activations of each architecture, beside the half-width of a 95 % interval."""
+    for place, row in enumerate(compared):
+        cv, noise = row[f"cv_{metric}"], row[f"noise_{metric}"]
+        if cv is None:
+            ax.text(place, 0, "needs two\nactivations", ha="center", va="bottom", size=9, color=GREY)
+            continue
+        ax.bar(place, cv, width=0.55, color="#BBBBBB", label="CV over activations")
+        ax.annotate(f"{cv:.1f}", (place, 0), (0, 3), textcoords="offset points", ha="center", size=9)
+        if noise is not None:
+            reach = [place - 0.36, place + 0.36]
+            ax.plot(reach, [noise] * 2, color="black", lw=2, label="half-width of a 95 % interval")
+    names = [f"{label(row['model'])} ({row[f'n_activations_{metric}']})" for row in compared]
+    ax.set_xticks(range(len(compared)), names, **SLANTED)
+    ax.set_xlim(-0.6, len(compared) - 0.4)
+    ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
+    ax.set_ylabel("% of mean PD")
+    ax.grid(axis="x", visible=False)
+    _legend_once(ax)
+    return ax
+
+
+def _legend_once(ax: Axes, **options) -> None:
+    """A legend with each name once, if there is any."""
+    handles, names = ax.get_legend_handles_labels()
+    entries = dict(zip(names, handles, strict=True))
+    if entries:
+        ax.legend(entries.values(), entries.keys(), **options)
+
+
+def plot_plane(ax: Axes, measured: list[dict], colours: dict[str, str]) -> Axes:
+    """Loss against PD: colour is the activation, marker the architecture."""
+    for model, marker in model_markers(cell["model"] for cell in measured).items():
+        cells = [c for c in measured if c["model"] == model and c["mean_relative_pd"] is not None]
+        for cell in cells:
+            colour = colours[cell["activation"]]
+            ax.plot(cell["mean_val_loss"], cell["mean_relative_pd"], marker, color=colour, mec="black", mew=0.5, ms=7)
+        if cells:
+            ax.plot([], [], marker, color="white", mec="black", label=label(model))
+    ax.set(xlabel=UNITS["val_loss"], ylabel=UNITS["relative_pd"])
+    ax.xaxis.set_major_locator(MaxNLocator(6))
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15), "ncols": 3}
+    _legend_once(ax, columnspacing=1, handletextpad=0.2, **below)
+    return ax

@@ -1,0 +1,179 @@
+"""What the cells of a study say: estimates for each cell, statistics for each architecture. Pure functions.
+
+A measured cell is a cell with, for every metric, ``mean_<metric>``, ``std_<metric>`` (ddof=0) and the bounds
+``low_<metric>`` and ``high_<metric>`` of its 95 % interval; None where there is nothing to compute it from.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+import stats
+from labels import in_order
+
+TRIAL_METRICS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time")
+PAIR_METRICS = (
+    "relative_pd",
+    "true_label_pd",
+    "total_variation",
+    "jensen_shannon",
+    "top1_mismatches",
+    "normalized_mismatch",
+    "top5_agreement",
+)
+COMPARED_METRICS = ("val_loss", "val_accuracy", "relative_pd", "top1_mismatches", "training_time")
+
+
+def completed_trials(cell: dict) -> list[dict]:
+    return [trial for trial in cell["trials"] if trial["status"] == "completed"]
+
+
+def measure(cell: dict) -> dict:
+    """The cell with its counts and estimates. Diverged trials count, but take part in no estimate."""
+    completed = completed_trials(cell)
+    measured = {
+        **cell,
+        "n_trials": len(completed),
+        "n_diverged": len(cell["trials"]) - len(completed),
+        "n_predictions": cell["pairs"][0]["n_predictions"] if cell["pairs"] else None,
+        "total_training_time": math.fsum(trial["training_time"] for trial in cell["trials"]),
+        "total_evaluation_time": math.fsum(trial["evaluation_time"] for trial in cell["trials"]),
+    }
+    for metric in TRIAL_METRICS:
+        values = [trial[metric] for trial in completed]
+        measured |= _described(metric, values, stats.mean_estimate(values) if values else None)
+    for metric in PAIR_METRICS:
+        values = [pair[metric] for pair in cell["pairs"] if pair[metric] is not None]
+        whole = values and len(values) == len(cell["pairs"])
+        measured |= _described(metric, values, _pairwise(cell["pairs"], metric) if whole else None)
+    return measured
+
+
+def _described(metric: str, values: list[float], interval: stats.Estimate | None) -> dict:
+    return {
+        f"mean_{metric}": float(np.mean(values)) if values else None,
+        f"std_{metric}": float(np.std(values)) if len(values) > 1 else None,
+        f"low_{metric}": _finite(interval.low) if interval else None,
+        f"high_{metric}": _finite(interval.high) if interval else None,
+    }
+
+
+def _pairwise(pairs: list[dict], metric: str) -> stats.Estimate:
+    return stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
+
+
+def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:
+    """The trials that take part in pairs (N,) and the metric between them (N, N); nan where it is unknown."""
+    numbers = sorted({number for pair in pairs for number in pair["trials"]})
+    matrix = np.zeros((len(numbers), len(numbers)))
+    for pair in pairs:
+        i, j = (numbers.index(number) for number in pair["trials"])
+        matrix[i, j] = matrix[j, i] = math.nan if pair[metric] is None else pair[metric]
+    return numbers, matrix
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def measure_study(cells: Iterable[dict], study: str) -> list[dict]:
+    """The measured cells of a study, in the order of the registries."""
+    found = {(cell["model"], cell["activation"]): cell for cell in cells if cell["study"] == study}
+    models = in_order(model for model, _ in found)
+    activations = in_order(activation for _, activation in found)
+    grid = [(model, activation) for model in models for activation in activations]
+    return [measure(found[place]) for place in grid if place in found]
+
+
+def by_model(measured: list[dict]) -> dict[str, list[dict]]:
+    """Measured cells by architecture, in the order given."""
+    groups = {}
+    for cell in measured:
+        groups.setdefault(cell["model"], []).append(cell)
+    return groups
+
+
+def compare_activations(measured: list[dict]) -> dict:
+    """Over the activations of one architecture: how many, and mean, std and CV (%) of every cell's mean.
+
+    CV is std (ddof=0) / mean, as in the report. It contains the noise of the cells' own estimates:
+    ``noise_<metric>`` is the mean half-width of their 95 % intervals, in % of the mean.
+    """
+    compared = {
+        "model": measured[0]["model"],
+        "n_trials": sum(cell["n_trials"] for cell in measured),
+        "n_diverged": sum(cell["n_diverged"] for cell in measured),
+        "planned_trials": sum(cell["planned_trials"] for cell in measured),
+    }
+    for metric in COMPARED_METRICS:
+        known = [cell for cell in measured if cell[f"mean_{metric}"] is not None]
+        means = [cell[f"mean_{metric}"] for cell in known]
+        compared |= {
+            f"n_activations_{metric}": len(means),
+            f"mean_{metric}": float(np.mean(means)) if means else None,
+            f"std_{metric}": float(np.std(means)) if len(means) > 1 else None,
+            f"cv_{metric}": _percent(stats.coefficient_of_variation(means)) if len(means) > 1 else None,
+            f"noise_{metric}": _noise(known, metric),
+        }
+    return compared
+
+
+def _percent(fraction: float) -> float | None:
+    return _finite(100 * fraction)
+
+
+def _noise(measured: list[dict], metric: str) -> float | None:
+    widths = [
+        (cell[f"high_{metric}"] - cell[f"low_{metric}"]) / 2 for cell in measured if cell[f"low_{metric}"] is not None
+    ]
+    mean = np.mean([cell[f"mean_{metric}"] for cell in measured]) if measured else 0
+    return _percent(float(np.mean(widths) / mean)) if widths and mean else None
+
+
+# ---------------------------------------------------------------- all studies
+
+
+def latest_study(cells: list[dict]) -> str:
+    """The study whose newest trial is the newest of all; of equals the first by name."""
+    newest = {}
+    for cell in cells:
+        finished = max((trial["finished"] for trial in cell["trials"]), default="")
+        newest[cell["study"]] = max(finished, newest.get(cell["study"], ""))
+    return max(sorted(newest), key=newest.get)
+
+
+def shared_environment(cells: list[dict]) -> dict:
+    """Each fact of the environments: its value where all cells agree, else the list of its values."""
+    names = sorted({name for cell in cells for name in cell["environment"]})
+    return {name: _agreed([cell["environment"].get(name) for cell in cells]) for name in names}
+
+
+def _agreed(values: list):
+    distinct = [value for i, value in enumerate(values) if value not in values[:i]]
+    return distinct[0] if len(distinct) == 1 else sorted(distinct, key=str)
+
+
+CELL_FIELDS = (
+    "model",
+    "activation",
+    "status",
+    "n_parameters",
+    "planned_trials",
+    "n_trials",
+    "n_diverged",
+    "n_predictions",
+    *(f"{kind}_{metric}" for metric in TRIAL_METRICS + PAIR_METRICS for kind in ("mean", "std", "low", "high")),
+)
+
+
+def summarize_study(measured: list[dict]) -> dict:
+    """What the summary file keeps of one study; the same cells give the same record."""
+    return {
+        "cells": [{name: cell[name] for name in CELL_FIELDS} for cell in measured],
+        "architectures": [compare_activations(group) for group in by_model(measured).values()],
+        "environment": shared_environment(measured),
+        "total_time_seconds": math.fsum(
+            cell["total_training_time"] + cell["total_evaluation_time"] for cell in measured
+        ),
+    }

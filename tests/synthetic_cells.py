@@ -1,0 +1,109 @@
+"""Cells made up for the tests of analysis and figures, shaped like those that ``train.py`` writes."""
+
+import itertools
+import json
+import random
+from pathlib import Path
+
+STEPS = (0, 50, 100)
+
+
+def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
+    trial = {
+        "trial": number,
+        "seed": 41 + number,
+        "status": "completed",
+        "train_loss": val_loss + 0.01,
+        "val_loss": val_loss,
+        "train_accuracy": 0.28,
+        "val_accuracy": 0.27,
+        "probe_accuracy": 0.26,
+        "training_time": 20.0 + number,
+        "evaluation_time": 2.0,
+        "finished": f"2026-01-02T03:04:{number % 60:02d}+00:00",
+        "history": {
+            "step": list(STEPS),
+            "train_loss": [4.2, 3.0, val_loss + 0.01],
+            "val_loss": [4.2, 3.1 + 0.01 * number, val_loss],
+        },
+        "environment": {"python": "3.11.9"},
+    }
+    return trial | changes
+
+
+def make_diverged(number: int) -> dict:
+    unknown = dict.fromkeys(("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy"))
+    history = {"step": [0, 50], "train_loss": [4.2, None], "val_loss": [4.2, None]}
+    return make_trial(number) | unknown | {"status": "diverged", "history": history}
+
+
+def make_pair(first: int, second: int, relative_pd: float = 0.25, mismatches: int = 190, **changes) -> dict:
+    pair = {
+        "trials": [first, second],
+        "relative_pd": relative_pd,
+        "top1_mismatches": mismatches,
+        "n_predictions": 1000,
+        "true_label_pd": relative_pd * 0.9,
+        "global_pd": relative_pd / 2,
+        "total_variation": relative_pd / 2,
+        "jensen_shannon": 0.01,
+        "symmetric_kl": 0.04,
+        "hellinger": 0.1,
+        "top5_agreement": 0.9,
+        "normalized_mismatch": 0.2,
+        "one_right": 60,
+        "both_wrong": mismatches - 60,
+        "loss_correlation": 0.95,
+        "perplexity_correlation": 0.9,
+        "ensemble_gain": 0.01,
+        "history": {
+            "step": list(STEPS),
+            "relative_pd": [0.1, relative_pd * 0.8, relative_pd],
+            "top1_mismatches": [900, 300, mismatches],
+        },
+    }
+    return pair | changes
+
+
+def make_cell(
+    model="charlm", activation="gelu", study="cpu", *, trials=None, pairs=None, planned=3, **changes
+) -> dict:
+    """A cell of three alike trials, unless ``trials`` and ``pairs`` say otherwise."""
+    trials = [make_trial(number) for number in (1, 2, 3)] if trials is None else trials
+    completed = [trial["trial"] for trial in trials if trial["status"] == "completed"]
+    if pairs is None:
+        pairs = [make_pair(first, second) for first, second in itertools.combinations(completed, 2)]
+    cell = {
+        "model": model,
+        "activation": activation,
+        "study": study,
+        "status": "completed" if len(trials) == planned else "partial",
+        "planned_trials": planned,
+        "n_parameters": 430_000,
+        "config": {"model": model, "activation": activation, "shape": {}, "iterations": 100, "device": "cpu"},
+        "environment": {"python": "3.11.9", "torch": "2.13.0", "device": "cpu", "threads": 1, "commit": "abc"},
+        "fingerprint": "f" * 64,
+        "trials": trials,
+        "pairs": pairs,
+    }
+    return cell | changes
+
+
+def random_cell(model: str, activation: str, study: str = "cpu", n_trials: int = 3, seed: int = 0) -> dict:
+    """A cell whose numbers are spread as those of a real study are."""
+    rng = random.Random(f"{model} {activation} {seed}")
+    loss, distance = 2.4 + rng.random() / 2, 0.2 + rng.random() / 10
+    trials = [make_trial(number, rng.gauss(loss, 0.006)) for number in range(1, n_trials + 1)]
+    pairs = [
+        make_pair(first, second, max(rng.gauss(distance, 0.006), 0), round(rng.gauss(190, 15)))
+        for first, second in itertools.combinations(range(1, n_trials + 1), 2)
+    ]
+    return make_cell(model, activation, study, trials=trials, pairs=pairs, planned=n_trials)
+
+
+def write_cells(folder: Path, cells: list[dict]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for cell in cells:
+        path = folder / f"{cell['model']}_{cell['activation']}_{cell['study']}.json"
+        path.write_text(json.dumps(cell))
+    return folder
