@@ -45,7 +45,6 @@ from storage import (
 )
 from study import Study, add_study_options, environment, study_from
 
-
 # What is measured of a trial that completed, and null of one that diverged.
 MEASURED = (
     *("train_loss", "val_loss", "train_accuracy", "val_accuracy"),
