@@ -8,9 +8,10 @@ import numpy as np
 from tabulate import tabulate
 
 import metrics
+from cells import MEASURED, build_cell
 from storage import Cell, Damaged, ResultError, Store, UserError, check_identity, digest, read_bytes
 from study import Study, environment
-from train import MEASURED, build_cell, run_trial
+from train import run_trial
 from workers import Job
 
 Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)

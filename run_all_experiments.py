@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 import cli
 from activations import ACTIVATIONS
+from cells import check_cell
 from model import ARCHITECTURES
 from storage import Cell, UserError, check_writable, read_corpus, write_bytes
 from study import Study, add_study_options, study_from
-from train import check_cell, check_names, tell
+from train import check_names, tell
 from workers import STOP_SIGNALS, Event, Job, run_jobs
 
 FAILED = 1  # the exit code when a trial failed, or a check found something

@@ -14,6 +14,7 @@ import cli
 import config as full_config
 import config_cpu
 from config import Config
+from dataset import Corpus
 from storage import (
     CHECKPOINTS_DIR,
     RESULTS_DIR,
@@ -23,6 +24,7 @@ from storage import (
     UserError,
     check_study_name,
     identity,
+    read_corpus,
 )
 
 CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG}
@@ -105,3 +107,9 @@ def environment(device: str) -> dict:
         "threads": 1 if device == "cpu" else torch.get_num_threads(),
         "commit": commit.stdout.strip() or "unknown",
     }
+
+
+@cache
+def load_corpus(device: str) -> Corpus:
+    """Tiny Shakespeare as tokens on ``device``; UserError if it is missing or altered."""
+    return Corpus.from_text(read_corpus(), device)

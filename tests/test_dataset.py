@@ -6,7 +6,7 @@ from conftest import TINY
 import config_cpu
 from dataset import Corpus, evaluation_windows, probe_set, training_batch, whole_split
 from seeding import numpy_stream, stream_seed
-from train import load_corpus
+from study import load_corpus
 
 CONFIG = config_cpu.CONFIG
 

@@ -14,7 +14,7 @@ from activations import ACTIVATIONS, make_activation
 from dataset import training_batch
 from model import ARCHITECTURES, CausalConvolution, Dropout, build_model, count_parameters, hidden_width
 from seeding import MaskStream, deterministic
-from train import load_corpus
+from study import load_corpus
 
 COMBINATIONS = list(itertools.product(config.MODELS, config.ACTIVATIONS))
 

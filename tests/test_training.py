@@ -17,7 +17,7 @@ from metrics import relative_pd, top1_mismatches
 from model import build_model
 from seeding import deterministic
 from storage import Busy, Damaged, OtherSettings, Store, exclusive
-from study import Study
+from study import Study, load_corpus
 
 CELL = ("charlm", "gelu")
 TIMES = ("training_time", "evaluation_time", "finished", "environment", "weights_sha256")
@@ -257,7 +257,7 @@ def test_losses_are_those_of_the_whole_validation_split(tiny_study):
     model.load_state_dict(weights(tiny_study))
     total = count = hits = 0
     with torch.no_grad(), deterministic("cpu"):
-        for inputs, targets in whole_split(train.load_corpus("cpu").validation, tiny_study.config):
+        for inputs, targets in whole_split(load_corpus("cpu").validation, tiny_study.config):
             chosen = model.eval()(inputs).log_softmax(-1).gather(2, targets[..., None])
             hits += (model(inputs).argmax(-1) == targets).sum().item()
             total, count = total - chosen.double().sum().item(), count + targets.numel()

@@ -1,0 +1,155 @@
+"""A cell: its finished trials and the pairs they make, brought together in one file."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
+
+import numpy as np
+
+import metrics
+from dataset import probe_set
+from storage import Cell, Damaged, check_identity, exclusive, fingerprint, set_aside, write_json
+from study import Study, load_corpus
+
+# What is measured of a trial that completed, and null of one that diverged.
+MEASURED = (
+    *("train_loss", "val_loss", "train_accuracy", "val_accuracy"),
+    *("probe_loss", "probe_accuracy", "probe_entropy", "calibration_error"),
+)
+
+
+Report = Callable[[dict], None]
+
+
+def ignore(progress: dict) -> None:
+    pass
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def finished_record(study: Study, cell: Cell, number: int, report: Report) -> dict | None:
+    """The record of a trial that is done; None if there is none, or if it is damaged, which is set aside."""
+    store = study.store
+    if number not in store.done_trials(cell):
+        return None
+    try:
+        record = store.read_record(cell, number)
+        store.read_predictions(cell, number, record["predictions_sha256"])
+    except Damaged as error:
+        report({"step": 0, "note": f"{error}; set aside, training again"})
+        set_aside(store.record_path(cell, number))
+        set_aside(store.predictions_path(cell, number))
+        return None
+    check_identity(store.record_path(cell, number), record, study.identity(cell))
+    return record
+
+
+def check_cell(study: Study, cell: Cell) -> None:
+    """Damaged if the cell file is; OtherSettings if it or, without one, a trial was made with other settings."""
+    store = study.store
+    previous = store.read_cell(cell)
+    if previous is not None:
+        check_identity(store.cell_path(cell), previous, study.identity(cell))
+        return
+    for number in sorted(store.done_trials(cell))[:1]:
+        with suppress(Damaged):  # it is dealt with when its trial's turn comes
+            check_identity(store.record_path(cell, number), store.read_record(cell, number), study.identity(cell))
+
+
+def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
+    """Bring the cell file up to date with the trials that have finished.
+
+    Pairs whose predictions have not changed are kept. So are trials that the cell file holds and whose
+    predictions are not here (cell files are committed, predictions are not), provided the settings are equal.
+    """
+    store = study.store
+    with exclusive(store.lock_path(cell, "cell"), wait=True):
+        previous = store.read_cell(cell)
+        done = {n: finished_record(study, cell, n, report) for n in sorted(store.done_trials(cell))}
+        records = {number: record for number, record in done.items() if record is not None}
+        write_json(store.cell_path(cell), build_cell(study, cell, records, previous))
+
+
+TRIAL_KEYS = (
+    *("trial", "seed", "status", *MEASURED, "training_time", "evaluation_time"),
+    *("finished", "history", "predictions_sha256", "environment"),
+)
+
+
+def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dict | None) -> dict:
+    """The cell file's content from the records of its trials and from what it held before."""
+    trials = {trial["trial"]: trial for trial in previous["trials"]} if previous else {}
+    trials |= {number: {key: record[key] for key in TRIAL_KEYS} for number, record in records.items()}
+    trials = dict(sorted(trials.items()))
+    completed = [trial for trial in trials.values() if trial["status"] == "completed"]
+    pairs = compare_trials(study, cell, [t["trial"] for t in completed], records, previous)
+    planned = max(len(trials), study.config.n_trials)
+    newest = max(trials.values(), key=lambda trial: trial["finished"])
+
+    def mean(values: Iterable[float]) -> float | None:
+        values = list(values)
+        return float(np.mean(values)) if values else None
+
+    return {
+        "model": cell.model,
+        "activation": cell.activation,
+        "study": cell.study,
+        "status": "completed" if len(trials) == planned else "partial",
+        "planned_trials": planned,
+        "n_parameters": next(iter(records.values()))["n_parameters"],
+        "mean_val_loss": mean(trial["val_loss"] for trial in completed),
+        "std_val_loss": float(np.std([t["val_loss"] for t in completed])) if completed else None,
+        "mean_val_accuracy": mean(trial["val_accuracy"] for trial in completed),
+        "mean_relative_pd": mean(pair["relative_pd"] for pair in pairs),
+        "mean_top1_mismatches": mean(pair["top1_mismatches"] for pair in pairs),
+        "mean_training_time": mean(trial["training_time"] for trial in completed),
+        "config": study.identity(cell),
+        "fingerprint": fingerprint(study.identity(cell)),
+        "environment": newest["environment"],
+        "trials": list(trials.values()),
+        "pairs": pairs,
+    }
+
+
+def compare_trials(
+    study: Study, cell: Cell, numbers: list[int], records: dict[int, dict], previous: dict | None
+) -> list[dict]:
+    """The pairs of the completed trials ``numbers``, computed only where the cell file does not hold them yet."""
+    known = {tuple(pair["trials"]): pair for pair in previous["pairs"]} if previous else {}
+    hashes = {trial["trial"]: trial["predictions_sha256"] for trial in previous["trials"]} if previous else {}
+    changed = {number for number, record in records.items() if record["predictions_sha256"] != hashes.get(number)}
+
+    @cache
+    def predictions(number: int) -> np.ndarray:
+        return study.store.read_predictions(cell, number, records[number]["predictions_sha256"])
+
+    targets = probe_set(load_corpus(study.device), study.config).targets.cpu().numpy()
+    pairs = []
+    for i, j in itertools.combinations(numbers, 2):
+        if (i, j) in known and not (i in changed or j in changed):
+            pairs.append(known[i, j])
+        elif i in records and j in records:
+            steps = records[i]["history"]["step"]
+            pairs.append({"trials": [i, j], **compare_pair(predictions(i), predictions(j), targets, steps)})
+        elif (i, j) in known:
+            pairs.append(known[i, j])
+    return pairs
+
+
+def compare_pair(p: np.ndarray, q: np.ndarray, targets: np.ndarray, steps: list[int]) -> dict:
+    """Every pairwise measure at the end of training, and PD and mismatches at every evaluation.
+
+    ``p`` and ``q`` are (evaluations, samples, V).
+    """
+    last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
+    history = {
+        "step": steps,
+        "relative_pd": [metrics.relative_pd(*pair) for pair in zip(p, q, strict=True)],
+        "top1_mismatches": [metrics.top1_mismatches(*pair) for pair in zip(p, q, strict=True)],
+    }
+    return {**last, "history": history}
