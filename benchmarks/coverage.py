@@ -1,0 +1,239 @@
+"""How often the intervals and tests of ``stats.py`` are right, by simulation; run by hand:
+
+    python -m benchmarks.coverage --repetitions 600
+
+A simulated trial predicts on 10 contexts with 5 classes: the softmax of common logits plus its own Gaussian noise.
+Trials are "equal" if all have noise of the same scale, "unequal" if a trial's scale is exp(0.3 z) times as large,
+"very unequal" with exp(0.6 z). Distances are relative PD over all classes. Two activations may share seeds
+(noise and scale correlate by 0.7), and may be "apart": equally variable, around different common logits.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import optimize
+from scipy import stats as scipy_stats
+
+import stats
+
+SPREADS = {"equal": 0.0, "unequal": 0.3, "very unequal": 0.6}
+SCALE = 0.5
+COMMON_LOGITS = 1.5 * np.random.default_rng(0).standard_normal((10, 5))
+
+# FACTS.md, section 4: equal / unequal trials, other simulations than these
+REPORTED_COVERAGE = {
+    3: (".93/.91", ".99/.97", ".66/.63", ".49/.49"),
+    5: (".84/.77", ".96/.96", ".92/.89", ".45/.53"),
+    10: (".75/.58", ".98/.95", ".96/.90", ".42/.58"),
+    20: (".59/.40", ".96/.95", ".94/.92", ".50/.72"),
+}
+COVERAGE_COLUMNS = ("t over pairs", "jackknife-t", "bootstrap", "self-pairs kept")
+
+
+# The simulated study
+
+
+def simulate(
+    rng: np.random.Generator,
+    repetitions: int,
+    n_trials: int,
+    scales: Sequence[float] = (SCALE,),
+    spread: float | Sequence[float] = 0.0,
+    correlation: float = 0.0,
+    apart: bool = False,
+) -> np.ndarray:
+    """Distances of ``repetitions`` studies: all trials of all K = len(scales) activations, (R, K N, K N)."""
+    k = len(scales)
+    shape = (repetitions, k, n_trials, *COMMON_LOGITS.shape)
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        of_seed = rng.standard_normal((shape[0], 1, *shape[2:]))
+        return np.sqrt(correlation) * of_seed + np.sqrt(1 - correlation) * rng.standard_normal(shape)
+
+    def of_activation(value: float | Sequence[float]) -> np.ndarray:
+        return np.broadcast_to(value, k).reshape(k, 1, 1, 1)
+
+    centres = np.stack([np.roll(COMMON_LOGITS, a, axis=0) if apart else COMMON_LOGITS for a in range(k)])
+    scale_of_trial = of_activation(scales) * np.exp(of_activation(spread) * draw((*shape[:3], 1, 1)))
+    logits = centres[:, None] + scale_of_trial * draw(shape)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    return pairwise_relative_pd(probabilities.reshape(repetitions, k * n_trials, *COMMON_LOGITS.shape))
+
+
+def pairwise_relative_pd(probabilities: np.ndarray) -> np.ndarray:
+    """(R, N, samples, classes) -> (R, N, N): mean of 2 |p - q| / (p + q) over samples and classes."""
+    repetitions, n = probabilities.shape[:2]
+    distances = np.zeros((repetitions, n, n))
+    for i in range(n - 1):
+        p, q = probabilities[:, i, None], probabilities[:, i + 1 :]
+        distances[:, i, i + 1 :] = (2 * np.abs(p - q) / (p + q)).mean(axis=(-1, -2))
+    return distances + np.swapaxes(distances, -1, -2)
+
+
+def true_mean(scale: float = SCALE, spread: float = 0.0, pairs: int = 20_000) -> float:
+    """The mean that a cell's interval should cover, from many independent pairs (standard error below 0.3 %)."""
+    return float(simulate(np.random.default_rng(99), pairs, 2, (scale,), spread)[:, 0, 1].mean())
+
+
+def scale_for(target: float, spread: float) -> float:
+    """The scale of noise at which the true mean is ``target``."""
+    return float(optimize.brentq(lambda scale: true_mean(scale, spread) - target, SCALE, 3 * SCALE, xtol=1e-3))
+
+
+def within(distances: np.ndarray, n_trials: int) -> np.ndarray:
+    """The distances within each of K activations: (K N, K N) -> (K, N, N)."""
+    starts = range(0, len(distances), n_trials)
+    return np.stack([distances[i : i + n_trials, i : i + n_trials] for i in starts])
+
+
+# The methods that stats.py does not use
+
+
+def pairs_of(distances: np.ndarray) -> np.ndarray:
+    """(N, N) -> (N (N - 1) / 2,)"""
+    return distances[np.triu_indices(len(distances), 1)]
+
+
+def bootstrap_interval(
+    distances: np.ndarray, rng: np.random.Generator, self_pairs: bool, resamples: int = 400
+) -> tuple[float, float]:
+    """Percentile bootstrap over trials; a trial drawn twice makes a pair with itself, at distance 0."""
+    n = len(distances)
+    times_drawn = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    totals = ((times_drawn @ distances) * times_drawn).sum(axis=1)
+    pairs = n * (n - 1) if self_pairs else n**2 - (times_drawn**2).sum(axis=1)
+    means = totals / np.maximum(pairs, 1)
+    return tuple(np.percentile(means[np.broadcast_to(pairs, means.shape) > 0], [2.5, 97.5]))
+
+
+# What is counted
+
+
+def coverage(n_trials: int, spread: float, repetitions: int, rng: np.random.Generator) -> dict[str, float]:
+    """How often each nominal 95 % interval covers the true mean."""
+    truth = true_mean(spread=spread)
+    covered = dict.fromkeys(COVERAGE_COLUMNS, 0)
+    for distances in simulate(rng, repetitions, n_trials, spread=spread):
+        naive, ours = stats.mean_estimate(pairs_of(distances)), stats.pairwise_estimate(distances)
+        intervals = (
+            (naive.low, naive.high),
+            (ours.low, ours.high),
+            bootstrap_interval(distances, rng, self_pairs=False),
+            bootstrap_interval(distances, rng, self_pairs=True),
+        )
+        for name, (low, high) in zip(COVERAGE_COLUMNS, intervals, strict=True):
+            covered[name] += low <= truth <= high
+    return {name: count / repetitions for name, count in covered.items()}
+
+
+def rejections(
+    n_trials: int, repetitions: int, rng: np.random.Generator, alpha: float = 0.05, **study
+) -> dict[str, float]:
+    """How often each test of two activations rejects at ``alpha``; ``study`` as in ``simulate``."""
+    rejected = dict.fromkeys(("t over pairs", "pooled labels", "permutation", "Welch", "paired"), 0)
+    for pooled in simulate(rng, repetitions, n_trials, **{"scales": (SCALE, SCALE), **study}):
+        a, b = within(pooled, n_trials)
+        p_values = (
+            scipy_stats.ttest_ind(pairs_of(a), pairs_of(b)).pvalue,
+            stats.label_permutation_test(pooled, n_trials, rng, 999).p,
+            stats.permutation_test(a, b, rng, 999).p,
+            stats.welch_test(a, b).p,
+            stats.paired_test(a, b).p,
+        )
+        for name, p in zip(rejected, p_values, strict=True):
+            rejected[name] += p <= alpha
+    return {name: count / repetitions for name, count in rejected.items()}
+
+
+def sensitivity(
+    n_trials: int, scales: Sequence[float], repetitions: int, rng: np.random.Generator, **study
+) -> dict[str, float]:
+    """``activation_cv`` and Holm over all paired tests, on activations with these scales of noise."""
+    truth = stats.coefficient_of_variation([true_mean(s, study.get("spread", 0.0)) for s in scales])
+    rows = []
+    for pooled in simulate(rng, repetitions, n_trials, scales, **study):
+        cells = within(pooled, n_trials)
+        found = stats.activation_cv(cells, rng, repetitions=499)
+        paired = [stats.paired_test(a, b).p for i, a in enumerate(cells) for b in cells[:i]]
+        rows.append(
+            {
+                "observed CV": found.cv.mean,
+                "from noise": found.from_noise,
+                "covered": found.cv.low <= truth <= found.cv.high,
+                "p <= .05": found.significance.p <= 0.05,
+                "any pair by Holm": stats.holm(paired).min() <= 0.05,
+            }
+        )
+    return {"true CV": truth, **{name: float(np.mean([row[name] for row in rows])) for name in rows[0]}}
+
+
+def planned(
+    relative_difference: float, spread: float, correlation: float, repetitions: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """The number of trials planned from a pilot of 20, and the power that ``paired_test`` has with that many."""
+    pilots = [within(pooled, 20) for pooled in simulate(rng, 20, 20, (SCALE, SCALE), spread, correlation)]
+    cv = np.mean([stats.between_trial_cv(cell) for pair in pilots for cell in pair])
+    shared = np.mean([np.corrcoef(stats.pseudo_values(pair))[0, 1] for pair in pilots])
+    n_trials = stats.trials_needed(relative_difference, cv, shared)
+    scales = (SCALE, scale_for((1 + relative_difference) * true_mean(spread=spread), spread))
+    study = {"scales": scales, "spread": spread, "correlation": correlation}
+    power = rejections(n_trials, repetitions, rng, **study)["paired"]
+    return {"CV between trials": cv, "correlation": shared, "trials": n_trials, "power": power}
+
+
+# The tables
+
+
+def print_row(label: str, values: dict[str, float]) -> None:
+    print(f"{label:<36}" + "  ".join(f"{name} {value:.3g}" for name, value in values.items()), flush=True)
+
+
+def print_coverage(repetitions: int, rng: np.random.Generator) -> None:
+    print("\nCoverage of nominal 95 % intervals, equal/unequal/very unequal trials; in brackets FACTS.md")
+    for n_trials, reported in REPORTED_COVERAGE.items():
+        found = [coverage(n_trials, spread, repetitions, rng) for spread in SPREADS.values()]
+        cells = ["/".join(f"{rates[name]:.2f}"[-3:] for rates in found) for name in COVERAGE_COLUMNS]
+        columns = zip(COVERAGE_COLUMNS, cells, reported, strict=True)
+        print(f"N = {n_trials:<3}", "  ".join(f"{name} {ours} [{theirs}]" for name, ours, theirs in columns))
+
+
+def print_two_activations(repetitions: int, rng: np.random.Generator) -> None:
+    print("\nTwo activations, rejections at 5 % (trials unequal where it is not said)")
+    larger = (SCALE, scale_for(1.29 * true_mean(spread=0.3), 0.3))
+    equal_means = (SCALE, scale_for(true_mean(spread=0.6), 0.0))
+    for n_trials in (5, 8, 10):
+        for name, spread in SPREADS.items():
+            print_row(f"N = {n_trials} alike, {name}", rejections(n_trials, repetitions, rng, spread=spread))
+        for label, study in (
+            ("alike, shared seeds", {"correlation": 0.7}),
+            ("apart", {"apart": True}),
+            ("very unequal v equal", {"scales": equal_means, "spread": (0.6, 0.0)}),
+            ("PD 29 % larger", {"scales": larger}),
+            ("PD 29 % larger, shared seeds", {"scales": larger, "correlation": 0.7}),
+        ):
+            print_row(f"N = {n_trials} {label}", rejections(n_trials, repetitions, rng, **{"spread": 0.3, **study}))
+
+
+def print_six_activations(repetitions: int, rng: np.random.Generator) -> None:
+    print("\nSix activations, unequal trials, shared seeds, apart")
+    study = {"spread": 0.3, "correlation": 0.7, "apart": True}
+    for n_trials in (3, 5, 8):
+        for width in (0.0, 0.1, 0.3):
+            scales = SCALE * (1 + width * np.linspace(-1, 1, 6))
+            print_row(
+                f"N = {n_trials}, scales +- {width:.0%}", sensitivity(n_trials, scales, repetitions, rng, **study)
+            )
+    print("\nPlanned for a power of .8")
+    for name, spread in SPREADS.items():
+        print_row(f"29 %, {name}", planned(0.29, spread, 0.0, repetitions, rng))
+        print_row(f"29 %, {name}, shared seeds", planned(0.29, spread, 0.7, repetitions, rng))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="coverage and false positives of stats.py, by simulation")
+    parser.add_argument("--repetitions", type=int, default=600, help="simulated studies per number (default 600)")
+    repetitions, rng = parser.parse_args().repetitions, np.random.default_rng(42)
+    print_coverage(repetitions, rng)
+    print_two_activations(repetitions, rng)
+    print_six_activations(repetitions, rng)

@@ -1,0 +1,437 @@
+"""Intervals and tests for means over pairs of trials: pure functions over arrays.
+
+The N (N - 1) / 2 distances within a cell share N trials, so they are not independent, and a t interval over pairs
+is far too narrow. Everything here rests on Tukey's pseudo-values, one number per trial: their mean is the mean over
+pairs, and their standard error is its jackknife standard error (``pseudo_values``). So what is true of N
+independent numbers is used for them: t intervals, t tests, permutations, analysis of variance, planning.
+
+One letter per axis: N trials, K activations. What varies is the trial; the probe set is held fixed, so that no
+interval here says how another set of contexts would have turned out. Formulas marked [derived] are our own; how
+they behave is simulated in ``tests/test_stats.py`` and, at length, in ``benchmarks/coverage.py``.
+
+Sources: Welch 1947, Biometrika 34:28. Hoeffding 1948, Ann. Math. Stat. 19:293.
+Arvesen 1969, Ann. Math. Stat. 40:2076. Holm 1979, Scand. J. Stat. 6:65. Efron & Stein 1981, Ann. Stat. 9:586. Janssen 1997, Stat. Probab. Lett. 36:9.
+Steiger 2004, Psychol. Methods 9:164. Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize, special, stats
+
+EXACT_LIMIT = 20_000  # labelings up to which a permutation test enumerates them all; 8 v 8 trials have 12,870
+ROUNDING = 1e-9  # differences between means below this are taken for none
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over ``n`` trials or their pairs, with its confidence interval; NaN where there is none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Significance:
+    """The outcome of a test.
+
+    ``p`` is two-sided, NaN where there are too few trials for the test; ``smallest_p`` is the smallest that the
+    test could have given with this many trials; ``exact`` says that every labeling was enumerated;
+    ``standard_error`` is that of a Monte Carlo ``p``, else 0.
+    """
+
+    p: float
+    smallest_p: float = 0.0
+    exact: bool = False
+    standard_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """How much the mean distance differs between activations: see ``activation_cv``."""
+
+    cv: Estimate
+    from_noise: float
+    significance: Significance
+
+
+# Estimates
+
+
+def mean_estimate(values: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean of ``values``, shape (N,), one per independent trial, with the t interval on N - 1 degrees of freedom.
+
+    The interval is NaN for N < 2, the mean too for N = 0. Raises ValueError if a value is not finite: what to do
+    about a diverged trial is for the caller to say.
+    """
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if not np.isfinite(values).all():
+        raise ValueError("values are not all finite; leave diverged trials out and say how many")
+    if n < 2:
+        return Estimate(float(values[0]) if n else math.nan, math.nan, math.nan, n)
+    mean = float(values.mean())
+    margin = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n)
+    return Estimate(mean, float(mean - margin), float(mean + margin), n)
+
+
+def pairwise_estimate(distances: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean over the pairs of N trials with its jackknife-t interval.
+
+    ``distances``, shape (N, N), is symmetric with a zero diagonal. The mean U over pairs is a U-statistic
+    (Hoeffding 1948); with q_i the mean distance from trial i to the others, the interval is
+
+        U +- t(N - 1) sqrt(Var),   Var = 4 (N - 1) / (N (N - 2)^2) * sum (q_i - U)^2   [derived]
+
+    which is the jackknife of a U-statistic (Arvesen 1969, "Jackknifing U-statistics") in closed form. It is
+    conservative for few trials (Efron & Stein 1981). The interval is NaN for N < 3, the mean for N < 2.
+    Raises ValueError if ``distances`` are not such a matrix.
+    """
+    n = np.shape(distances)[-1]
+    if n < 3:
+        return Estimate(float(_mean_over_pairs(distances)), math.nan, math.nan, n)
+    return mean_estimate(pseudo_values(distances), confidence)
+
+
+def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean over pairs of ``a`` minus that of ``b``: two cells whose i-th trials share their seed.
+
+    ``a`` and ``b`` have shape (N, N). It is ``pairwise_estimate`` of a_ij - b_ij, so that what a seed does to both
+    cells cancels [derived]. Raises ValueError if the shapes differ: pass the seeds that both cells completed.
+    """
+    return pairwise_estimate(_difference(a, b), confidence)
+
+
+def coefficient_of_variation(values: np.ndarray) -> float:
+    """Standard deviation (ddof=0, as in the report) over mean; NaN where the mean is 0."""
+    values = np.asarray(values, dtype=float)
+    mean = values.mean()
+    return float(values.std() / mean) if mean != 0 else math.nan
+
+
+def pseudo_values(distances: np.ndarray) -> np.ndarray:
+    """One number per trial, to be treated as N independent values whose mean is the mean U over pairs.
+
+    ``distances`` (..., N, N) -> (..., N). Tukey's pseudo-value N U - (N - 1) U_without_i is, for a mean over
+    pairs, U + 2 (N - 1) / (N - 2) * (q_i - U) [derived]. The standard error of their mean is the jackknife's.
+    Raises ValueError for N < 3 or a matrix that is not symmetric with a zero diagonal.
+    """
+    distances = _checked(distances)
+    n = distances.shape[-1]
+    if n < 3:
+        raise ValueError(f"pseudo-values need at least 3 trials, got {n}")
+    to_others = distances.sum(axis=-1) / (n - 1)
+    mean = to_others.mean(axis=-1, keepdims=True)
+    return mean + 2 * (n - 1) / (n - 2) * (to_others - mean)
+
+
+# Two activations
+
+
+def paired_test(a: np.ndarray, b: np.ndarray) -> Significance:
+    """Do two cells with the same seeds, shape (N, N) each, have the same mean distance? Jackknife-t over seeds.
+
+    The test that belongs to ``paired_difference``, and the first choice for two activations: it keeps its level
+    whether or not sharing a seed makes trials alike, gains power where it does, and its p has no floor. Where the
+    trials of one cell alone vary widely in scale (by exp(0.6 z), those of the other not at all), it and the two
+    tests below reject equal means at a nominal 5 % in .07 to .10 of simulated studies.
+    NaN for N < 3. Raises ValueError as ``paired_difference`` does.
+    """
+    difference = _difference(a, b)
+    n = len(difference)
+    if n < 3:
+        return Significance(p=math.nan, smallest_p=1.0)
+    values = pseudo_values(difference)
+    return Significance(_t_test(values.mean(), values.var(ddof=1) / n, n - 1))
+
+
+def welch_test(a: np.ndarray, b: np.ndarray) -> Significance:
+    """Do two cells with independent trials, (N_a, N_a) and (N_b, N_b), have the same mean distance?
+
+    Welch's t test (1947) on the two jackknife variances [derived]: for cells that share no seeds. Where they do
+    it stays valid but finds less than ``paired_test``. NaN if either cell has fewer than 3 trials.
+    """
+    if min(len(a), len(b)) < 3:
+        return Significance(p=math.nan, smallest_p=1.0)
+    values = [pseudo_values(a), pseudo_values(b)]
+    variances = np.array([x.var(ddof=1) / len(x) for x in values])
+    freedom = np.array([len(x) - 1 for x in values])
+    total = variances.sum()
+    df = total**2 / (variances**2 / freedom).sum() if total > 0 else freedom.sum()
+    return Significance(_t_test(values[0].mean() - values[1].mean(), total, df))
+
+
+def permutation_test(
+    a: np.ndarray, b: np.ndarray, rng: np.random.Generator, repetitions: int = 9_999
+) -> Significance:
+    """Do two cells have the same mean distance? Labels of the pseudo-values permuted; needs no distance across cells.
+
+    ``a`` (N_a, N_a), ``b`` (N_b, N_b). The statistic is the difference of the two means over pairs. Exact
+    enumeration up to ``EXACT_LIMIT`` labelings, else ``repetitions`` random ones from ``rng``. Pseudo-values of
+    one cell are independent only to first order, so the level is approximate: .02 to .07 at 5 % in
+    simulation, and .00 to .01 where sharing a seed makes trials alike. With unequal numbers of trials the
+    cells should also be about equally variable (Janssen 1997). NaN if either cell has fewer than 3 trials.
+    """
+    n_a, n_b = len(a), len(b)
+    if min(n_a, n_b) < 3:
+        return Significance(p=math.nan, smallest_p=smallest_p(n_a, n_b))
+    values = np.concatenate([pseudo_values(a), pseudo_values(b)])
+    in_a, exact = _labelings(n_a, n_b, rng, repetitions)
+    differences = in_a @ values / n_a - (1 - in_a) @ values / n_b
+    return _permutation_significance(np.abs(differences), exact, smallest_p(n_a, n_b))
+
+
+def label_permutation_test(
+    pooled: np.ndarray, n_a: int, rng: np.random.Generator, repetitions: int = 9_999
+) -> Significance:
+    """Do two groups of trials predict alike? Trial labels permuted on the distances between all trials.
+
+    ``pooled``, shape (N_a + N_b, N_a + N_b), holds the first group's ``n_a`` trials first; the statistic is
+    |mean over pairs of the first - mean over pairs of the second|. Its null hypothesis is that the labels mean
+    *nothing*, that both groups draw their predictions from one distribution; then it is exact. It is not a test of
+    equal mean distance: two activations that are equally reproducible around different predictions are told
+    apart at a nominal 5 % in .14 to .23 of simulated studies. ``permutation_test`` is the one for that question.
+    Exact enumeration up to ``EXACT_LIMIT`` labelings, else ``repetitions`` random ones from ``rng``.
+    Raises ValueError unless both groups have at least 2 trials.
+    """
+    pooled = _checked(pooled)
+    n_b = len(pooled) - n_a
+    if min(n_a, n_b) < 2:
+        raise ValueError(f"each group needs at least 2 trials, got {n_a} and {n_b}")
+    in_a, exact = _labelings(n_a, n_b, rng, repetitions)
+    in_b = 1 - in_a
+    within_a = ((in_a @ pooled) * in_a).sum(axis=1) / (n_a * (n_a - 1))
+    within_b = ((in_b @ pooled) * in_b).sum(axis=1) / (n_b * (n_b - 1))
+    return _permutation_significance(np.abs(within_a - within_b), exact, smallest_p(n_a, n_b))
+
+
+def smallest_p(n_a: int, n_b: int) -> float:
+    """The smallest two-sided p that permuting the labels of ``n_a`` and ``n_b`` trials can give.
+
+    One labeling in C(n_a + n_b, n_a) is the observed one; with equal groups its mirror image ties with it.
+    3 v 3 .10, 4 v 4 .029, 5 v 5 .0079, 6 v 6 .0022. Raises ValueError for an empty group.
+    """
+    if min(n_a, n_b) < 1:
+        raise ValueError(f"each group needs at least 1 trial, got {n_a} and {n_b}")
+    return (2 if n_a == n_b else 1) / math.comb(n_a + n_b, n_a)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's (1979) step-down adjusted p-values, in the order given; valid under any dependence.
+
+    The k-th smallest of m is multiplied by m - k + 1, then made monotone and cut at 1. NaN, a test that could not
+    be made, stays NaN and does not count in m.
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    adjusted = np.full(p_values.shape, math.nan)
+    made = np.flatnonzero(~np.isnan(p_values))
+    ascending = made[np.argsort(p_values[made])]
+    factors = np.arange(len(ascending), 0, -1)
+    adjusted[ascending] = np.minimum(np.maximum.accumulate(factors * p_values[ascending]), 1.0)
+    return adjusted
+
+
+# Many activations
+
+
+def activation_cv(
+    distances: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, repetitions: int = 9_999
+) -> Sensitivity:
+    """CV over activations of the mean distance, its interval, the CV that noise alone would give, and a test.
+
+    ``distances``, shape (K, N, N): K activations whose i-th trials share their seed. With x_ki the pseudo-values
+    and s^2 the residual mean square of the K x N table (activation and seed effects removed):
+
+    - ``cv.mean`` is the observed CV of the K means (ddof=0). It contains noise, and is never 0.
+    - ``cv.low``, ``cv.high`` bound the CV without noise: F = N K (CV mean)^2 / ((K - 1) s^2) is noncentral F on
+      (K - 1, (K - 1)(N - 1)) degrees of freedom, its noncentrality lambda is bounded by inversion (Steiger 2004),
+      and CV = s sqrt(lambda / (N K)) / mean [derived]. They start at 0, and the observed CV may lie above them.
+    - ``from_noise`` = s chi / (mean sqrt(N K)), with chi the mean of a chi variable on K - 1 degrees of
+      freedom: the CV expected if all activations were alike [derived].
+    - ``significance``: activations shuffled within each seed, ``repetitions`` times with ``rng``.
+
+    For N < 3 all but the observed CV are NaN. Raises ValueError for K < 2 or matrices of the wrong kind.
+    """
+    distances = _checked(distances)
+    k, n, _ = distances.shape
+    if k < 2:
+        raise ValueError(f"a CV over activations needs at least 2 of them, got {k}")
+    cv = coefficient_of_variation(_mean_over_pairs(distances))
+    if n < 3:
+        nothing = Significance(p=math.nan, smallest_p=1.0)
+        return Sensitivity(Estimate(cv, math.nan, math.nan, n), math.nan, nothing)
+    values = pseudo_values(distances)  # (K, N)
+    unit = _noise_unit(values)
+    low, high = _cv_interval(cv, unit, k, n, confidence)
+    significance = _shuffle_within_seeds(values, rng, repetitions)
+    return Sensitivity(Estimate(cv, low, high, n), unit * float(stats.chi.mean(k - 1)), significance)
+
+
+def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = 0.10) -> str:
+    """Is an architecture sensitive to its activation? The rule, fixed before any result was seen:
+
+    - "sensitive" if p <= alpha, p being that of ``activation_cv``, adjusted over the architectures judged together;
+    - "not shown" if not, and the interval of the CV ends below ``relevant_cv``: a difference worth having
+      (the smallest that the report calls sensitive is 10 %) is ruled out;
+    - "too few trials to tell" otherwise, also where there is no test or interval.
+    """
+    if p <= alpha:
+        return "sensitive"
+    if not math.isnan(p) and cv.high < relevant_cv:
+        return "not shown"
+    return "too few trials to tell"
+
+
+# Planning
+
+
+def between_trial_cv(distances: np.ndarray) -> float:
+    """Standard deviation of a cell's pseudo-values over their mean: sqrt(N Var) / U, what ``trials_needed`` asks for.
+
+    ``distances`` (N, N), a pilot cell. As the jackknife variance is conservative for few trials, a small pilot
+    makes the plan too large rather than too small. NaN where the mean is 0. Raises ValueError for N < 3.
+    """
+    values = pseudo_values(distances)
+    mean = values.mean()
+    return float(values.std(ddof=1) / mean) if mean != 0 else math.nan
+
+
+def trials_needed(
+    relative_difference: float,
+    cv_between_trials: float,
+    correlation: float = 0.0,
+    power: float = 0.8,
+    alpha: float = 0.05,
+) -> int:
+    """Trials per cell with which ``paired_test`` shows a mean distance (1 + ``relative_difference``) times a pilot's.
+
+    The smallest N for which a two-sided t test over N seeds at level ``alpha`` finds the difference, in the right
+    direction, with probability ``power``, and ``smallest_p(N, N)`` <= alpha, so that permuting labels could find
+    it too. The pseudo-values of both cells are taken to be normal, with standard deviation ``cv_between_trials``
+    (from ``between_trial_cv``) times the cell's mean, and to correlate over shared seeds by ``correlation`` (0:
+    sharing them gains nothing). With x the relative difference, t is noncentral on N - 1 degrees of freedom with
+    noncentrality sqrt(N) |x| / (cv sqrt(1 + (1 + x)^2 - 2 correlation (1 + x))) [derived].
+    For the first step of Holm's method over m comparisons pass alpha / m. In simulation, from pilots of 20 trials, a
+    planned .8 came out as .80 to .89 from 5 trials on, but as .56 with 4: better never to run fewer than 6.
+    Raises ValueError for arguments outside their range.
+    """
+    ratio = 1 + relative_difference
+    if ratio <= 0 or ratio == 1 or not cv_between_trials > 0 or not -1 <= correlation <= 1:
+        raise ValueError("needs a difference above -1 but not 0, a positive CV and a correlation from -1 to 1")
+    if not 0.5 <= power < 1 or not 0 < alpha < 1:
+        raise ValueError(f"power must be from 0.5 to below 1 and alpha between 0 and 1, got {power} and {alpha}")
+    effect = abs(relative_difference) / (cv_between_trials * math.sqrt(1 + ratio**2 - 2 * correlation * ratio))
+    if_variance_were_known = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / effect) ** 2
+    if_labels_are_permuted = next(n for n in itertools.count(3) if smallest_p(n, n) <= alpha)
+
+    def power_with(n: int) -> float:
+        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * effect)
+
+    fewest = max(if_labels_are_permuted, math.floor(if_variance_were_known))
+    return next(n for n in itertools.count(fewest) if power_with(n) >= power)
+
+
+# What the functions above share
+
+
+def _checked(distances: np.ndarray) -> np.ndarray:
+    """``distances`` (..., N, N) as floats, once they are known to be finite, symmetric, with a zero diagonal."""
+    distances = np.asarray(distances, dtype=float)
+    if distances.ndim < 2 or distances.shape[-1] != distances.shape[-2]:
+        raise ValueError(f"distances must have shape (..., N, N), got {distances.shape}")
+    if not np.isfinite(distances).all():
+        raise ValueError("distances are not all finite; leave diverged trials out and say how many")
+    if not np.allclose(distances, np.swapaxes(distances, -1, -2)):
+        raise ValueError("distances are not symmetric")
+    if np.diagonal(distances, axis1=-2, axis2=-1).any():
+        raise ValueError("distances from a trial to itself are not all zero")
+    return distances
+
+
+def _mean_over_pairs(distances: np.ndarray) -> np.ndarray:
+    """(..., N, N) -> (...); NaN for N < 2."""
+    distances = _checked(distances)
+    n = distances.shape[-1]
+    return distances.sum(axis=(-1, -2)) / (n * (n - 1)) if n > 1 else np.full(distances.shape[:-2], math.nan)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"cells do not share their trials: {np.shape(a)} and {np.shape(b)}")
+    return _checked(a) - _checked(b)
+
+
+def _t_test(difference: float, variance: float, df: float) -> float:
+    """Two-sided p; 1 where nothing differs, even if nothing varies."""
+    if abs(difference) < ROUNDING:
+        return 1.0
+    t = abs(difference) / math.sqrt(variance) if variance > 0 else math.inf
+    return float(2 * stats.t.sf(t, df))
+
+
+def _labelings(n_a: int, n_b: int, rng: np.random.Generator, repetitions: int) -> tuple[np.ndarray, bool]:
+    """Ways to call ``n_a`` of the trials A, shape (M, N_a + N_b), 1 for A and 0 for B; the observed one is first."""
+    n = n_a + n_b
+    exact = math.comb(n, n_a) <= EXACT_LIMIT
+    if exact:
+        chosen = np.array(list(itertools.combinations(range(n), n_a)))
+    else:
+        chosen = rng.permuted(np.tile(np.arange(n), (repetitions, 1)), axis=1)[:, :n_a]
+        chosen = np.concatenate([np.arange(n_a)[None], chosen])
+    in_a = np.zeros((len(chosen), n))
+    np.put_along_axis(in_a, chosen, 1.0, axis=1)
+    return in_a, exact
+
+
+def _permutation_significance(statistics: np.ndarray, exact: bool, floor: float) -> Significance:
+    """How often a statistic is at least the first, observed one, which counts too (Phipson & Smyth 2010)."""
+    p = float(np.mean(statistics >= statistics[0] - ROUNDING))
+    if exact:
+        return Significance(p, floor, exact=True)
+    repetitions = len(statistics) - 1
+    error = math.sqrt(p * (1 - p) / repetitions)
+    return Significance(p, max(floor, 1 / (repetitions + 1)), exact=False, standard_error=error)
+
+
+def _noise_unit(values: np.ndarray) -> float:
+    """s / (mean sqrt(N K)) of a table of pseudo-values, shape (K, N): see ``activation_cv``."""
+    k, n = values.shape
+    residuals = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
+    mean_square = (residuals**2).sum() / ((k - 1) * (n - 1))
+    return float(np.sqrt(mean_square / (n * k)) / values.mean()) if values.mean() != 0 else math.nan
+
+
+def _cv_interval(cv: float, unit: float, k: int, n: int, confidence: float) -> tuple[float, float]:
+    """Bounds of the CV without noise: the noncentralities that make the observed F improbably large or small."""
+    if not unit > 0:
+        return cv, cv
+    df = k - 1, (k - 1) * (n - 1)
+    f = (cv / unit) ** 2 / df[0]
+
+    def bound(probability: float) -> float:
+        def excess(root: float) -> float:
+            return special.ncfdtr(*df, root**2, f) - probability
+
+        if excess(0.0) <= 0:
+            return 0.0
+        far = 1.0
+        while excess(far) > 0:
+            far *= 2
+        return unit * optimize.brentq(excess, 0.0, far)
+
+    return bound((1 + confidence) / 2), bound((1 - confidence) / 2)
+
+
+def _shuffle_within_seeds(values: np.ndarray, rng: np.random.Generator, repetitions: int) -> Significance:
+    """Permutation test that K activations are alike, from their pseudo-values (K, N): shuffled for each seed.
+
+    The statistic is the standard deviation of the K means; their mean, and so the CV's denominator, never changes.
+    """
+    k, n = values.shape
+    shuffled = rng.permuted(np.broadcast_to(values.T, (repetitions, n, k)), axis=-1).mean(axis=1)
+    means = np.concatenate([values.mean(axis=1)[None], shuffled])  # (M, K)
+    return _permutation_significance(means.std(axis=1), exact=False, floor=math.factorial(k) ** (1.0 - n))
