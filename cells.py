@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 import metrics
-from dataset import probe_set
+from dataset import probe_set, shuffled_probe
 from storage import Cell, Damaged, check_identity, exclusive, fingerprint, set_aside, write_json
 from study import Study, load_corpus
 
@@ -77,7 +77,7 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
 
 TRIAL_KEYS = (
     *("trial", "seed", "status", *MEASURED, "training_time", "evaluation_time"),
-    *("finished", "history", "predictions_sha256", "environment"),
+    *("finished", "history", "texts", "predictions_sha256", "environment"),
 )
 
 
@@ -129,27 +129,35 @@ def compare_trials(
         return study.store.read_predictions(cell, number, records[number]["predictions_sha256"])
 
     targets = probe_set(load_corpus(study.device), study.config).targets.cpu().numpy()
+    shuffled = shuffled_probe(study.config)
     pairs = []
     for i, j in itertools.combinations(numbers, 2):
-        if (i, j) in known and not (i in changed or j in changed):
-            pairs.append(known[i, j])
-        elif i in records and j in records:
-            steps = records[i]["history"]["step"]
-            pairs.append({"trials": [i, j], **compare_pair(predictions(i), predictions(j), targets, steps)})
+        if i in records and j in records and ((i, j) not in known or i in changed or j in changed):
+            pair = {
+                "trials": [i, j],
+                **compare_predictions(predictions(i), predictions(j), targets, shuffled),
+                "text_distance": metrics.text_distance(records[i]["texts"], records[j]["texts"]),
+            }
+            pair["history"]["step"] = records[i]["history"]["step"]
+            pairs.append(pair)
         elif (i, j) in known:
             pairs.append(known[i, j])
     return pairs
 
 
-def compare_pair(p: np.ndarray, q: np.ndarray, targets: np.ndarray, steps: list[int]) -> dict:
+def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuffled: np.ndarray) -> dict:
     """Every pairwise measure at the end of training, and PD and mismatches at every evaluation.
 
-    ``p`` and ``q`` are (evaluations, samples, V).
+    ``p`` and ``q`` are (evaluations, samples, V). Under "different_contexts" stands what comes out when the second
+    model is scored on other contexts than the first: on the same ones in the order ``shuffled`` (samples,).
     """
     last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
-    history = {
-        "step": steps,
-        "relative_pd": [metrics.relative_pd(*pair) for pair in zip(p, q, strict=True)],
-        "top1_mismatches": [metrics.top1_mismatches(*pair) for pair in zip(p, q, strict=True)],
+    measures = {
+        "relative_pd": metrics.relative_pd,
+        "top1_mismatches": metrics.top1_mismatches,
+        "global_pd": metrics.global_pd,
     }
-    return {**last, "history": history}
+    followed = ("relative_pd", "top1_mismatches")
+    history = {name: [measures[name](*pair) for pair in zip(p, q, strict=True)] for name in followed}
+    different = {name: measure(p[-1], q[-1][shuffled]) for name, measure in measures.items()}
+    return {**last, "different_contexts": different, "history": history}

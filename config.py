@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 MODELS = ("charlm", "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm")
 ACTIVATIONS = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
 
+STREAMS = ("init", "order", "dropout")  # of a trial: initial weights, batches, dropout masks
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -45,6 +47,8 @@ class Config:
     eval_interval       training steps between evaluations
     eval_windows        fixed windows of each split on which losses are followed while training
     probe_contexts      fixed validation contexts on which every trial predicts
+    texts, text_length  texts that a trained model writes, from the first contexts of the probe set
+    vary                the random streams that differ between trials; the others are those of seed_base
     n_trials            trials of a cell; trial i is trained from seed_base + i - 1
     """
 
@@ -59,6 +63,9 @@ class Config:
     learning_rate: float = 3e-4
     eval_windows: int = 64
     probe_contexts: int = 1000
+    texts: int = 8
+    text_length: int = 50
+    vary: tuple[str, ...] = STREAMS
     vocabulary_size: int = 65
     seed_base: int = 42
     n_trials: int = 3

@@ -6,6 +6,7 @@ A window is T + 1 consecutive characters: T inputs and, shifted by one, their T 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from config import Config
@@ -30,6 +31,9 @@ class Corpus:
         tokens = torch.tensor([token[character] for character in text], device=device)
         boundary = int(TRAIN_FRACTION * len(tokens))
         return cls(characters, tokens[:boundary], tokens[boundary:])
+
+    def decode(self, tokens: torch.Tensor) -> str:
+        return "".join(self.characters[token] for token in tokens.tolist())
 
 
 @dataclass(frozen=True)
@@ -84,3 +88,14 @@ def probe_set(corpus: Corpus, config: Config) -> Probe:
     starts = numpy_stream(config.seed_base, "probe").choice(places, size=config.probe_contexts, replace=False)
     contexts, targets = windows(corpus.validation, starts, config.context)
     return Probe(contexts.contiguous(), targets[:, -1].contiguous())
+
+
+def text_noise(config: Config) -> np.ndarray:
+    """The study's Gumbel noise (length, texts, V) with which every trial writes its texts, float32."""
+    shape = (config.text_length, config.texts, config.vocabulary_size)
+    return numpy_stream(config.seed_base, "texts").gumbel(size=shape).astype(np.float32)
+
+
+def shuffled_probe(config: Config) -> np.ndarray:
+    """The study's permutation of the probe set, for scoring two models on different contexts on purpose."""
+    return numpy_stream(config.seed_base, "shuffle").permutation(config.probe_contexts)

@@ -99,12 +99,13 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
         again = aside.read_predictions(cell, number, after["predictions_sha256"])
     rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in MEASURED]
     same_predictions = before["predictions_sha256"] == after["predictions_sha256"]
-    same = same_predictions and all(before[name] == after[name] for name in MEASURED)
+    same = same_predictions and all(before[name] == after[name] for name in (*MEASURED, "texts"))
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]
         same = same and same_weights
         rows.append(["weights", *verdict(same_weights)])
     rows.append(["predictions", *verdict(same_predictions)])
+    rows.append(["texts", *verdict(before["texts"] == after["texts"])])
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
@@ -132,7 +133,7 @@ def difference(before: float | None, after: float | None) -> float | None:
 
 
 def verdict(same: bool) -> tuple[str, str, str]:
-    return "", "", "same bits" if same else "other bits"
+    return "", "", "the same" if same else "not the same"
 
 
 def compare_predictions(study: Study, cell: Cell, number: int, before: dict, again: np.ndarray) -> str:

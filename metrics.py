@@ -5,6 +5,7 @@ and of ``targets`` (samples,), the true classes. Sums are made in float64. All a
 """
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 TINY = np.finfo(np.float32).tiny
 TOP_K = 5
@@ -126,7 +127,7 @@ def mismatches_by_correctness(p, q, targets) -> dict[str, int]:
 
 def normalized_mismatch(p, q, targets) -> float:
     """Share of mismatches between the least and the most that the two accuracies allow, in [0, 1] for
-    two classes; nan where they allow one value only. Klabunde & Lemmerich 2022, arXiv:2206.13853.
+    two classes; nan where they allow one value only. Klabunde & Lemmerich 2022, arXiv:2205.10070.
 
     (d - |a1 - a2|) / (min(1, 2 - a1 - a2) - |a1 - a2|), with d the share of mismatches and a the accuracies.
     """
@@ -165,6 +166,13 @@ def ensemble_gain(p, q, targets) -> float:
     p, q = _checked(p, q)
     apart = (_losses(p, targets).mean() + _losses(q, targets).mean()) / 2
     return float(apart - _losses((p + q) / 2, targets).mean())
+
+
+def text_distance(first: list[str], second: list[str]) -> float:
+    """Mean edit distance between texts of the same prompts, as a share of the longer one's length, in [0, 1].
+    Levenshtein 1966."""
+    distances = [Levenshtein.normalized_distance(*texts) for texts in zip(first, second, strict=True)]
+    return float(np.mean(distances))
 
 
 def describe(p, targets) -> dict[str, float]:

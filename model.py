@@ -9,9 +9,12 @@ To add one: a subclass of ``LanguageModel``, a line in ``ARCHITECTURES``, and it
 import math
 
 import torch
+from tabulate import tabulate
 from torch import nn
 from torch.nn import functional as F
 
+import config as full_config
+import config_cpu
 from activations import is_gated, make_activation
 from config import Config, Shape
 from seeding import MaskStream, torch_stream
@@ -332,3 +335,21 @@ def build_model(architecture: str, activation: str, config: Config, seed: int = 
 
 def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def parameter_table() -> str:
+    """Parameters of every architecture in both configurations, with a plain and with a gated activation."""
+
+    def count(architecture: str, activation: str, configuration: Config) -> str:
+        with torch.device("meta"):
+            model = ARCHITECTURES[architecture](configuration, configuration.shapes[architecture], activation)
+        return f"{count_parameters(model):,}"
+
+    columns = [(c, a) for c in (config_cpu.CONFIG, full_config.CONFIG) for a in ("relu", "swiglu")]
+    rows = [[name, *(count(name, a, c) for c, a in columns)] for name in full_config.MODELS]
+    headers = ["model", *(f"{scale}, {kind}" for scale in ("cpu", "cuda") for kind in ("plain", "gated"))]
+    return tabulate(rows, headers, tablefmt="github", colalign=["left"] + ["right"] * 4, disable_numparse=True)
+
+
+if __name__ == "__main__":
+    print(parameter_table())

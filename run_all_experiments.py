@@ -294,7 +294,7 @@ def run(args: argparse.Namespace) -> int:
     if args.analyze and code in (0, FAILED):
         import analyze_results  # here, because it loads the plotting library
 
-        options = ["--study", study.config.study, "--results-dir", str(study.store.results)]
+        options = ["--results-dir", str(study.store.results), *(["--study", args.study] if args.study else [])]
         code = analyze_results.main(options) or code
     return code
 

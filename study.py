@@ -13,7 +13,7 @@ import torch
 import cli
 import config as full_config
 import config_cpu
-from config import Config
+from config import STREAMS, Config
 from dataset import Corpus
 from storage import (
     CHECKPOINTS_DIR,
@@ -65,6 +65,13 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: by whether CUDA is there",
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
+    parser.add_argument(
+        "--vary",
+        nargs="+",
+        choices=(*STREAMS, "none"),
+        metavar="STREAM",
+        help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
+    )
     parser.add_argument("--study", metavar="NAME", help="name of the results (default: cpu or cuda)")
     parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
     parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
@@ -81,7 +88,8 @@ def study_from(args: argparse.Namespace) -> Study:
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("no MPS device is available here; choose --device cpu")
     name = args.study or (config.study if device == config.device else f"{config.study}_on_{device}")
-    changes = {"study": check_study_name(name), "iterations": args.iterations, "n_trials": args.trials}
+    vary = args.vary and tuple(name for name in STREAMS if name in args.vary)
+    changes = {"study": check_study_name(name), "iterations": args.iterations, "n_trials": args.trials, "vary": vary}
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
     return Study(config, scale, device, Store(args.results_dir.absolute(), args.checkpoints_dir.absolute()))
 

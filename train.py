@@ -21,7 +21,8 @@ import cli
 import metrics
 from activations import ACTIVATIONS
 from cells import MEASURED, Report, check_cell, finished_record, finite_or_none, ignore, update_cell
-from dataset import Windows, evaluation_windows, probe_set, training_batch, whole_split
+from config import STREAMS
+from dataset import Windows, evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from model import ARCHITECTURES, build_model, count_parameters
 from seeding import deterministic, seed_everything
 from storage import (
@@ -68,6 +69,22 @@ def predict(model: torch.nn.Module, contexts: torch.Tensor, batch_size: int) -> 
     return torch.cat(parts).numpy()
 
 
+@torch.no_grad()
+def write_texts(model: torch.nn.Module, contexts: torch.Tensor, noise: np.ndarray) -> torch.Tensor:
+    """Continue ``contexts`` (texts, T) character by character; returns the new tokens (texts, length).
+
+    Each is drawn from the model's probabilities by adding ``noise`` (length, texts, V), of the Gumbel
+    distribution, to the logits and taking the largest. Models that are given the same noise write the same
+    text where they predict the same. Gumbel 1954; Maddison, Tarlow & Minka 2014, arXiv:1411.0030.
+    """
+    T = contexts.shape[1]
+    for gumbel in noise:
+        logits = model.predict_next(contexts[:, -T:]).float()
+        drawn = (logits + torch.as_tensor(gumbel, device=logits.device)).argmax(-1, keepdim=True)
+        contexts = torch.cat([contexts, drawn], dim=1)
+    return contexts[:, T:]
+
+
 # ---------------------------------------------------------------- one trial
 
 
@@ -78,10 +95,11 @@ class TrialRun:
         self.study, self.cell, self.number = study, cell, number
         self.config = study.config
         self.seed = self.config.seed_base + number - 1
+        self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
         self.corpus = load_corpus(study.device)
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
-        self.model = build_model(cell.model, cell.activation, self.config, self.seed).to(study.device)
+        self.model = build_model(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=True)
         self.step = 0
         self.finite = torch.ones((), dtype=torch.bool, device=study.device)
@@ -114,8 +132,8 @@ class TrialRun:
         a GPU need not be waited for."""
         start = time.perf_counter()
         self.model.train()
-        self.model.masks.restart(self.seed, self.step)
-        inputs, targets = training_batch(self.corpus, self.config, self.seed, self.step)
+        self.model.masks.restart(self.seeds["dropout"], self.step)
+        inputs, targets = training_batch(self.corpus, self.config, self.seeds["order"], self.step)
         with self.autocast():
             logits = self.model(inputs)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
@@ -224,6 +242,8 @@ class TrialRun:
         start = time.perf_counter()
         with self.autocast():
             val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
+            noise = text_noise(self.config)
+            written = write_texts(self.model, self.probe.contexts[: self.config.texts], noise)
         self.evaluation_time += time.perf_counter() - start
         return {
             "status": "completed",
@@ -232,10 +252,11 @@ class TrialRun:
             "train_accuracy": self.train_accuracy,
             "val_accuracy": val_accuracy,
             **metrics.describe(self.predictions[-1], self.probe.targets.cpu().numpy()),
+            "texts": [self.corpus.decode(tokens) for tokens in written],
         }
 
     def _diverged_outcome(self) -> dict:
-        return {"status": "diverged", **dict.fromkeys(MEASURED), "diverged_at_step": self.step}
+        return {"status": "diverged", **dict.fromkeys((*MEASURED, "texts")), "diverged_at_step": self.step}
 
 
 def never() -> bool:

@@ -24,6 +24,8 @@ TINY = replace(
     eval_interval=3,
     eval_windows=4,
     probe_contexts=40,
+    texts=2,
+    text_length=6,
     n_trials=2,
 )
 

@@ -109,6 +109,11 @@ def test_one_model_s_loss_entropy_and_calibration():
     assert metrics.calibration_error(np.eye(3), np.arange(3)) == 0
 
 
+def test_text_distance_is_the_share_of_edits():
+    assert metrics.text_distance(["kitten", "same"], ["sitting", "same"]) == pytest.approx(3 / 7 / 2)
+    assert metrics.text_distance(["abc"], ["xyz"]) == 1
+
+
 def test_what_has_no_spread_has_no_correlation():
     uniform = np.full((5, 4), 0.25)
     assert np.isnan(metrics.loss_correlation(uniform, uniform, np.zeros(5, dtype=int)))

@@ -20,6 +20,7 @@ from storage import Busy, Damaged, OtherSettings, Store, exclusive
 from study import Study, load_corpus
 
 CELL = ("charlm", "gelu")
+VARIED = [(), ("init",), ("order",), ("dropout",), ("init", "order", "dropout")]
 TIMES = ("training_time", "evaluation_time", "finished", "environment", "weights_sha256")
 
 
@@ -245,6 +246,10 @@ def test_cell_file_has_what_others_rely_on(tiny_study):
     assert pair["trials"] == [1, 2] and pair["n_predictions"] == 40
     assert pair["relative_pd"] == pair["history"]["relative_pd"][-1] == relative_pd(p[-1], q[-1])
     assert pair["top1_mismatches"] == pair["history"]["top1_mismatches"][-1] == top1_mismatches(p[-1], q[-1])
+    other = q[-1][np.random.default_rng(0).permutation(40)]
+    assert pair["different_contexts"].keys() == {"relative_pd", "top1_mismatches", "global_pd"}
+    assert pair["different_contexts"]["relative_pd"] == pytest.approx(relative_pd(p[-1], other), rel=0.5)
+    assert [len(text) for text in records[0]["texts"]] == [6, 6] and 0 <= pair["text_distance"] <= 1
     losses = [record["val_loss"] for record in records]
     assert cell["mean_val_loss"] == pytest.approx(sum(losses) / 2)
     assert cell["std_val_loss"] == pytest.approx(abs(losses[0] - losses[1]) / 2)  # ddof = 0
@@ -270,6 +275,34 @@ def test_a_uniform_model_has_the_loss_of_a_guess():
     batches = [(torch.zeros(3, 7, dtype=torch.int64), torch.arange(21).view(3, 7))]
     loss, accuracy = train.evaluate(lambda inputs: torch.zeros(*inputs.shape, 65), batches)
     assert loss == pytest.approx(math.log(65)) and accuracy == pytest.approx(1 / 21)
+
+
+def test_controls_vary_only_the_streams_that_they_name(tiny_study):
+    controls = {vary: with_config(elsewhere(tiny_study, "-".join(vary) or "none"), vary=vary) for vary in VARIED}
+    differ = {}
+    for vary, study in controls.items():
+        p, q = (predictions(study, run(study, number)) for number in (1, 2))
+        differ[vary] = [relative_pd(*pair) > 0 for pair in zip(p, q, strict=True)]
+    assert differ[()] == [False, False, False]  # the same seed twice
+    assert differ[("init",)] == [True, True, True]
+    assert differ[("order",)] == differ[("dropout",)] == [False, True, True]  # alike before the first step
+    assert differ[("init", "order", "dropout")] == [True, True, True]
+
+
+def test_equal_models_write_equal_texts_and_follow_their_probabilities():
+    """Gumbel noise draws from the softmax: frequencies agree with the probabilities."""
+    logits = torch.tensor([0.0, 1.0, -1.0, 2.0])
+
+    class Fixed(torch.nn.Module):
+        def predict_next(self, contexts):
+            return logits.expand(len(contexts), -1)
+
+    noise = np.random.default_rng(0).gumbel(size=(50, 400, 4)).astype(np.float32)
+    contexts = torch.zeros(400, 3, dtype=torch.int64)
+    texts = train.write_texts(Fixed(), contexts, noise)
+    assert texts.shape == (400, 50) and torch.equal(texts, train.write_texts(Fixed(), contexts, noise))
+    frequencies = torch.bincount(texts.flatten(), minlength=4) / texts.numel()
+    torch.testing.assert_close(frequencies, logits.softmax(0), atol=0.015, rtol=0)
 
 
 def test_training_learns(tiny_study):
