@@ -9,9 +9,9 @@ One letter per axis: N trials, K activations. What varies is the trial; the prob
 interval here says how another set of contexts would have turned out. Formulas marked [derived] are our own; how
 they behave is simulated in ``tests/test_stats.py`` and, at length, in ``benchmarks/coverage.py``.
 
-Sources: Welch 1947, Biometrika 34:28. Hoeffding 1948, Ann. Math. Stat. 19:293.
-Arvesen 1969, Ann. Math. Stat. 40:2076. Holm 1979, Scand. J. Stat. 6:65. Efron & Stein 1981, Ann. Stat. 9:586. Janssen 1997, Stat. Probab. Lett. 36:9.
-Steiger 2004, Psychol. Methods 9:164. Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39.
+Sources: Welch 1947, Biometrika 34:28. Hoeffding 1948, Ann. Math. Stat. 19:293. Arvesen 1969, Ann. Math.
+Stat. 40:2076. Holm 1979, Scand. J. Stat. 6:65. Efron & Stein 1981, Ann. Stat. 9:586. Janssen 1997, Stat.
+Probab. Lett. 36:9. Steiger 2004, Psychol. Methods 9:164. Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39.
 """
 
 import itertools
