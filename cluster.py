@@ -11,6 +11,7 @@ from pathlib import Path
 
 from storage import Busy, UserError
 from study import Study
+from train import run_trial
 from workers import Event, Job
 
 RETRIES = 2
@@ -22,8 +23,6 @@ def cluster_trial(study: Study, job: Job) -> Event:
 
     An error is raised, so that the scheduler tries again, perhaps on a better machine.
     """
-    from train import run_trial  # on the worker alone
-
     try:
         return Event(job, "done", run_trial(study, *job)["status"])
     except Busy:

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 import cli
 from activations import ACTIVATIONS
-from cells import check_cell
+from cells import check_cell, update_cell
+from integrity import reproduce, verify
 from model import ARCHITECTURES
 from storage import Cell, UserError, check_writable, read_corpus, write_bytes
 from study import Study, add_study_options, study_from
@@ -59,7 +60,7 @@ def describe_plan(study: Study, jobs: list[Job], pending: list[Job]) -> str:
     numbers: dict[Cell, dict[bool, list[int]]] = {}
     for cell, number in jobs:
         numbers.setdefault(cell, {False: [], True: []})[(cell, number) in waiting].append(number)
-    width = max(len(cell.name) for cell in numbers)
+    width = max((len(cell.name) for cell in numbers), default=0)
     return "\n".join(
         f"{cell.name:{width}}  done: {listed(split[False])}  pending: {listed(split[True])}"
         for cell, split in numbers.items()
@@ -178,6 +179,14 @@ def run_study(study: Study, jobs: list[Job], pending: list[Job], runner: Runner)
     return conclude(study, progress)
 
 
+def update_cells(study: Study, cells: Iterable[Cell]) -> None:
+    """Bring cell files up to date that lack a finished trial, as after a run that was killed just before."""
+    for cell in cells:
+        done, found = study.store.done_trials(cell), study.store.read_cell(cell)
+        if done and (found is None or not done <= {trial["trial"] for trial in found["trials"]}):
+            update_cell(study, cell)
+
+
 def keep_error(study: Study, event: Event) -> None:
     """Keep the text of a failed trial's error beside its record; take it away once the trial is done."""
     path = study.store.error_path(*event.job)
@@ -212,6 +221,8 @@ def conclude(study: Study, progress: Progress) -> int:
 def names_from(chosen: list[str], default: tuple[str, ...]) -> list[str]:
     """The names asked for, separated by spaces or commas; "all" stands for those of the study."""
     names = [name for part in chosen for name in part.split(",") if name]
+    if not names:
+        raise UserError("a list of names is empty; leave the option out, or say all")
     return list(dict.fromkeys(n for name in names for n in (default if name == "all" else [name])))
 
 
@@ -276,7 +287,8 @@ def run(args: argparse.Namespace) -> int:
     jobs = planned_jobs(study, models, activations)[index - 1 :: count]
     if args.verify:
         return run_verify(study, jobs)
-    for cell in dict.fromkeys(cell for cell, _ in jobs):
+    cells = dict.fromkeys(cell for cell, _ in jobs)
+    for cell in cells:
         check_cell(study, cell)
     pending = pending_jobs(study, jobs)
     if args.retry_failed:
@@ -290,6 +302,7 @@ def run(args: argparse.Namespace) -> int:
     read_corpus()
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
+    update_cells(study, cells)
     code = run_study(study, jobs, pending, choose_runner(study, n_workers, args.scheduler))
     if args.analyze and code in (0, FAILED):
         import analyze_results  # here, because it loads the plotting library
@@ -308,8 +321,6 @@ def choose_runner(study: Study, n_workers: int, scheduler: str | None) -> Runner
 
 
 def run_verify(study: Study, jobs: list[Job]) -> int:
-    from integrity import verify  # here, because it loads the models
-
     findings = list(verify(study, jobs))
     for kind, what in findings:
         print(f"{kind:8} {what}")
@@ -319,8 +330,6 @@ def run_verify(study: Study, jobs: list[Job]) -> int:
 
 
 def run_reproduce(study: Study, model: str, activation: str, trial: str) -> int:
-    from integrity import reproduce  # here, because it loads the models
-
     check_names([model], [activation])
     try:
         number = cli.positive_int(trial)

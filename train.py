@@ -144,8 +144,16 @@ class TrialRun:
         self.step += 1
         self.training_time += time.perf_counter() - start
 
+    def wait_for_device(self) -> None:
+        """Count the steps that a GPU still has in work as training time."""
+        if self.study.device == "cuda":
+            start = time.perf_counter()
+            torch.cuda.synchronize()
+            self.training_time += time.perf_counter() - start
+
     def evaluate(self) -> None:
         """Follow the losses on the study's fixed windows, and predict on the probe set."""
+        self.wait_for_device()
         start = time.perf_counter()
         self.model.eval()
         with self.autocast():

@@ -14,8 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
+import torch
+
 from storage import Busy, Cell, UserError
 from study import Study
+from train import Interrupted, run_trial
 
 Job = tuple[Cell, int]
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -64,8 +67,6 @@ def serve(connection: Connection, study: Study) -> None:
 
 def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
     """Train one trial; whatever it raises becomes the job's outcome."""
-    from train import Interrupted, run_trial  # in the worker alone: the parent needs no model
-
     try:
         record = run_trial(study, *job, lambda progress: send(Event(job, "progress", progress)), should_stop)
     except Interrupted:
@@ -111,6 +112,13 @@ class Worker:
         return f"the worker process ended with {cause} (out of memory, or killed from outside)"
 
 
+def assign_gpus(device: str, n_workers: int) -> list[int | None]:
+    """The GPU of each worker, in turn; with more workers than GPUs, several share one."""
+    if device != "cuda":
+        return [None] * n_workers
+    return [index % torch.cuda.device_count() for index in range(n_workers)]
+
+
 @contextmanager
 def worker_environment(gpu: int | None) -> Iterator[None]:
     """Inside, the environment that a new worker inherits: one thread, and one GPU if it has one of its own."""
@@ -137,14 +145,14 @@ def run_jobs(
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Run ``jobs`` in order on ``n_workers`` processes, one thread each on the CPU, one GPU each with CUDA.
+    """Run ``jobs`` in order on ``n_workers`` processes: one thread each on the CPU, one GPU each with CUDA.
 
     ``on_event`` hears everything. A worker that dies fails its job and is replaced. When ``should_stop`` says so,
     workers finish their step, save and stop, and what has not begun stays undone.
     """
     pending = deque(jobs)
-    gpus = range(n_workers) if study.device == "cuda" else [None] * n_workers
-    workers = [Worker(study, gpu) for gpu in gpus[: max(1, min(n_workers, len(pending)))]]
+    n_workers = min(n_workers, len(pending))
+    workers = [Worker(study, gpu) for gpu in assign_gpus(study.device, n_workers)]
     try:
         while pending or any(worker.job for worker in workers):
             if should_stop():
@@ -154,9 +162,6 @@ def run_jobs(
                 if worker.job is None and pending:
                     workers[index] = start_next(worker, pending, study)
             hear(workers, on_event)
-            for index, worker in enumerate(workers):
-                if worker.job is None and not worker.process.is_alive() and pending:
-                    workers[index] = Worker(study, worker.gpu)
     finally:
         for worker in workers:
             worker.connection.close()
