@@ -7,8 +7,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+import audit_tables
 import cli
+import companions
+import confounds
 import figures
+import inference
 import storage
 import tables
 from config import ACTIVATIONS, MODELS
@@ -18,11 +22,14 @@ from storage import UserError
 from summary import by_model, latest_study, measure_study, summarize_study
 from table_format import FORMATS, remark, render
 
+TABLES = {**tables.TABLES, **inference.TABLES, **companions.TABLES, **confounds.TABLES}
+REPORT_PATH = storage.ROOT / "data" / "report.json"
+
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
-        analyze(arguments)
+        (audit if arguments.audit else analyze)(arguments)
     except (UserError, OSError) as error:
         return cli.report_mistake("analyze_results.py", error)
     return 0
@@ -34,13 +41,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
     )
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
         "--tables",
         type=table_names,
-        default=list(tables.TABLES),
+        default=list(TABLES),
         metavar="NAME,NAME",
-        help=f"which tables (default: all of {', '.join(tables.TABLES)})",
+        help=f"which tables (default: all of {', '.join(TABLES)})",
     )
+    what.add_argument("--audit", action="store_true", help="the report's numbers and claims, one by one, beside ours")
     parser.add_argument("--results-dir", type=Path, default=storage.RESULTS_DIR, metavar="DIR")
     parser.add_argument("--plots-dir", type=Path, default=storage.PLOTS_DIR, metavar="DIR")
     parser.add_argument("--no-plots", action="store_true", help="tables and summary only")
@@ -49,27 +58,42 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def table_names(text: str) -> list[str]:
     names = text.split(",")
-    if unknown := [name for name in names if name not in tables.TABLES]:
-        raise argparse.ArgumentTypeError(f"unknown table {unknown[0]!r}; choose from {', '.join(tables.TABLES)}")
+    if unknown := [name for name in names if name not in TABLES]:
+        raise argparse.ArgumentTypeError(f"unknown table {unknown[0]!r}; choose from {', '.join(TABLES)}")
     return names
 
 
 def analyze(arguments: argparse.Namespace) -> None:
     """Print the tables, then write the summary of every study and the figures of the one shown."""
     cells = read_results(arguments.results_dir)
-    study = choose_study(cells, arguments.study)
+    measured, lines = shown_study(cells, arguments.study)
     storage.check_writable(arguments.results_dir)
-    measured = measure_study(cells, study)
-    for line in [*which_study(cells, study, arguments.study), *account(measured)]:
-        print(remark(line, arguments.format))
+    print_lines(lines, arguments.format)
     for name in arguments.tables:
-        for table in tables.TABLES[name](measured):
+        for table in TABLES[name](measured):
             print(f"\n{render(table, arguments.format)}", flush=True)
     print(remark(f"Summary: {write_summary(cells, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
         storage.check_writable(arguments.plots_dir)
         count = write_figures(study_figures(measured, named=arguments.study is not None), arguments.plots_dir)
         print(remark(f"Figures: {count} in {arguments.plots_dir}", arguments.format))
+
+
+def audit(arguments: argparse.Namespace) -> None:
+    """Print the audit of the report, beside the study shown if there are results; writes nothing."""
+    report = storage.read_json(REPORT_PATH)
+    cells = read_results(arguments.results_dir) if arguments.study else storage.read_cells(arguments.results_dir)
+    measured, lines = shown_study(cells, arguments.study) if cells else ([], [])
+    print_lines([*lines, *audit_tables.introduction(measured)], arguments.format)
+    for table in audit_tables.tables(report, measured):
+        print(f"\n{render(table, arguments.format)}")
+    print()
+    print_lines(audit_tables.outcome(report, measured), arguments.format)
+
+
+def print_lines(lines: Iterable[str], form: str) -> None:
+    for line in lines:
+        print(remark(line, form))
 
 
 # ---------------------------------------------------------------- which results
@@ -89,6 +113,13 @@ def choose_study(cells: list[dict], wanted: str | None) -> str:
     if wanted not in storage.study_names(cells):
         raise UserError(f"no study {wanted!r}; choose --study from {', '.join(storage.study_names(cells))}")
     return wanted
+
+
+def shown_study(cells: list[dict], wanted: str | None) -> tuple[list[dict], list[str]]:
+    """The measured cells of the study to show, and the lines that say which it is and what it lacks."""
+    study = choose_study(cells, wanted)
+    measured = measure_study(cells, study)
+    return measured, [*which_study(cells, study, wanted), *account(measured)]
 
 
 def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:

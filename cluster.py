@@ -9,13 +9,14 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from storage import Busy, UserError
+from storage import Busy, UserError, read_json
 from study import Study
 from train import run_trial
 from workers import Event, Job
 
 RETRIES = 2
 POLL_SECONDS = 0.1
+CONNECT_SECONDS = 10
 
 
 def cluster_trial(study: Study, job: Job) -> Event:
@@ -37,11 +38,14 @@ def connect(address: str):
         from distributed import Client
     except ImportError:
         raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
+    if Path(address).is_file():
+        found = read_json(Path(address)).get("address")
+        if not found:
+            raise UserError(f"{address} is no scheduler file (it has no address)")
+        address = found
     try:
-        if "://" not in address and Path(address).is_file():
-            return Client(scheduler_file=address)
-        return Client(address, timeout=10)
-    except (OSError, ValueError, TimeoutError) as error:
+        return Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
         raise UserError(f"no scheduler answers at {address} ({error})") from None
 
 
@@ -56,9 +60,9 @@ def run_on_cluster(
 
     When ``should_stop`` says so, what has not begun is cancelled; trials in flight go on to their end.
     """
-    from distributed import as_completed
-
     with connect(address) as client:
+        from distributed import CancelledError, as_completed  # here, because connect tells if it is not installed
+
         resources = {"GPU": 1} if study.device == "cuda" else None
         submitted = {
             client.submit(
@@ -72,15 +76,17 @@ def run_on_cluster(
                 client.cancel(list(submitted))
                 return
             for future in finished.next_batch(block=False):
-                on_event(event_of(future, submitted.pop(future)))
+                try:
+                    event = event_of(future, submitted.pop(future))
+                except (CancelledError, OSError):  # cancelled, but not by us; or the connection is lost
+                    raise UserError(f"the scheduler at {address} is gone; the same command goes on") from None
+                on_event(event)
                 future.release()
             time.sleep(POLL_SECONDS)
 
 
 def event_of(future, job: Job) -> Event:
     """How a task ended, its error's traceback included."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    text = "".join(traceback.format_exception(error))
-    return Event(job, "failed", text)
+    if future.status == "error":
+        return Event(job, "failed", "".join(traceback.format_exception(future.exception())))
+    return future.result()

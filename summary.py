@@ -45,7 +45,7 @@ def measure(cell: dict) -> dict:
         measured |= _described(metric, values, stats.mean_estimate(values) if values else None)
     for metric in PAIR_METRICS:
         values = [pair[metric] for pair in cell["pairs"] if pair[metric] is not None]
-        whole = values and len(values) == len(cell["pairs"])
+        whole = values and len(values) == math.comb(len(completed), 2)
         measured |= _described(metric, values, _pairwise(cell["pairs"], metric) if whole else None)
     return measured
 
@@ -66,7 +66,8 @@ def _pairwise(pairs: list[dict], metric: str) -> stats.Estimate:
 def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:
     """The trials that take part in pairs (N,) and the metric between them (N, N); nan where it is unknown."""
     numbers = sorted({number for pair in pairs for number in pair["trials"]})
-    matrix = np.zeros((len(numbers), len(numbers)))
+    matrix = np.full((len(numbers), len(numbers)), math.nan)
+    np.fill_diagonal(matrix, 0)
     for pair in pairs:
         i, j = (numbers.index(number) for number in pair["trials"])
         matrix[i, j] = matrix[j, i] = math.nan if pair[metric] is None else pair[metric]

@@ -1,0 +1,188 @@
+"""What goes along with relative PD: the loss, and the contexts it is measured on, as rows of tables.
+
+Pure functions from the measured cells of a study (``summary.measure_study``); None where there is nothing to compute
+a number from.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+import stats
+from labels import label
+from summary import by_model, completed_trials, pair_matrix
+from table_format import ABSENT, Column, Table, mismatches, number, with_interval
+from tables import ACTIVATION, LOSS, MODEL, PD, READ_BESIDE_LOSS, N
+
+
+def mean_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+# ---------------------------------------------------------------- PD at matched loss
+
+
+def pd_at_loss(losses: list[float], distances: list[float], level: float) -> float | None:
+    """``distances`` where ``losses``, of the same evaluations, first come down to ``level``; linear in between."""
+    reached = next((place for place, loss in enumerate(losses) if loss <= level), None)
+    if reached is None:
+        return None
+    if reached == 0:
+        return float(distances[0])
+    before, after = reached - 1, reached
+    share = (losses[before] - level) / (losses[before] - losses[after])
+    return float(distances[before] + share * (distances[after] - distances[before]))
+
+
+def pair_losses(cell: dict, pair: dict) -> list[float]:
+    """Mean val loss of a pair's two trials at every evaluation."""
+    history = {trial["trial"]: trial["history"]["val_loss"] for trial in completed_trials(cell)}
+    return np.mean([history[number] for number in pair["trials"]], axis=0).tolist()
+
+
+def matched_rows(measured: list[dict]) -> list[dict]:
+    rows = []
+    for cells in by_model(measured).values():
+        finals = {cell["activation"]: [pair_losses(cell, p)[-1] for p in cell["pairs"]] for cell in cells}
+        level = max(itertools.chain(*finals.values()), default=None)
+        rows += [{**cell, "level": level, **matched_estimate(cell, level)} for cell in cells]
+    return rows
+
+
+def matched_estimate(cell: dict, level: float) -> dict:
+    """PD at the loss ``level``: mean over pairs with its interval; None unless all pairs reach it."""
+    pairs = [
+        {**pair, "matched_pd": pd_at_loss(pair_losses(cell, pair), pair["history"]["relative_pd"], level)}
+        for pair in cell["pairs"]
+    ]
+    if not pairs or any(pair["matched_pd"] is None for pair in pairs):
+        return dict.fromkeys(("matched_pd", "low_matched_pd", "high_matched_pd"))
+    trials, matrix = pair_matrix(pairs, "matched_pd")
+    whole = len(trials) > 2 and len(pairs) == math.comb(len(trials), 2)
+    interval = stats.pairwise_estimate(matrix) if whole else None
+    return {
+        "matched_pd": mean_known(pair["matched_pd"] for pair in pairs),
+        "low_matched_pd": interval.low if interval else None,
+        "high_matched_pd": interval.high if interval else None,
+    }
+
+
+def matched_loss(measured: list[dict]) -> list[Table]:
+    rows = matched_rows(measured)
+    columns = (
+        MODEL,
+        ACTIVATION,
+        LOSS,
+        PD,
+        Column("Matched loss (nats/char)", ("level",), number("{:.4f}")),
+        Column(
+            "Relative PD at that loss [95 % interval]",
+            ("matched_pd", "low_matched_pd", "high_matched_pd"),
+            with_interval(4),
+        ),
+        N,
+    )
+    notes = (
+        "The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
+        "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
+        "PD at that loss is read off each pair's own curve, linearly between the evaluations around it; with few "
+        "evaluations that is coarse.",
+        *_cv_lines(rows),
+    )
+    return [Table("PD at matched loss", columns, rows, notes)]
+
+
+def _cv_lines(rows: list[dict]) -> list[str]:
+    """How much activations differ at the end and at matched loss, a line for each architecture."""
+    lines = []
+    for model, cells in by_model(rows).items():
+        known = [cell for cell in cells if cell["matched_pd"] is not None]
+        if len(known) > 1:
+            end, matched = (
+                100 * stats.coefficient_of_variation([cell[name] for cell in known])
+                for name in ("mean_relative_pd", "matched_pd")
+            )
+            lines.append(
+                f"{label(model)}: CV of PD over activations {end:.2f} % at the end, {matched:.2f} % matched."
+            )
+    return lines
+
+
+# ---------------------------------------------------------------- loss against PD
+
+
+def pareto_front(cells: list[dict]) -> list[dict]:
+    """The cells than which none is at least as low in both mean loss and mean PD, and lower in one."""
+    points = [(cell["mean_val_loss"], cell["mean_relative_pd"]) for cell in cells]
+    return [
+        cell
+        for cell, (loss, pd) in zip(cells, points, strict=True)
+        if not any(x <= loss and y <= pd and (x, y) != (loss, pd) for x, y in points)
+    ]
+
+
+def pareto_rows(measured: list[dict]) -> list[dict]:
+    known = [cell for cell in measured if cell["mean_relative_pd"] is not None]
+    overall = pareto_front(known)
+    own = [cell for cells in by_model(known).values() for cell in pareto_front(cells)]
+    return [{**cell, "front": _front(cell, known, own, overall)} for cell in measured]
+
+
+def _front(cell: dict, known: list[dict], own: list[dict], overall: list[dict]) -> str:
+    if cell not in known:
+        return ABSENT
+    if cell in overall:
+        return "of all cells"
+    return "of its architecture" if cell in own else "no"
+
+
+def pareto(measured: list[dict]) -> list[Table]:
+    columns = (MODEL, ACTIVATION, LOSS, PD, Column("On the front", ("front",), str, numeric=False), N)
+    notes = (
+        "On the front: no other cell (of its architecture, or of all) has both a lower loss and a lower PD. By "
+        "the means alone: where intervals overlap, another set of trials could put other cells there.",
+        READ_BESIDE_LOSS,
+    )
+    return [Table("Pareto front of loss against PD", columns, pareto_rows(measured), notes)]
+
+
+# ---------------------------------------------------------------- shared and different contexts
+
+ON_CONTEXTS = ("relative_pd", "top1_mismatches", "global_pd")
+
+
+def context_rows(measured: list[dict]) -> list[dict]:
+    """Means over pairs on the shared probe set, and where each model of a pair is scored on other contexts."""
+    return [cell | on_contexts(cell) for cell in measured]
+
+
+def on_contexts(cell: dict) -> dict[str, float | None]:
+    apart = [pair.get("different_contexts", {}) for pair in cell["pairs"]]
+    shared = {f"shared_{name}": mean_known(pair[name] for pair in cell["pairs"]) for name in ON_CONTEXTS}
+    return shared | {f"different_{name}": mean_known(pair.get(name) for pair in apart) for name in ON_CONTEXTS}
+
+
+def contexts(measured: list[dict]) -> list[Table]:
+    four = number("{:.4f}")
+    columns = (
+        MODEL,
+        ACTIVATION,
+        Column("Relative PD (all classes), shared contexts", ("shared_relative_pd",), four),
+        Column("Relative PD, different contexts", ("different_relative_pd",), four),
+        Column("Global formula, shared", ("shared_global_pd",), four),
+        Column("Global formula, different", ("different_global_pd",), four),
+        Column("Mismatches, shared", ("shared_top1_mismatches", "n_predictions"), mismatches),
+        Column("Mismatches, different", ("different_top1_mismatches", "n_predictions"), mismatches),
+        N,
+    )
+    note = (
+        "Scoring the two models of a pair on different contexts, as the report's code did, measures how contexts "
+        "differ: the same models, the same probe set, in another order for the second."
+    )
+    return [Table("Shared and different contexts", columns, context_rows(measured), (note,))]
+
+
+TABLES = {"matched_loss": matched_loss, "pareto": pareto, "contexts": contexts}

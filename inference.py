@@ -1,0 +1,298 @@
+"""Which differences between activations are shown: tests of mean relative PD (all classes), as rows of tables.
+
+Pure functions from the measured cells of a study (``summary.measure_study``). Trials are matched by seed, and what is
+not a number becomes None. Random permutations start from ``SEED``, so that the same cells give the same rows.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+import stats
+from labels import label
+from summary import by_model
+from table_format import ABSENT, Column, Table, number, trial_count, with_interval
+from tables import ACTIVATION, MODEL, READ_BESIDE_LOSS
+
+SEED = 0
+ALPHA = 0.05
+FEWEST = 3  # trials without which there is no test
+PLANNED_DIFFERENCES = (0.05, 0.10, 0.20, 0.30)
+RULES = {
+    "sensitive": "p, adjusted by Holm's method over the architectures below, is at most 0.05",
+    "not shown": "it is not, and the interval of the CV ends below 10 %: a difference worth having is ruled out",
+    "too few trials to tell": "neither, or fewer than 3 trials",
+}
+RULE = Column("When", ("rule",), str, numeric=False)
+VERDICT = Column("Verdict", ("verdict",), str, numeric=False)
+N_SHARED = Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count)
+N_COMPARED = Column("Activations", ("n_activations", "n_cells"), "{} of {}".format)
+
+
+# ---------------------------------------------------------------- trials with the same seeds
+
+
+def shared_distances(cells: list[dict]) -> tuple[list[int], np.ndarray]:
+    """The seeds (N,) of which every one of ``cells`` (K,) has all pairs, and the PD between them (K, N, N)."""
+    known = [_known_pairs(cell) for cell in cells]
+    pairs = set.intersection(*map(set, known)) if known else set()
+    seeds = _whole(pairs)
+    distances = np.zeros((len(cells), len(seeds), len(seeds)))
+    for (i, first), (j, second) in itertools.permutations(enumerate(seeds), 2):
+        distances[:, i, j] = [pd[frozenset((first, second))] for pd in known]
+    return seeds, distances
+
+
+def _known_pairs(cell: dict) -> dict[frozenset[int], float]:
+    """Relative PD by the seeds of the pair."""
+    seed = {trial["trial"]: trial["seed"] for trial in cell["trials"]}
+    known = [pair for pair in cell["pairs"] if pair["relative_pd"] is not None]
+    return {frozenset(seed[trial] for trial in pair["trials"]): pair["relative_pd"] for pair in known}
+
+
+def _whole(pairs: set[frozenset[int]]) -> list[int]:
+    """Seeds all of whose pairs are in ``pairs``: that with the most missing is left out until none is."""
+    seeds = sorted(frozenset().union(*pairs))
+    while missing := Counter(
+        seed for pair in itertools.combinations(seeds, 2) if frozenset(pair) not in pairs for seed in pair
+    ):
+        seeds.remove(missing.most_common(1)[0][0])
+    return seeds
+
+
+def _counts(cells: list[dict], seeds: list[int]) -> dict:
+    diverged = {trial["seed"] for cell in cells for trial in cell["trials"] if trial["status"] != "completed"}
+    return {
+        "n_seeds": len(seeds),
+        "n_diverged": len(diverged),
+        "planned_trials": max(cell["planned_trials"] for cell in cells),
+    }
+
+
+def finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def holm(p_values: Iterable[float | None]) -> list[float | None]:
+    """``stats.holm``, where None is a test that could not be made."""
+    return [finite(p) for p in stats.holm([math.nan if p is None else p for p in p_values])]
+
+
+# ---------------------------------------------------------------- two activations
+
+
+def difference_rows(measured: list[dict]) -> list[dict]:
+    """One row for every two activations of an architecture; each architecture is a family of its own."""
+    rows = []
+    for cells in by_model(measured).values():
+        family = [compare(*pair) for pair in itertools.combinations(cells, 2)]
+        adjusted = holm(row["p_paired"] for row in family)
+        rows += [{**row, "p_holm": p, "shown": _shown(p)} for row, p in zip(family, adjusted, strict=True)]
+    return rows
+
+
+def compare(first: dict, second: dict) -> dict:
+    """Mean PD of the ``first`` cell minus that of the ``second``, over the seeds that both completed."""
+    seeds, (a, b) = shared_distances([first, second])
+    estimate = stats.paired_difference(a, b)
+    reference = stats.pairwise_estimate(b).mean
+    permuted = stats.permutation_test(a, b, np.random.default_rng(SEED)) if seeds else None
+    return {
+        "model": first["model"],
+        "activation": first["activation"],
+        "other_activation": second["activation"],
+        "difference": finite(estimate.mean),
+        "low_difference": finite(estimate.low),
+        "high_difference": finite(estimate.high),
+        "relative_difference": finite(100 * estimate.mean / reference) if reference else None,
+        "p_paired": finite(stats.paired_test(a, b).p),
+        "p_permutation": finite(permuted.p) if permuted else None,
+        "error_p_permutation": permuted.standard_error if permuted else None,
+        "smallest_p": permuted.smallest_p if permuted else None,
+        **_counts([first, second], seeds),
+    }
+
+
+def _shown(p: float | None) -> str:
+    if p is None:
+        return "too few trials"
+    return "yes" if p <= ALPHA else "no"
+
+
+def p_text(p: float | None, error: float | None = None) -> str:
+    if p is None:
+        return ABSENT
+    shown = f"{p:.4f}" if p >= 0.0001 else "< 0.0001"
+    return f"{shown} ± {error:.4f}" if error else shown
+
+
+def differences(measured: list[dict]) -> list[Table]:
+    rows = difference_rows(measured)
+    sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in rows).values()))))
+    columns = (
+        MODEL,
+        ACTIVATION,
+        Column("minus", ("other_activation",), label, numeric=False),
+        Column(
+            "Difference of relative PD [95 % interval]",
+            ("difference", "low_difference", "high_difference"),
+            with_interval(4),
+        ),
+        Column("of the second's (%)", ("relative_difference",), number("{:+.1f}")),
+        Column("p, paired", ("p_paired",), p_text),
+        Column("p, Holm", ("p_holm",), p_text),
+        Column("p, labels permuted", ("p_permutation", "error_p_permutation"), p_text),
+        Column("Smallest p of permuting", ("smallest_p",), p_text),
+        Column("Shown", ("shown",), str, numeric=False),
+        N_SHARED,
+    )
+    notes = (
+        "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
+        "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
+        f"Holm's method adjusts the paired p for all comparisons within one architecture ({sizes} of them); a "
+        "difference is shown where that p is at most 0.05. Nothing is adjusted across architectures.",
+        "Permuting trial labels, unpaired, is a second opinion with fewer assumptions and less power. Its p is exact "
+        "(or has its Monte Carlo error beside it) and cannot be below the smallest that so few trials allow.",
+        READ_BESIDE_LOSS,
+    )
+    return [Table("Differences between activations", columns, rows, notes)]
+
+
+# ---------------------------------------------------------------- all activations of an architecture
+
+
+def with_enough_trials(cells: list[dict]) -> list[dict]:
+    return [cell for cell in cells if len(shared_distances([cell])[0]) >= FEWEST]
+
+
+def sensitivity_rows(measured: list[dict]) -> list[dict]:
+    """One row for each architecture: CV (%) over its activations with at least ``FEWEST`` trials."""
+    rows = [_sensitivity(cells) for cells in by_model(measured).values()]
+    for row, p in zip(rows, holm(row["p"] for row in rows), strict=True):
+        bounds = (math.nan if row[name] is None else row[name] / 100 for name in ("cv", "low_cv", "high_cv"))
+        row["p_holm"] = p
+        row["verdict"] = stats.verdict(stats.Estimate(*bounds, row["n_seeds"]), math.nan if p is None else p, ALPHA)
+    return rows
+
+
+def _sensitivity(cells: list[dict]) -> dict:
+    compared = with_enough_trials(cells)
+    seeds, distances = shared_distances(compared)
+    tested = len(compared) > 1
+    result = stats.activation_cv(distances, np.random.default_rng(SEED)) if tested else None
+    return {
+        "model": cells[0]["model"],
+        "n_activations": len(compared),
+        "n_cells": len(cells),
+        "cv": finite(100 * result.cv.mean) if tested else None,
+        "low_cv": finite(100 * result.cv.low) if tested else None,
+        "high_cv": finite(100 * result.cv.high) if tested else None,
+        "cv_from_noise": finite(100 * result.from_noise) if tested else None,
+        "p": finite(result.significance.p) if tested else None,
+        "error_p": result.significance.standard_error if tested else None,
+        "smallest_p": result.significance.smallest_p if tested else None,
+        **_counts(cells, seeds),
+    }
+
+
+def sensitivity(measured: list[dict]) -> list[Table]:
+    rules = [{"verdict": verdict, "rule": rule} for verdict, rule in RULES.items()]
+    columns = (
+        MODEL,
+        N_COMPARED,
+        Column("CV of PD (%)", ("cv",), number("{:.2f}")),
+        Column("CV without noise (%), 95 % interval", ("low_cv", "high_cv"), _bounds),
+        Column("CV from noise alone (%)", ("cv_from_noise",), number("{:.2f}")),
+        Column("p", ("p", "error_p"), p_text),
+        Column("Smallest p of permuting", ("smallest_p",), p_text),
+        Column("p, Holm", ("p_holm",), p_text),
+        VERDICT,
+        N_SHARED,
+    )
+    notes = (
+        "The CV over activations is the report's: std (ddof=0) / mean of their mean PD, over the seeds that all of "
+        "them completed. It contains the noise of the trials and is never 0; the interval is of the CV that would be "
+        "left without it, and so starts lower and may even end below the CV observed. From noise alone: the CV to "
+        "expect if all activations were alike.",
+        "p: activations permuted within each seed. Sensitive says that activations differ, not that one is best, nor "
+        "that the loss does not explain it.",
+        "Activations with fewer than 3 trials are left out; their CV stands in 3.5.7, without a test.",
+    )
+    return [
+        Table("Sensitivity: the rule, fixed before the numbers", (VERDICT, RULE), rules),
+        Table("Sensitivity of PD to the activation", columns, sensitivity_rows(measured), notes),
+    ]
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return ABSENT if low is None else f"[{low:.2f}, {high:.2f}]"
+
+
+# ---------------------------------------------------------------- how many trials
+
+
+def planner_rows(measured: list[dict]) -> list[dict]:
+    """Trials per cell for each of ``PLANNED_DIFFERENCES``: for one comparison, and for the first of Holm's."""
+    rows = []
+    for cells in by_model(measured).values():
+        pilot = with_enough_trials(cells)
+        seeds, distances = shared_distances(pilot)
+        spread, correlation = spread_and_correlation(distances) if len(seeds) >= FEWEST else (None, None)
+        for comparisons in sorted({1, math.comb(len(cells), 2) or 1}):
+            row = {"model": cells[0]["model"], "n_activations": len(pilot), "n_cells": len(cells)}
+            row |= {"comparisons": comparisons, "cv_between_trials": spread, "correlation": correlation}
+            row |= {_planned(x): _trials(x, spread, correlation, comparisons) for x in PLANNED_DIFFERENCES}
+            rows.append(row | _counts(cells, seeds))
+    return rows
+
+
+def _planned(difference: float) -> str:
+    return f"trials_for_{100 * difference:.0f}_percent"
+
+
+def _trials(difference: float, spread: float | None, correlation: float | None, comparisons: int) -> int | None:
+    if not spread:
+        return None
+    return stats.trials_needed(difference, spread, correlation, alpha=ALPHA / comparisons)
+
+
+def spread_and_correlation(distances: np.ndarray) -> tuple[float | None, float]:
+    """Pilot cells (K, N, N) with the same seeds: CV between trials, and how trials of one seed go together.
+
+    From the covariance over seeds of each cell's pseudo-values, divided by their mean: the root of the mean variance,
+    and the mean covariance of two cells over the mean variance (0 for one cell) [derived].
+    """
+    values = stats.pseudo_values(distances)  # (K, N)
+    means = values.mean(axis=1, keepdims=True)
+    covariance = np.atleast_2d(np.cov(values / means)) if means.all() else np.zeros((1, 1))
+    k, variance = len(covariance), float(np.diagonal(covariance).mean())
+    if variance == 0:
+        return None, 0.0
+    between = (covariance.sum() - k * variance) / (k * (k - 1)) if k > 1 else 0.0
+    return math.sqrt(variance), float(between / variance)
+
+
+def planner(measured: list[dict]) -> list[Table]:
+    columns = (
+        MODEL,
+        N_COMPARED,
+        Column("CV between trials (%)", ("cv_between_trials",), number("{:.1f}", 100)),
+        Column("Correlation over seeds", ("correlation",), number("{:.2f}")),
+        Column("Comparisons", ("comparisons",), number("{}")),
+        *(Column(f"N for {x:.0%}", (_planned(x),), number("{}")) for x in PLANNED_DIFFERENCES),
+        N_SHARED,
+    )
+    notes = (
+        "Trials per cell with which the paired test finds, at 5 % and with a power of 80 %, that one activation's "
+        "mean PD is this much above another's: for one comparison chosen beforehand, and for the first step of "
+        "Holm's method over all of an architecture's.",
+        "From the pilot's spread over trials and from how far trials with the same seed go together in its cells. "
+        "With 3 trials both are rough guesses, and so is the plan; never run fewer than 6, whatever it says.",
+    )
+    return [Table("Trials needed to show a difference", columns, planner_rows(measured), notes)]
+
+
+TABLES = {"differences": differences, "sensitivity": sensitivity, "planner": planner}

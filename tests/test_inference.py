@@ -1,0 +1,366 @@
+"""Tests between activations, companions, matched loss, the front and contexts: hand-worked cases and properties."""
+
+import itertools
+import math
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
+
+import analyze_results
+import companions
+import confounds
+import inference
+import stats
+import summary
+from table_format import FORMATS, Table, render
+
+NEW_TABLES = {**inference.TABLES, **companions.TABLES, **confounds.TABLES}
+
+
+def cell_of(distances, activation="relu", model="charlm", numbers=None, **pair_changes) -> dict:
+    """A measured cell whose trials have these relative PDs (N, N); ``numbers`` (N,) are theirs, from 1 on."""
+    numbers = numbers or range(1, len(distances) + 1)
+    places = list(enumerate(numbers))
+    pairs = [make_pair(a, b, distances[i][j], **pair_changes) for (i, a), (j, b) in itertools.combinations(places, 2)]
+    trials = [make_trial(number) for number in numbers]
+    return summary.measure(make_cell(model, activation, trials=trials, pairs=pairs, planned=len(trials)))
+
+
+def additive(effects, mean: float) -> np.ndarray:
+    """Distances mean + a_i + a_j: their pseudo-values are linear in the effects a, with twice the spread."""
+    effects = np.asarray(effects) - np.mean(effects)
+    return (mean + effects[:, None] + effects) * (1 - np.eye(len(effects)))
+
+
+def symmetric(first: float, second: float, third: float) -> list[list[float]]:
+    """Three trials with these distances between 1 and 2, 1 and 3, 2 and 3."""
+    return [[0, first, second], [first, 0, third], [second, third, 0]]
+
+
+def three_activations(model: str, seed: int, shifts=(0.0, 0.0, 0.0), n: int = 5) -> list[dict]:
+    rng = np.random.default_rng(seed)
+    names = ("relu", "gelu", "swish")
+    noise = [rng.normal(0, 0.01, n) for _ in names]
+    return [
+        cell_of(additive(x, 0.3 + shift), name, model) for name, x, shift in zip(names, noise, shifts, strict=True)
+    ]
+
+
+def text_of(name: str, measured: list[dict]) -> str:
+    return "\n".join(render(table, "github") for table in NEW_TABLES[name](measured))
+
+
+# ---------------------------------------------------------------- two activations
+
+FIRST, SECOND = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4)
+
+
+def test_a_difference_worked_by_hand():
+    (row,) = inference.difference_rows([cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")])
+    # differences .1, .2, .3: U = .2, q = .15, .2, .25, Var = 4 * 2 / 3 * .005; with 2 df p = 1 - t / sqrt(t^2 + 2)
+    error = math.sqrt(8 / 3 * 0.005)
+    t = 0.2 / error
+    assert row["difference"] == pytest.approx(0.2)
+    assert row["high_difference"] - 0.2 == pytest.approx(4.302653 * error, rel=1e-6)
+    assert row["relative_difference"] == pytest.approx(100 * 0.2 / 0.3)
+    assert row["p_paired"] == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert row["smallest_p"] == pytest.approx(0.1)
+    assert row["p_permutation"] >= row["smallest_p"]
+    assert (row["n_seeds"], row["shown"]) == (3, "no")
+
+
+def test_only_seeds_that_both_completed_take_part():
+    four = np.full((4, 4), 9.0) * (1 - np.eye(4))
+    four[1:, 1:] = FIRST
+    (row,) = inference.difference_rows([cell_of(four, "relu"), cell_of(SECOND, "gelu", numbers=(2, 3, 4))])
+    assert row["n_seeds"] == 3
+    assert row["difference"] == pytest.approx(0.2)
+
+
+def test_swapping_two_activations_changes_only_the_sign():
+    first, second = cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")
+    one, other = inference.compare(first, second), inference.compare(second, first)
+    assert one["difference"] == -other["difference"]
+    assert one["low_difference"] == pytest.approx(-other["high_difference"])
+    assert [one[p] for p in ("p_paired", "p_permutation")] == [other[p] for p in ("p_paired", "p_permutation")]
+
+
+def test_every_architecture_is_a_family_of_its_own():
+    near = three_activations("charlm", seed=1)
+    far = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
+    rows = inference.difference_rows([*near, *far])
+    assert [row["model"] for row in rows] == ["charlm"] * 3 + ["minigpt"] * 3
+    for family in (rows[:3], rows[3:]):
+        assert min(row["p_holm"] for row in family) == pytest.approx(min(1, 3 * min(r["p_paired"] for r in family)))
+    assert {row["shown"] for row in rows[:3]} == {"no"}
+    assert {row["shown"] for row in rows[3:]} == {"yes"}
+    assert inference.difference_rows(near) == rows[:3]
+
+
+def test_six_activations_are_fifteen_comparisons():
+    names = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
+    measured = [summary.measure(random_cell("charlm", name)) for name in names]
+    assert len(inference.difference_rows(measured)) == 15
+    assert "one architecture (15 of them)" in text_of("differences", measured)
+
+
+def test_seeds_with_missing_pairs_are_left_out():
+    """As after trials 4 to 6 were added without the predictions of 1 and 2: no pair joins the two groups."""
+    pairs = [make_pair(1, 2, 0.1), *(make_pair(a, b, 0.4) for a, b in itertools.combinations((4, 5, 6), 2))]
+    trials = [make_trial(number) for number in (1, 2, 4, 5, 6)]
+    seeds, distances = inference.shared_distances([make_cell(trials=trials, pairs=pairs)])
+    assert seeds == [45, 46, 47]
+    assert distances == pytest.approx(0.4 * (1 - np.eye(3))[None])
+
+
+# ---------------------------------------------------------------- all activations of an architecture
+
+
+def test_the_verdict_follows_the_difference_that_is_there():
+    alike = three_activations("charlm", seed=1)
+    different = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
+    untested = [cell_of(symmetric(0.1, 0.2, 0.3), "relu", "tinylstm")]
+    rows = inference.sensitivity_rows([*alike, *different, *untested])
+    assert [row["verdict"] for row in rows] == ["not shown", "sensitive", "too few trials to tell"]
+    assert {row["verdict"] for row in rows} == set(inference.RULES)
+    assert rows[0]["low_cv"] == 0
+    assert rows[1]["low_cv"] > rows[1]["cv_from_noise"]
+
+
+def test_the_cv_is_that_of_the_report():
+    measured = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
+    (row,) = inference.sensitivity_rows(measured)
+    assert row["cv"] == pytest.approx(summary.compare_activations(measured)["cv_relative_pd"])
+
+
+def test_activations_with_too_few_trials_are_left_out():
+    measured = three_activations("charlm", seed=1)
+    late = cell_of([[0, 9.0], [9.0, 0]], "swiglu")
+    with_late, without = inference.sensitivity_rows([*measured, late])[0], inference.sensitivity_rows(measured)[0]
+    assert (with_late["n_activations"], with_late["n_cells"]) == (3, 4)
+    assert with_late["cv"] == without["cv"]
+
+
+def test_the_rule_is_printed_above_the_numbers():
+    text = text_of("sensitivity", three_activations("charlm", seed=1))
+    assert text.index("When") < text.index("CV from noise alone")
+    assert all(rule in text for rule in inference.RULES.values())
+
+
+# ---------------------------------------------------------------- how many trials
+
+
+def test_spread_and_correlation_of_a_pilot_worked_by_hand():
+    effects = np.array([-0.02, 0.0, 0.01, 0.03])
+    same = np.stack([additive(effects, 0.4), additive(2 * effects, 0.8)])
+    spread, correlation = inference.spread_and_correlation(same)
+    assert spread == pytest.approx(2 * effects.std(ddof=1) / 0.4)
+    assert correlation == pytest.approx(1)
+    assert inference.spread_and_correlation(np.stack([same[0], additive(-effects, 0.4)]))[1] == pytest.approx(-1)
+    assert inference.spread_and_correlation(same[:1]) == (pytest.approx(spread), 0)
+
+
+def test_the_plan_is_that_of_the_pilot():
+    one, family = inference.planner_rows(three_activations("charlm", seed=1))
+    names = ["trials_for_5_percent", "trials_for_10_percent", "trials_for_20_percent", "trials_for_30_percent"]
+    assert [one[name] for name in names] == sorted((one[name] for name in names), reverse=True)
+    assert (one["comparisons"], family["comparisons"]) == (1, 3)
+    assert all(family[name] >= one[name] for name in names)
+    assert one[names[1]] == stats.trials_needed(0.1, one["cv_between_trials"], one["correlation"])
+
+
+def test_a_pilot_that_does_not_vary_plans_nothing():
+    (row,) = inference.planner_rows([cell_of(0.3 * (1 - np.eye(4)))])
+    assert row["trials_for_5_percent"] is None
+
+
+# ---------------------------------------------------------------- companions
+
+
+def test_rank_correlation_of_one_group_is_spearman_s():
+    x, y = np.random.default_rng(3).integers(0, 6, (2, 20))
+    assert companions.rank_correlation([np.stack([x, y])]) == pytest.approx(scipy_stats.spearmanr(x, y).statistic)
+
+
+def test_within_architectures_differences_between_them_do_not_count():
+    rising = np.array([[1, 2, 3], [1, 2, 3]])
+    lower_right = rising + np.array([[10], [-10]])
+    assert companions.rank_correlation([rising, lower_right]) == pytest.approx(1)
+    assert companions.rank_correlation([np.concatenate([rising, lower_right], axis=1)]) < 0
+
+
+def test_nothing_is_said_of_too_few_or_constant_metrics():
+    assert companions.rank_correlation([np.array([[1, 2], [1, 2]])]) is None
+    assert companions.rank_correlation([np.array([[1, 2, 3], [5, 5, 5]])]) is None
+
+
+def test_metrics_that_follow_pd_tell_its_story():
+    levels = {"relu": 0.2, "gelu": 0.3, "swish": 0.25, "swiglu": 0.4}
+    measured = [
+        cell_of(level * (1 - np.eye(3)), name, text_distance=level**2, top5_agreement=1 - level, hellinger=-level)
+        for name, level in levels.items()
+    ]
+    rows = {row["metric"]: row for row in companions.companion_rows(measured)}
+    assert rows["total_variation"]["rho"] == pytest.approx(1)
+    assert {name: row["story"] for name, row in rows.items() if row["rho"] is not None} == {
+        "true_label_pd": "the same",
+        "global_pd": "the same",
+        "total_variation": "the same",
+        "hellinger": "the opposite",
+        "top5_agreement": "the same",
+        "text_distance": "the same",
+    }
+
+
+def test_the_matrix_has_both_correlations_of_every_two_metrics():
+    measured = [
+        cell_of(level * (1 - np.eye(3)), name, model, text_distance=distance)
+        for model, high in (("charlm", 0), ("minigpt", 1))
+        for name, level, distance in (("relu", 0.2 + high, 0.3 - high), ("gelu", 0.3 + high, 0.4 - high))
+    ]
+    rows = {row["metric"]: row for row in companions.matrix_rows(measured)}
+    over_all, within = companions.correlations(companions.means_by_model(measured), "relative_pd", "text_distance")
+    assert (over_all, within) == (pytest.approx(-0.6), pytest.approx(1))
+    assert (rows["text_distance"]["relative_pd"], rows["relative_pd"]["text_distance"]) == (over_all, within)
+
+
+# ---------------------------------------------------------------- matched loss
+
+
+@pytest.mark.parametrize(
+    "level, distance", [(4.0, 0.1), (3.0, 0.2), (2.75, 0.25), (2.5, 0.3), (2.2, 0.36), (1.9, None)]
+)
+def test_pd_at_a_loss_is_on_the_line_between_evaluations(level, distance):
+    found = confounds.pd_at_loss([3.5, 3.0, 2.5, 2.0], [0.1, 0.2, 0.3, 0.4], level)
+    assert found == (None if distance is None else pytest.approx(distance))
+
+
+def on_a_curve(activation: str, losses: list[float]) -> dict:
+    """A cell whose pairs have a PD that the loss alone decides: 5 - loss."""
+    history = {"step": list(range(len(losses))), "train_loss": losses, "val_loss": losses}
+    trials = [make_trial(number, losses[-1], history=history) for number in (1, 2, 3)]
+    curve = {"step": history["step"], "relative_pd": [5 - x for x in losses], "top1_mismatches": [0] * len(losses)}
+    pairs = [make_pair(a, b, 5 - losses[-1], history=curve) for a, b in itertools.combinations((1, 2, 3), 2)]
+    return summary.measure(make_cell(activation=activation, trials=trials, pairs=pairs))
+
+
+def test_where_the_loss_alone_decides_nothing_is_left_at_matched_loss():
+    rows = confounds.matched_rows([on_a_curve("relu", [4, 3, 2]), on_a_curve("gelu", [4, 3.2, 2.7])])
+    assert [row["mean_relative_pd"] for row in rows] == pytest.approx([3, 2.3])
+    assert [row["level"] for row in rows] == [2.7, 2.7]
+    assert [row["matched_pd"] for row in rows] == pytest.approx([2.3, 2.3])
+
+
+def test_a_cell_without_pairs_has_no_matched_pd():
+    alone = summary.measure(make_cell(activation="gelu", trials=[make_trial(1)]))
+    rows = confounds.matched_rows([on_a_curve("relu", [4, 3, 2]), alone])
+    assert [row["matched_pd"] is None for row in rows] == [False, True]
+
+
+# ---------------------------------------------------------------- the front, contexts
+
+
+def test_the_front_is_what_nothing_dominates():
+    rng = np.random.default_rng(5)
+    cells = [{"mean_val_loss": x, "mean_relative_pd": y} for x, y in rng.integers(0, 8, (30, 2)).tolist()]
+    front = confounds.pareto_front(cells)
+
+    def dominates(a: dict, b: dict) -> bool:
+        return all(a[k] <= b[k] for k in a) and a != b
+
+    assert front
+    assert not any(dominates(a, b) for a in cells for b in front)
+    assert all(any(dominates(a, b) for a in front) for b in cells if b not in front)
+
+
+def test_the_front_of_an_architecture_need_not_be_that_of_all():
+    measured = [
+        cell_of(level * (1 - np.eye(3)), "relu", model) for model, level in (("charlm", 0.2), ("minigpt", 0.3))
+    ]
+    worse = cell_of(0.4 * (1 - np.eye(3)), "gelu", "minigpt")
+    assert [row["front"] for row in confounds.pareto_rows([*measured, worse])] == [
+        "of all cells",
+        "of its architecture",
+        "no",
+    ]
+
+
+def test_contexts_are_means_over_pairs():
+    def pair(a: int, b: int, apart: float) -> dict:
+        different = {"relative_pd": apart, "top1_mismatches": round(1000 * apart), "global_pd": apart / 2}
+        return make_pair(a, b, 0.2, different_contexts=different)
+
+    cell = summary.measure(make_cell(pairs=[pair(1, 2, 0.7), pair(1, 3, 0.8), pair(2, 3, 0.9)]))
+    (row,) = confounds.context_rows([cell])
+    assert row["shared_relative_pd"] == pytest.approx(0.2)
+    assert [row[f"different_{name}"] for name in confounds.ON_CONTEXTS] == pytest.approx([0.8, 800, 0.4])
+
+
+def test_cells_without_other_contexts_say_nothing_of_them():
+    (row,) = confounds.context_rows([cell_of(FIRST)])
+    assert row["different_relative_pd"] is None
+
+
+# ---------------------------------------------------------------- every table
+
+
+def awkward_cells() -> list[dict]:
+    """Diverged, single and missing trials, names that nobody knows, and cells like any other."""
+    diverged = make_cell(activation="gelu", trials=[make_trial(1), make_trial(2), make_diverged(3)])
+    lost = make_cell("minigpt", "gelu", trials=[make_diverged(1)], planned=1)
+    alone = make_cell("minigpt", "my_activation", trials=[make_trial(1)])
+    usual = [random_cell("charlm", name) for name in ("relu", "swish")]
+    return [*usual, diverged, lost, alone, random_cell("my_model", "my_activation")]
+
+
+@cache
+def awkward_tables(name: str) -> list[Table]:
+    return analyze_results.TABLES[name](summary.measure_study(awkward_cells(), "cpu"))
+
+
+def awkward_text(name: str, form: str = "github") -> str:
+    return "\n".join(render(table, form) for table in awkward_tables(name))
+
+
+@pytest.mark.parametrize("name", NEW_TABLES)
+def test_diverged_trials_are_counted_in_every_table(name):
+    assert re.search(r"\+ [12] diverged", awkward_text(name))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", NEW_TABLES)
+def test_every_format_shows_every_table(name, form):
+    text = awkward_text(name, form)
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+    if form.startswith("latex"):
+        body = [line for line in text.splitlines() if not line.startswith("%")]
+        assert "\n".join(body).isascii()
+        assert not [line for line in body if re.search(r"(?<!\\)[%_#$]", line)]
+
+
+@pytest.mark.parametrize("n_trials", [1, 2])
+@pytest.mark.parametrize("activations", [("relu",), ("relu", "gelu")])
+def test_too_few_trials_are_said_to_be(n_trials, activations):
+    measured = [summary.measure(random_cell("charlm", name, n_trials=n_trials)) for name in activations]
+    texts = {name: text_of(name, measured) for name in NEW_TABLES}
+    assert not any(re.search(r"\b(nan|None|inf)\b", text) for text in texts.values())
+    assert texts["sensitivity"].count("too few trials to tell") == 2  # in the rule and in the row
+    assert ("too few trials" in texts["differences"]) == (len(activations) > 1)
+
+
+def test_they_follow_the_report_s_tables_and_are_the_same_every_time(tmp_path, capsys):
+    write_cells(tmp_path / "results", awkward_cells())
+    options = ["--results-dir", str(tmp_path / "results"), "--no-plots"]
+
+    def said() -> str:
+        assert analyze_results.main(options) == 0
+        return capsys.readouterr().out
+
+    text = said()
+    places = [text.index(awkward_tables(name)[0].title) for name in analyze_results.TABLES]
+    assert places == sorted(places)
+    assert said() == text

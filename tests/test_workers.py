@@ -1,0 +1,37 @@
+"""What a worker inherits; how the pool behaves is tested through the runner."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from workers import assign_gpus, worker_environment
+
+SHOW = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
+
+
+def seen_by_child() -> str:
+    return subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_workers_take_gpus_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert assign_gpus("cuda", 3) == [0, 1, 2]
+    assert assign_gpus("cuda", 5) == [0, 1, 2, 0, 1]
+    assert assign_gpus("cpu", 2) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpu", "seen"),
+    [(None, 1, "1 1"), ("4,6", 1, "1 6"), ("GPU-abc", 0, "1 GPU-abc"), (None, None, "1 None")],
+)
+def test_a_worker_sees_only_its_gpu_and_uses_one_thread(monkeypatch, visible, gpu, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    before = dict(os.environ)
+    with worker_environment(gpu):
+        assert seen_by_child() == seen
+    assert dict(os.environ) == before
