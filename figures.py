@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 import plot_utils as plots
+from inference import sensitivity_rows
 from labels import in_order, label
 from summary import by_model, compare_activations, pair_matrix
 
@@ -113,7 +114,8 @@ def cross_model_analysis(measured: list[dict], colours: dict[str, str]) -> Figur
     compared = [compare_activations(cells) for cells in by_model(measured).values()]
     matrix, models, activations = _pd_matrix(measured)
     plots.plot_grid(axes[0, 0], measured, "relative_pd", colours).set_title("A. Relative PD, 95 % intervals")
-    plots.plot_cv(axes[0, 1], compared, "relative_pd").set_title("B. CV of PD over (n) activations")
+    from_noise = [row["cv_from_noise"] for row in sensitivity_rows(measured)]
+    plots.plot_cv(axes[0, 1], compared, "relative_pd", from_noise).set_title("B. CV of PD over (n) activations")
     plots.plot_plane(axes[1, 0], measured, colours).set_title("C. PD beside loss: lower left is better")
     plots.plot_matrix(axes[1, 1], matrix, models, activations).set_title("D. Relative PD, all classes")
     axes[1, 1].set_xticks(range(len(activations)), activations, **plots.SLANTED)

@@ -136,6 +136,17 @@ class CausalConvolution(nn.Module):
         shifted = [padded[:, tap * self.dilation :][:, :T] for tap in range(self.taps)]
         return self.linear(torch.cat(shifted, dim=-1))
 
+    def sources(self, positions: torch.Tensor) -> torch.Tensor:
+        """The positions (P, taps) of the inputs of the outputs at ``positions`` (P,); below 0 before the start."""
+        steps = torch.arange(self.taps - 1, -1, -1, device=positions.device)
+        return positions[:, None] - steps * self.dilation
+
+    def inputs_at(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """What ``linear`` is given at ``positions`` (P,): (B, T, C) -> (B, P, taps C)."""
+        sources = self.sources(positions)
+        seen = x[:, sources.clamp(min=0)] * (sources >= 0)[..., None]
+        return seen.flatten(2)
+
 
 class ConvolutionBlock(nn.Module):
     """Pre-norm residual block: causal convolution -> activation -> projection back to the residual stream."""
@@ -152,6 +163,12 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.dropout(self.project(self.activation(self.convolution(self.norm(x)))))
+
+    def forward_at(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """``x`` with its rows at ``positions`` (P,) as in ``forward(x)``; the other rows stay as they are."""
+        inputs = self.convolution.inputs_at(self.norm(x), positions)
+        added = self.dropout(self.project(self.activation(self.convolution.linear(inputs))))
+        return x.index_copy(1, positions, x[:, positions] + added)
 
 
 class LanguageModel(nn.Module):
@@ -264,8 +281,17 @@ class TinyLSTM(LanguageModel):
         self.feed_forward = FeedForward(shape.width, shape.hidden, activation)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self._transform(self._recur(x))
+
+    def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self._transform(self._recur(self._embed(tokens))[:, -1])))
+
+    def _recur(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             x = self.dropout(layer(x)[0])
+        return x
+
+    def _transform(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
@@ -290,6 +316,20 @@ class ConvLM(LanguageModel):
         for block in self.blocks:
             x = block(x)
         return x
+
+    def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self._embed(tokens)
+        for block, positions in zip(self.blocks, self._needed(tokens), strict=True):
+            x = block.forward_at(x, positions)
+        return self.head(self.norm(x[:, -1]))
+
+    def _needed(self, tokens: torch.Tensor) -> list[torch.Tensor]:
+        """For each block, the positions whose outputs reach the last one."""
+        needed = [torch.tensor([tokens.shape[1] - 1], device=tokens.device)]
+        for block in reversed(self.blocks[1:]):
+            sources = block.convolution.sources(needed[0])
+            needed.insert(0, sources[sources >= 0].unique())
+        return needed
 
 
 class HybridLM(Transformer):

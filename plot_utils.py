@@ -218,18 +218,20 @@ def plot_grid(ax: Axes, measured: list[dict], metric: str, colours: dict[str, st
     return ax
 
 
-def plot_cv(ax: Axes, compared: list[dict], metric: str) -> Axes:
-    """CV over activations of each architecture, beside the half-width of a 95 % interval."""
-    for place, row in enumerate(compared):
-        cv, noise = row[f"cv_{metric}"], row[f"noise_{metric}"]
+def plot_cv(ax: Axes, compared: list[dict], metric: str, from_noise: list[float | None]) -> Axes:
+    """CV over activations (%) of each architecture, beside the CV to expect if all activations were alike."""
+    for place, (row, noise) in enumerate(zip(compared, from_noise, strict=True)):
+        cv = row[f"cv_{metric}"]
         if cv is None:
             ax.text(place, 0, "needs two\nactivations", ha="center", va="bottom", size=9, color=GREY)
             continue
         ax.bar(place, cv, width=0.55, color="#BBBBBB", label="CV over activations")
-        ax.annotate(f"{cv:.1f}", (place, 0), (0, 3), textcoords="offset points", ha="center", size=9)
+        ax.annotate(
+            f"{cv:.1f}", (place, max(cv, noise or 0)), (0, 4), textcoords="offset points", ha="center", size=9
+        )
         if noise is not None:
             reach = [place - 0.36, place + 0.36]
-            ax.plot(reach, [noise] * 2, color="black", lw=2, label="half-width of a 95 % interval")
+            ax.plot(reach, [noise] * 2, color="black", lw=2, label="from noise alone")
     names = [f"{label(row['model'])} ({row[f'n_activations_{metric}']})" for row in compared]
     ax.set_xticks(range(len(compared)), names, **SLANTED)
     ax.set_xlim(-0.6, len(compared) - 0.4)

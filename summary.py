@@ -6,6 +6,7 @@ A measured cell is a cell with, for every metric, ``mean_<metric>``, ``std_<metr
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,7 +61,9 @@ def _described(metric: str, values: list[float], interval: stats.Estimate | None
 
 
 def _pairwise(pairs: list[dict], metric: str) -> stats.Estimate:
-    return stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
+    """The interval over pairs, cut off at 0, below which no distance can be."""
+    estimate = stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
+    return replace(estimate, low=np.maximum(estimate.low, 0))
 
 
 def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:

@@ -1,0 +1,371 @@
+"""How fast training is: the obvious loop, ours as the runner runs it, and the floor, side by side.
+
+    python -m benchmarks.bench_training [--models charlm ...] [--steps 6] [--rounds 3]
+
+For each architecture, in turns within one run:
+  obvious  plain modules with the same arithmetic and the same dropout sites (nn.Dropout, nn.Conv1d, Adam's
+           default), batches stacked from slices, two threads
+  ours     two processes of one thread, each training a trial
+  floor    only the kernels of a step that do its arithmetic (matrix products, fused attention, LSTM), each at
+           the best rate that the installed libraries reach here, on both cores
+Reported are medians over the rounds. Machines differ and are noisy: read the ratios.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import resource
+import statistics
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from tabulate import tabulate
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import cli
+import config_cpu
+from dataset import training_batch, whole_split
+from labels import label
+from model import CausalConvolution, Dropout, build_model
+from seeding import deterministic
+from storage import PLOTS_DIR, ROOT, Store, write_bytes, write_json
+from study import Study, environment, load_corpus
+from train import TrialRun, evaluate
+
+CONFIG = config_cpu.CONFIG
+CORES = 2
+LONG_TRIAL = 500  # iterations of the trial whose parts are reported
+CHARACTERS = CONFIG.batch_size * CONFIG.context  # in a training step
+
+
+# ---------------------------------------------------------------- the obvious loop
+
+
+class PlainConvolution(nn.Module):
+    """``CausalConvolution`` as one would write it: padding, then ``nn.Conv1d``."""
+
+    def __init__(self, ours: CausalConvolution):
+        super().__init__()
+        out, width = ours.linear.weight.shape
+        self.padding = (ours.taps - 1) * ours.dilation
+        self.convolution = nn.Conv1d(width // ours.taps, out, ours.taps, dilation=ours.dilation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.convolution(F.pad(x.transpose(1, 2), (self.padding, 0))).transpose(1, 2)
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """The model with PyTorch's own modules in the place of ours."""
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Dropout):
+                setattr(module, name, nn.Dropout(child.p))
+            elif isinstance(child, CausalConvolution):
+                setattr(module, name, PlainConvolution(child))
+    return model
+
+
+def obvious_step(architecture: str, activation: str) -> Callable[[], None]:
+    torch.set_num_threads(CORES)
+    tokens = load_corpus("cpu").train
+    model = plain(build_model(architecture, activation, CONFIG)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=CONFIG.learning_rate)
+
+    def step() -> None:
+        starts = torch.randint(len(tokens) - CONFIG.context - 1, (CONFIG.batch_size,))
+        inputs = torch.stack([tokens[start : start + CONFIG.context] for start in starts])
+        targets = torch.stack([tokens[start + 1 : start + CONFIG.context + 1] for start in starts])
+        logits = model(inputs)
+        loss = F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def obvious_evaluation(architecture: str, activation: str) -> Callable[[], None]:
+    """The prediction of one sample, as in a loop over samples."""
+    torch.set_num_threads(CORES)
+    model = plain(build_model(architecture, activation, CONFIG)).eval()
+    context = load_corpus("cpu").validation[None, : CONFIG.context]
+
+    def predict_one() -> None:
+        with torch.no_grad():
+            model(context)[0, -1].softmax(-1)
+
+    return predict_one
+
+
+# ---------------------------------------------------------------- ours
+
+
+def our_run(architecture: str, activation: str, folder: str = "unused") -> TrialRun:
+    deterministic("cpu").__enter__()  # for the life of this process
+    store = Store(Path(folder, "results"), Path(folder, "checkpoints"))
+    study = Study(replace(CONFIG, iterations=LONG_TRIAL), "cpu", "cpu", store)
+    return TrialRun(study, study.cell(architecture, activation), 1)
+
+
+def our_step(architecture: str, activation: str) -> Callable[[], None]:
+    return our_run(architecture, activation).advance
+
+
+def time_parts(architecture: str, activation: str, steps: int) -> dict[str, float]:
+    """Seconds that the parts of a trial of ``LONG_TRIAL`` iterations take, one process alone."""
+    parts = Counter()
+
+    def timed(name: str, work: Callable, *arguments):
+        start = time.perf_counter()
+        result = work(*arguments)
+        parts[name] += time.perf_counter() - start
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = our_run(architecture, activation, folder)
+        draw_mask = run.model.masks.draw
+        run.model.masks.draw = lambda *arguments: timed("masks", draw_mask, *arguments)
+        run.advance()
+        run.model.train()
+        parts.clear()
+        for step in range(steps):
+            inputs, targets = timed("batches", training_batch, run.corpus, run.config, run.seed, step)
+            loss = timed(
+                "forward", lambda x, y: F.cross_entropy(run.model(x).flatten(0, 1), y.flatten()), inputs, targets
+            )
+            run.optimizer.zero_grad()
+            timed("backward", loss.backward)
+            timed("optimizer", run.optimizer.step)
+        parts["forward"] -= parts["masks"]
+        seconds = {name: value / steps * LONG_TRIAL for name, value in parts.items()}
+        timed("evaluation", run.evaluate)
+        timed("saving", run.save)
+        timed("the whole validation split", evaluate, run.model, whole_split(run.corpus.validation, run.config))
+    evaluations = LONG_TRIAL // CONFIG.eval_interval + 1
+    seconds["evaluation"] = parts["evaluation"] * evaluations + parts["the whole validation split"]
+    seconds["saving"] = parts["saving"] * evaluations
+    return seconds
+
+
+# ---------------------------------------------------------------- the floor
+
+aten = torch.ops.aten
+PRODUCTS = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
+FUSED = {
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
+    aten.mkldnn_rnn_layer.default,
+    aten.mkldnn_rnn_layer_backward.default,
+}
+
+
+class KernelLog(TorchDispatchMode):
+    """Keeps the arguments of every kernel of a step that does arithmetic."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls: Counter = Counter()
+        self.arguments: dict = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in PRODUCTS | FUSED:
+            key = (func, *(_form(a) for a in args))
+            self.calls[key] += 1
+            self.arguments.setdefault(key, ([_copied(a) for a in args], dict(kwargs)))
+        return func(*args, **kwargs)
+
+
+def _form(argument):
+    return (tuple(argument.shape), argument.stride()) if isinstance(argument, torch.Tensor) else str(argument)
+
+
+def _copied(argument):
+    return argument.detach().clone() if isinstance(argument, torch.Tensor) else argument
+
+
+def floor_step(architecture: str, activation: str) -> Callable[[], None]:
+    """A step's kernels alone, each in the faster of its forms."""
+    run = our_run(architecture, activation)
+    run.advance()
+    with KernelLog() as log:
+        run.advance()
+    work = [(fastest(key[0], *log.arguments[key]), count) for key, count in log.calls.items()]
+
+    def step() -> None:
+        for kernel, count in work:
+            for _ in range(count):
+                kernel()
+
+    return step
+
+
+def fastest(func, args: list, kwargs: dict) -> Callable[[], object]:
+    """The kernel as recorded, or the same product through oneDNN, whichever is faster here."""
+    forms = [lambda: func(*args, **kwargs)]
+    if func in (aten.mm.default, aten.addmm.default):
+        a, b = args[-2:]
+        forms.append(lambda: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], ""))
+    with torch.no_grad():
+        return min(forms, key=lambda form: min(_seconds(form) for _ in range(5)))
+
+
+def _seconds(work: Callable) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+# ---------------------------------------------------------------- side by side
+
+
+def serve(connection, make: Callable[..., Callable[[], None]], names: tuple[str, str]) -> None:
+    """In a child: make the step once, then time as many as asked for."""
+    step = make(*names)
+    step()
+    connection.send("ready")
+    while count := connection.recv():
+        start = time.perf_counter()
+        for _ in range(count):
+            step()
+        connection.send(((time.perf_counter() - start) / count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+
+
+class Contender:
+    """``processes`` children that do the same at once."""
+
+    def __init__(self, make: Callable, processes: int, names: tuple[str, str]):
+        context = multiprocessing.get_context("spawn")
+        self.pipes, self.seconds, self.peak = [], [], 0.0
+        for _ in range(processes):
+            ours, theirs = context.Pipe()
+            context.Process(target=serve, args=(theirs, make, names), daemon=True).start()
+            self.pipes.append(ours)
+        for pipe in self.pipes:
+            pipe.recv()
+
+    def measure(self, count: int) -> None:
+        for pipe in self.pipes:
+            pipe.send(count)
+        answers = [pipe.recv() for pipe in self.pipes]
+        self.seconds.append(statistics.mean(seconds for seconds, _ in answers))
+        self.peak = max(peak for _, peak in answers) / 1024
+
+    def stop(self) -> None:
+        for pipe in self.pipes:
+            pipe.send(0)
+
+    @property
+    def per_second(self) -> float:
+        """Turns a second, of all processes together."""
+        return len(self.pipes) / statistics.median(self.seconds)
+
+
+def bench(architecture: str, activation: str, steps: int, rounds: int) -> dict:
+    names = (architecture, activation)
+    contenders = {
+        "obvious": Contender(obvious_step, 1, names),
+        "ours": Contender(our_step, CORES, names),
+        "floor": Contender(floor_step, CORES, names),
+    }
+    one_sample = Contender(obvious_evaluation, 1, names)
+    for _ in range(rounds):
+        for contender in contenders.values():
+            contender.measure(steps)
+    one_sample.measure(30)
+    for contender in (*contenders.values(), one_sample):
+        contender.stop()
+    rates = {name: contender.per_second * CHARACTERS for name, contender in contenders.items()}
+    parts = time_parts(architecture, activation, steps)
+    apart = parts["evaluation"] + parts["saving"]
+    return {
+        "model": architecture,
+        "activation": activation,
+        "characters_per_second": rates,
+        "ours_to_obvious": rates["ours"] / rates["obvious"],
+        "ours_to_floor": rates["ours"] / rates["floor"],
+        "obvious_seconds_per_sample": 1 / one_sample.per_second,
+        "seconds_of_parts": parts,
+        "share_of_evaluation_and_saving": apart / sum(parts.values()),
+        "peak_memory_mb": {name: contender.peak for name, contender in contenders.items()},
+    }
+
+
+# ---------------------------------------------------------------- command
+
+
+def describe(results: list[dict]) -> str:
+    rates = [
+        [
+            label(r["model"]),
+            *(f"{r['characters_per_second'][name]:,.0f}" for name in ("obvious", "ours", "floor")),
+            f"{r['ours_to_obvious']:.2f}",
+            f"{r['ours_to_floor']:.2f}",
+            f"{r['peak_memory_mb']['ours']:.0f}",
+        ]
+        for r in results
+    ]
+    headers = ["", "obvious (chars/s)", "ours", "floor", "ours / obvious", "ours / floor", "memory of a worker (MB)"]
+    names = list(results[0]["seconds_of_parts"])
+    parts = [
+        [label(r["model"]), *(f"{r['seconds_of_parts'].get(name, 0):.1f}" for name in names)]
+        + [f"{100 * r['share_of_evaluation_and_saving']:.0f} %"]
+        for r in results
+    ]
+    part_headers = [f"seconds of {LONG_TRIAL} iterations", *names, "evaluation and saving"]
+    return f"{tabulate(rates, headers, disable_numparse=True)}\n\n{tabulate(parts, part_headers)}"
+
+
+def draw(results: list[dict]) -> bytes:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    ax = figure.subplots()
+    colours = {"obvious": "#bbbbbb", "ours": "#0077bb", "floor": "#eeeeee"}
+    for offset, (name, colour) in enumerate(colours.items()):
+        places = [i + (offset - 1) * 0.27 for i in range(len(results))]
+        heights = [r["characters_per_second"][name] / 1000 for r in results]
+        ax.bar(places, heights, 0.25, color=colour, edgecolor="#555555", linewidth=0.6, label=name)
+        for place, height, r in zip(places, heights, results, strict=True):
+            if name == "ours":
+                ax.text(place, height, f"x{r['ours_to_obvious']:.1f}", ha="center", va="bottom", fontsize=9)
+    ax.set_xticks(range(len(results)), [label(r["model"]) for r in results])
+    ax.set_ylabel("thousand characters a second")
+    ax.set_title(f"Training throughput on {CORES} cores (numbers: ours / obvious)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, ncols=3)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=120, metadata={"Software": None})
+    return drawn.getvalue()
+
+
+def main() -> None:
+    parser = cli.Parser(
+        prog="bench_training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="+", choices=CONFIG.models, default=CONFIG.models)
+    parser.add_argument("--activation", choices=CONFIG.activations, default="gelu")
+    parser.add_argument("--steps", type=cli.positive_int, default=6, help="training steps of a turn")
+    parser.add_argument("--rounds", type=cli.positive_int, default=3, help="turns of each contender")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_training.json")
+    args = parser.parse_args()
+    results = []
+    for architecture in args.models:
+        results.append(bench(architecture, args.activation, args.steps, args.rounds))
+        print(json.dumps(results[-1]), flush=True)
+    print(f"\n{describe(results)}")
+    write_json(args.output, {"environment": environment("cpu"), "results": results})
+    write_bytes(PLOTS_DIR / "bench_training.png", draw(results))
+    print(f"\nwritten to {args.output} and {PLOTS_DIR / 'bench_training.png'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What the README shows is what its commands give, and what it tells to append works."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import analyze_results
+import model
+from storage import CORPUS_PATH, RESULTS_DIR, ROOT, read_cells
+from summary import measure_study
+from table_format import render
+
+README = (ROOT / "README.md").read_text()
+
+
+def rebuilt_by(command: str) -> str:
+    """The part of the README that stands behind the comment which names ``command``."""
+    return re.search(rf"<!-- rebuilt by: {re.escape(command)} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
+
+
+def to_append() -> dict[str, str]:
+    """The README's code blocks, by the file to which they are to be appended."""
+    return dict(re.findall(r"<!-- append to (\S+) -->\n```python\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.mark.parametrize("name", ["results", "sensitivity"])
+def test_tables_are_those_of_the_committed_study(name):
+    shown = rebuilt_by(f"python analyze_results.py --study cpu --tables {name} --no-plots")
+    made = analyze_results.TABLES[name](measure_study(read_cells(RESULTS_DIR), "cpu"))
+    assert shown.strip() == "\n\n".join(render(table, "github") for table in made).strip()
+
+
+def test_parameter_counts_are_those_of_the_models():
+    assert rebuilt_by("python model.py").strip() == model.parameter_table()
+
+
+def test_files_that_are_named_exist_and_modules_are_named():
+    modules = {path.name for path in ROOT.glob("*.py")}
+    named = set(re.findall(r"`(\w+\.py)`", README))
+    assert named == modules
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+
+
+def test_an_activation_and_an_architecture_are_added_as_told(tmp_path):
+    for path in ROOT.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "data").mkdir()
+    shutil.copy(CORPUS_PATH, tmp_path / "data")
+    blocks = to_append()
+    assert blocks.keys() == {"activations.py", "model.py", "config_cpu.py"}
+    for name, code in blocks.items():
+        with (tmp_path / name).open("a") as file:
+            file.write(f"\n\n{code}")
+    command = [sys.executable, "run_all_experiments.py", "--models", "grulm", "--activations", "squared_relu"]
+    command += ["--trials", "2", "--iterations", "2", "--study", "mine"]
+    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert outcome.returncode == 0, outcome.stderr
+    (cell,) = read_cells(tmp_path / "results")
+    assert cell["model"] == "grulm" and cell["activation"] == "squared_relu" and len(cell["pairs"]) == 1
