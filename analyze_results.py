@@ -1,6 +1,7 @@
 """Results to tables, figures and the summary file. Needs nothing but the cell files in ``results/``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from summary import by_model, latest_study, measure_study, summarize_study
 from table_format import FORMATS, remark, render
 
 TABLES = {**tables.TABLES, **inference.TABLES, **companions.TABLES, **confounds.TABLES}
+DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 REPORT_PATH = storage.ROOT / "data" / "report.json"
 
 
@@ -30,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
         (audit if arguments.audit else analyze)(arguments)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UserError, OSError) as error:
         return cli.report_mistake("analyze_results.py", error)
     return 0
@@ -75,7 +79,8 @@ def analyze(arguments: argparse.Namespace) -> None:
     print(remark(f"Summary: {write_summary(cells, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
         storage.check_writable(arguments.plots_dir)
-        count = write_figures(study_figures(measured, named=arguments.study is not None), arguments.plots_dir)
+        named = arguments.study is not None or measured[0]["study"] not in DEFAULT_STUDIES
+        count = write_figures(study_figures(measured, named), arguments.plots_dir)
         print(remark(f"Figures: {count} in {arguments.plots_dir}", arguments.format))
 
 
@@ -145,7 +150,7 @@ def account(measured: list[dict]) -> list[str]:
         "Missing cells": [" ".join(place) for place in grid if place not in found],
         "Missing trials": [_missing_trials(cell) for cell in measured if cell["status"] != "completed"],
         "Diverged trials": [f"{_name(cell)} {cell['n_diverged']}" for cell in measured if cell["n_diverged"]],
-        "Not in this study": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
+        "Nothing yet of": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
         "Not comparable, because cells differ in": differing_settings(measured),
     }
     return [head, *(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)]
@@ -179,7 +184,7 @@ def write_summary(cells: list[dict], results_dir: Path) -> Path:
 
 
 def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figure]]:
-    """The file name and figure of everything that is drawn of a study; ``named`` if it was asked for by name."""
+    """The file name and figure of everything that is drawn of a study; ``named`` if its name is part of them all."""
     study = measured[0]["study"]
     ending = f"_{study}.png" if named else ".png"
     colours = activation_colours(cell["activation"] for cell in measured)

@@ -46,6 +46,7 @@ def finished_record(study: Study, cell: Cell, number: int, report: Report) -> di
         set_aside(store.predictions_path(cell, number))
         return None
     check_identity(store.record_path(cell, number), record, study.identity(cell))
+    store.settle_weights(cell, number)  # of a run that was killed just before it did this
     return record
 
 
@@ -64,14 +65,22 @@ def check_cell(study: Study, cell: Cell) -> None:
 def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
     """Bring the cell file up to date with the trials that have finished.
 
-    Pairs whose predictions have not changed are kept. So are trials that the cell file holds and whose
-    predictions are not here (cell files are committed, predictions are not), provided the settings are equal.
+    Cell files are committed and predictions are not, so the file may hold trials whose predictions are not here.
+    They are kept, with their pairs, as long as the trials that are here came out as the file says, to the bit. On a
+    machine that rounds otherwise they do not, and the cell begins anew with the trials that are here.
     """
     store = study.store
     with exclusive(store.lock_path(cell, "cell"), wait=True):
         previous = store.read_cell(cell)
         done = {n: finished_record(study, cell, n, report) for n in sorted(store.done_trials(cell))}
         records = {number: record for number, record in done.items() if record is not None}
+        if not records:
+            return
+        if previous is not None and not agree(records, previous):
+            report(
+                {"step": 0, "note": f"{store.cell_path(cell)} is from a machine that rounds otherwise; begun anew"}
+            )
+            previous = None
         write_json(store.cell_path(cell), build_cell(study, cell, records, previous))
 
 
@@ -116,13 +125,20 @@ def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dic
     }
 
 
+def agree(records: dict[int, dict], previous: dict) -> bool:
+    """Whether the trials in ``records`` that the cell file holds too have the same predictions there."""
+    there = {trial["trial"]: trial["predictions_sha256"] for trial in previous["trials"]}
+    return all(
+        record["predictions_sha256"] == there.get(number, record["predictions_sha256"])
+        for number, record in records.items()
+    )
+
+
 def compare_trials(
     study: Study, cell: Cell, numbers: list[int], records: dict[int, dict], previous: dict | None
 ) -> list[dict]:
     """The pairs of the completed trials ``numbers``, computed only where the cell file does not hold them yet."""
     known = {tuple(pair["trials"]): pair for pair in previous["pairs"]} if previous else {}
-    hashes = {trial["trial"]: trial["predictions_sha256"] for trial in previous["trials"]} if previous else {}
-    changed = {number for number, record in records.items() if record["predictions_sha256"] != hashes.get(number)}
 
     @cache
     def predictions(number: int) -> np.ndarray:
@@ -132,7 +148,9 @@ def compare_trials(
     shuffled = shuffled_probe(study.config)
     pairs = []
     for i, j in itertools.combinations(numbers, 2):
-        if i in records and j in records and ((i, j) not in known or i in changed or j in changed):
+        if (i, j) in known:
+            pairs.append(known[i, j])
+        elif i in records and j in records:
             pair = {
                 "trials": [i, j],
                 **compare_predictions(predictions(i), predictions(j), targets, shuffled),
@@ -140,8 +158,6 @@ def compare_trials(
             }
             pair["history"]["step"] = records[i]["history"]["step"]
             pairs.append(pair)
-        elif (i, j) in known:
-            pairs.append(known[i, j])
     return pairs
 
 

@@ -1,10 +1,15 @@
 """What the commands share: a mistake gets one line on stderr, and exit code 2."""
 
 import argparse
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 MISTAKE = 2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = "stopped; what was trained is saved, and the same command goes on from there"
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,3 +34,15 @@ def positive_int(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return value
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Inside, SIGINT and SIGTERM are not fatal; the list has those received."""
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda got, _: received.append(got)) for number in STOP_SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

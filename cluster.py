@@ -14,6 +14,11 @@ from study import Study
 from train import run_trial
 from workers import Event, Job
 
+try:
+    from distributed import CancelledError, Client, Future, as_completed
+except ImportError:
+    raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
+
 RETRIES = 2
 POLL_SECONDS = 0.1
 CONNECT_SECONDS = 10
@@ -32,12 +37,8 @@ def cluster_trial(study: Study, job: Job) -> Event:
         return Event(job, "failed", str(error))
 
 
-def connect(address: str):
+def connect(address: str) -> Client:
     """A client of the scheduler at ``address``, or of the one that a scheduler file names."""
-    try:
-        from distributed import Client
-    except ImportError:
-        raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
     if Path(address).is_file():
         found = read_json(Path(address)).get("address")
         if not found:
@@ -61,8 +62,6 @@ def run_on_cluster(
     When ``should_stop`` says so, what has not begun is cancelled; trials in flight go on to their end.
     """
     with connect(address) as client:
-        from distributed import CancelledError, as_completed  # here, because connect tells if it is not installed
-
         resources = {"GPU": 1} if study.device == "cuda" else None
         submitted = {
             client.submit(
@@ -85,7 +84,7 @@ def run_on_cluster(
             time.sleep(POLL_SECONDS)
 
 
-def event_of(future, job: Job) -> Event:
+def event_of(future: Future, job: Job) -> Event:
     """How a task ended, its error's traceback included."""
     if future.status == "error":
         return Event(job, "failed", "".join(traceback.format_exception(future.exception())))

@@ -21,10 +21,10 @@ Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)
 
 
 def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
-    """Check every file of the study against its hash and fingerprint.
+    """Check every file of ``jobs`` and their cells against its hash and fingerprint.
 
     Yields what is missing (a trial without results), damaged (not what was written) or foreign (made with other
-    settings, or no part of the plan).
+    settings).
     """
     cells = dict.fromkeys(cell for cell, _ in jobs)
     for cell in cells:
@@ -36,9 +36,6 @@ def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
             else:
                 yield "missing", f"{cell.name} trial {number}"
         yield from verify_cell(study, cell)
-    for path in sorted(study.store.results.glob(f"trials/*_{study.config.study}")):
-        if path.name not in {cell.name for cell in cells}:
-            yield "foreign", f"{path} is of no cell of this plan"
 
 
 def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
@@ -77,10 +74,12 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
         check_identity(path, found, study.identity(cell))
         records = {number: store.read_record(cell, number) for number in sorted(store.done_trials(cell))}
         numbers = {trial["trial"] for trial in found["trials"]}
+        if lacking := sorted(records.keys() - numbers):
+            yield "missing", f"{path} lacks {', '.join(f'trial {number}' for number in lacking)}"
         if records.keys() == numbers:
             rebuilt = build_cell(study, cell, records, previous=None)
-            names = ("trials", "pairs", "mean_val_loss", "mean_relative_pd")
-            wrong = [name for name in names if rebuilt[name] != found[name]]
+            of_the_run = ("planned_trials", "status")
+            wrong = [name for name in rebuilt if name not in of_the_run and rebuilt[name] != found.get(name)]
             if wrong:
                 yield "damaged", f"{path} says otherwise than its trials ({', '.join(wrong)})"
     except ResultError as error:

@@ -126,8 +126,8 @@ def mismatches_by_correctness(p, q, targets) -> dict[str, int]:
 
 
 def normalized_mismatch(p, q, targets) -> float:
-    """Share of mismatches between the least and the most that the two accuracies allow, in [0, 1] for
-    two classes; nan where they allow one value only. Klabunde & Lemmerich 2022, arXiv:2205.10070.
+    """Share of mismatches between the least and the most that the two accuracies allow, in [0, 1]; nan where
+    they allow one value only. Klabunde & Lemmerich 2022, arXiv:2205.10070.
 
     (d - |a1 - a2|) / (min(1, 2 - a1 - a2) - |a1 - a2|), with d the share of mismatches and a the accuracies.
     """
@@ -187,6 +187,7 @@ def describe(p, targets) -> dict[str, float]:
 
 def compare(p, q, targets) -> dict[str, float | int]:
     """Every measure of this module, by name, for one pair of models."""
+    p, q = _checked(p, q)  # here too, so that they are converted once
     return {
         "relative_pd": relative_pd(p, q),
         "top1_mismatches": top1_mismatches(p, q),

@@ -178,7 +178,6 @@ class LanguageModel(nn.Module):
     """
 
     biases = True
-    embedding_dropout = False
 
     def __init__(self, config: Config, shape: Shape):
         super().__init__()
@@ -206,7 +205,7 @@ class LanguageModel(nn.Module):
 
     def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
         """Initial value of one parameter: biases 0, matrices N(0, 0.02^2), what else has one axis as constructed."""
-        if name.endswith("bias"):
+        if "bias" in name.rpartition(".")[2]:
             parameter.zero_()
         elif parameter.dim() > 1:
             parameter.normal_(std=0.02, generator=stream)

@@ -35,7 +35,7 @@ UNITS = {
     "val_loss": "Validation loss (nats/char)",
     "val_accuracy": "Validation accuracy (fraction)",
     "relative_pd": "Relative PD, all classes",
-    "top1_mismatches": "Top-1 mismatches in 1,000",
+    "top1_mismatches": "Top-1 mismatches (of the probe set)",
     "total_variation": "Total variation",
     "training_time": "Training time (s)",
 }

@@ -9,8 +9,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 
@@ -21,11 +20,12 @@ import cli
 from activations import ACTIVATIONS
 from cells import check_cell, update_cell
 from integrity import reproduce, verify
+from labels import counted
 from model import ARCHITECTURES
 from storage import Cell, UserError, check_writable, read_corpus, write_bytes
 from study import Study, add_study_options, study_from
 from train import check_names, tell
-from workers import STOP_SIGNALS, Event, Job, run_jobs
+from workers import Event, Job, run_jobs
 
 FAILED = 1  # the exit code when a trial failed, or a check found something
 
@@ -144,37 +144,26 @@ def clock(seconds: float) -> str:
 Runner = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
 
 
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM are not fatal; the list has those received."""
-    received: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: received.append(got)) for number in STOP_SIGNALS}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run_study(study: Study, jobs: list[Job], pending: list[Job], runner: Runner) -> int:
     """Train ``pending``, tell how it goes and how it ended; returns the exit code."""
     progress = Progress(study, jobs, pending)
-    left_out = set(pending_jobs(study, jobs)) - set(pending)
 
     def hear(event: Event) -> None:
         progress.hear(event)
         keep_error(study, event)
 
-    with stop_signals() as received:
+    with cli.stop_signals() as received:
         runner(pending, hear, lambda: bool(received))
-        # On the way, results of trials that were done may have turned out to be damaged; they are trained again.
-        again = [job for job in pending_jobs(study, jobs) if job not in left_out and job not in progress.outcomes]
+        # On the way, results of trials that were done may have turned out to be damaged; a worker may have been told
+        # to stop; and what another run had in work may be free now.
+        settled = {event.job for event in progress.of_kind("done") + progress.of_kind("failed")}
+        again = [job for job in pending_jobs(study, jobs) if job not in settled]
         if again and not received:
             progress.done -= set(again)
             runner(again, hear, lambda: bool(received))
     progress.bar.close()
     if received:
-        print("stopped; what was trained is saved, and the same command goes on from there")
+        print(cli.STOPPED)
         return 128 + received[0]
     return conclude(study, progress)
 
@@ -184,19 +173,19 @@ def update_cells(study: Study, cells: Iterable[Cell]) -> None:
     for cell in cells:
         done, found = study.store.done_trials(cell), study.store.read_cell(cell)
         if done and (found is None or not done <= {trial["trial"] for trial in found["trials"]}):
-            update_cell(study, cell)
+            update_cell(study, cell, report=tell)
 
 
 def keep_error(study: Study, event: Event) -> None:
     """Keep the text of a failed trial's error beside its record; take it away once the trial is done."""
     path = study.store.error_path(*event.job)
-    if event.kind == "failed":
-        try:
+    try:
+        if event.kind == "failed":
             write_bytes(path, event.detail.encode())
-        except OSError as error:
-            print(f"cannot keep the error in {path}: {error.strerror}", file=sys.stderr)
-    elif event.kind == "done":
-        path.unlink(missing_ok=True)
+        elif event.kind == "done":
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        print(f"cannot bring {path} up to date: {error.strerror}", file=sys.stderr)
 
 
 def conclude(study: Study, progress: Progress) -> int:
@@ -204,8 +193,8 @@ def conclude(study: Study, progress: Progress) -> int:
     failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
     diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
     print(
-        f"{len(progress.done)} of {progress.n_jobs} trials done, {diverged} of them diverged now, "
-        f"{len(failed)} failed, in {clock(time.monotonic() - progress.start)}"
+        f"{len(progress.done)} of {progress.n_jobs} trials done, {len(failed)} failed, {diverged} diverged, "
+        f"in {clock(time.monotonic() - progress.start)}"
     )
     if busy:
         print(f"{len(busy)} trials were left to another run that has them in work")
@@ -282,7 +271,7 @@ def run(args: argparse.Namespace) -> int:
         return run_reproduce(study, *args.reproduce)
     models = names_from(args.models, study.config.models)
     activations = names_from(args.activations, study.config.activations)
-    check_names(models, activations)
+    check_names(study, models, activations)
     index, count = args.shard
     jobs = planned_jobs(study, models, activations)[index - 1 :: count]
     if args.verify:
@@ -292,9 +281,9 @@ def run(args: argparse.Namespace) -> int:
         check_cell(study, cell)
     pending = pending_jobs(study, jobs)
     if args.retry_failed:
-        pending = failed_jobs(study, pending)
+        jobs = pending = failed_jobs(study, pending)
     n_workers = args.workers or workers_for(study.device)
-    where = f"the cluster at {args.scheduler}" if args.scheduler else f"{n_workers} worker{'s' * (n_workers > 1)}"
+    where = f"the cluster at {args.scheduler}" if args.scheduler else counted(n_workers, "worker")
     print(announce(study, len(jobs), len(pending), where, args), flush=True)
     if args.dry_run:
         print(describe_plan(study, jobs, pending))
@@ -302,7 +291,10 @@ def run(args: argparse.Namespace) -> int:
     read_corpus()
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
-    update_cells(study, cells)
+    try:
+        update_cells(study, cells)
+    except OSError as error:
+        raise UserError(f"cannot write to {study.store.results}: {error.strerror}") from None
     code = run_study(study, jobs, pending, choose_runner(study, n_workers, args.scheduler))
     if args.analyze and code in (0, FAILED):
         import analyze_results  # here, because it loads the plotting library
@@ -326,11 +318,13 @@ def run_verify(study: Study, jobs: list[Job]) -> int:
         print(f"{kind:8} {what}")
     counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
     print(f"study {study.config.study!r}, {len(jobs)} trials: {', '.join(counts)}")
+    if any(kind == "damaged" for kind, _ in findings):
+        print("remove the record (trial_<i>.json) of what is damaged, or the cell file, and run again to mend it")
     return FAILED if findings else 0
 
 
 def run_reproduce(study: Study, model: str, activation: str, trial: str) -> int:
-    check_names([model], [activation])
+    check_names(study, [model], [activation])
     try:
         number = cli.positive_int(trial)
     except argparse.ArgumentTypeError as error:
@@ -360,6 +354,9 @@ def main(argv: list[str] | None = None) -> int:
         return run(args)
     except UserError as error:
         return cli.report_mistake("run_all_experiments.py", error)
+    except KeyboardInterrupt:
+        print("stopped; the same command can be given again", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ usage: ./run_background.sh [options]
 
 Sets up if needed, then runs the study in the background, detached from the terminal, with a log
 experiments_<time>.log and the process id in experiments.pid beside this script. One run at a time.
-Running the same command again continues: what is done is kept. With --dry-run it only shows the plan.
+Running the same command again continues: what is done is kept. --dry-run, --verify and --reproduce run in the
+foreground and start nothing.
 END
     if [[ -x $python ]]; then
         printf '\nOptions are those of the runner:\n\n'
@@ -96,7 +97,7 @@ for option in "$@"; do
 done
 bash "$here/setup.sh" --quiet
 for option in "$@"; do
-    if [[ $option == --dry-run ]]; then exec "$python" "$runner" "$@"; fi
+    case $option in --dry-run | --verify | --reproduce) exec "$python" "$runner" "$@" ;; esac
 done
 lock_or_refuse
 rm -f "$pid_file" # of a run that was killed together with its keeper

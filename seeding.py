@@ -31,10 +31,7 @@ def torch_stream(seed: int, *names: str | int) -> torch.Generator:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch.
-
-    Nothing in this project draws from these global generators; this is for what a user adds.
-    """
+    """Seed Python, NumPy and PyTorch: for dropout on a GPU, and for what a user adds."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)
@@ -65,7 +62,7 @@ class MaskStream:
     """
 
     def __init__(self):
-        self.restart(seed=0, step=0)
+        self._generator = numpy_stream(0, "dropout", 0)
 
     def restart(self, seed: int, step: int) -> None:
         self._generator = numpy_stream(seed, "dropout", step)

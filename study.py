@@ -87,7 +87,8 @@ def study_from(args: argparse.Namespace) -> Study:
         raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("no MPS device is available here; choose --device cpu")
-    name = args.study or (config.study if device == config.device else f"{config.study}_on_{device}")
+    default = config.study if device == config.device else f"{config.study}_on_{device}"
+    name = default if args.study is None else args.study
     vary = args.vary and tuple(name for name in STREAMS if name in args.vary)
     changes = {"study": check_study_name(name), "iterations": args.iterations, "n_trials": args.trials, "vary": vary}
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
@@ -97,13 +98,6 @@ def study_from(args: argparse.Namespace) -> Study:
 @cache
 def environment(device: str) -> dict:
     """What numbers are made with and on."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -113,8 +107,19 @@ def environment(device: str) -> dict:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name() if device == "cuda" else device,
         "threads": 1 if device == "cpu" else torch.get_num_threads(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """The commit of the code, "-dirty" if its modules were changed since; "unknown" outside a repository."""
+
+    def git(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode
+    return found + "-dirty" * bool(changed) if found else "unknown"
 
 
 @cache

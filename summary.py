@@ -101,8 +101,8 @@ def by_model(measured: list[dict]) -> dict[str, list[dict]]:
 def compare_activations(measured: list[dict]) -> dict:
     """Over the activations of one architecture: how many, and mean, std and CV (%) of every cell's mean.
 
-    CV is std (ddof=0) / mean, as in the report. It contains the noise of the cells' own estimates:
-    ``noise_<metric>`` is the mean half-width of their 95 % intervals, in % of the mean.
+    CV is std (ddof=0) / mean, as in the report. It contains the noise of the cells' own estimates; what that
+    alone would give says ``inference.sensitivity_rows``.
     """
     compared = {
         "model": measured[0]["model"],
@@ -118,21 +118,12 @@ def compare_activations(measured: list[dict]) -> dict:
             f"mean_{metric}": float(np.mean(means)) if means else None,
             f"std_{metric}": float(np.std(means)) if len(means) > 1 else None,
             f"cv_{metric}": _percent(stats.coefficient_of_variation(means)) if len(means) > 1 else None,
-            f"noise_{metric}": _noise(known, metric),
         }
     return compared
 
 
 def _percent(fraction: float) -> float | None:
     return _finite(100 * fraction)
-
-
-def _noise(measured: list[dict], metric: str) -> float | None:
-    widths = [
-        (cell[f"high_{metric}"] - cell[f"low_{metric}"]) / 2 for cell in measured if cell[f"low_{metric}"] is not None
-    ]
-    mean = np.mean([cell[f"mean_{metric}"] for cell in measured]) if measured else 0
-    return _percent(float(np.mean(widths) / mean)) if widths and mean else None
 
 
 # ---------------------------------------------------------------- all studies
@@ -148,9 +139,10 @@ def latest_study(cells: list[dict]) -> str:
 
 
 def shared_environment(cells: list[dict]) -> dict:
-    """Each fact of the environments: its value where all cells agree, else the list of its values."""
-    names = sorted({name for cell in cells for name in cell["environment"]})
-    return {name: _agreed([cell["environment"].get(name) for cell in cells]) for name in names}
+    """Each fact of the environments: its value where all trials agree, else the list of its values."""
+    environments = [trial["environment"] for cell in cells for trial in cell["trials"]]
+    names = sorted({name for environment in environments for name in environment})
+    return {name: _agreed([environment.get(name) for environment in environments]) for name in names}
 
 
 def _agreed(values: list):

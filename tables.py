@@ -1,7 +1,7 @@
 """The report's tables, as pure functions from the measured cells of a study (``summary.measure_study``) to rows."""
 
 from labels import label
-from summary import by_model, compare_activations
+from summary import TRIAL_METRICS, by_model, compare_activations
 from table_format import ABSENT, Column, Table, mismatches, number, trial_count, with_interval, with_std
 
 # ---------------------------------------------------------------- columns
@@ -31,11 +31,12 @@ EXCESS = Column("vs lowest (%)", ("excess",), number("{:+.2f}"))
 AGAINST_LOWEST = Column("95 % interval", ("against_lowest",), str, numeric=False)
 
 READ_BESIDE_LOSS = (
-    "Read PD beside the loss: a model that has learned nothing is perfectly reproducible. Lower is better for both."
+    "Read PD beside the loss: a model that has learned only how frequent each character is agrees with its twin. "
+    "Lower is better for both."
 )
 INTERVALS = (
-    "Where 95 % intervals overlap, no difference is shown. PD's is a jackknife over trials, because pairs share "
-    "trials, and needs three; the loss's is Student's t."
+    "95 % intervals: PD's is a jackknife over trials, because pairs share trials, and needs three; the loss's is "
+    "Student's t. Both hold the contexts fixed. They are no test of a difference: for that see --tables differences."
 )
 LOWEST_IS_CHOSEN = (
     "The lowest was picked after the fact, so even an interval apart from its own is a hint, not a test."
@@ -111,9 +112,6 @@ def accuracy(measured: list[dict]) -> list[Table]:
     ]
 
 
-TRIAL_FIELDS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time")
-
-
 def trials(measured: list[dict]) -> list[Table]:
     loss, percent = number("{:.4f}"), number("{:.2f}", 100)
     columns = (
@@ -137,7 +135,7 @@ def _trial_rows(cell: dict) -> list[dict]:
     place = {"model": cell["model"], "activation": cell["activation"]}
     rows = [{**place, **trial} for trial in cell["trials"]]
     count = trial_count(cell["n_trials"], cell["n_diverged"], cell["planned_trials"])
-    means = {name: cell[f"mean_{name}"] for name in TRIAL_FIELDS}
+    means = {name: cell[f"mean_{name}"] for name in TRIAL_METRICS}
     return [*rows, {**place, "trial": "mean", "seed": None, "status": f"N = {count}", **means}]
 
 
@@ -182,15 +180,14 @@ def cross_model(measured: list[dict]) -> list[Table]:
         Column("Activations", ("n_activations_relative_pd",), number("{}")),
         Column("Relative PD, all classes: mean ± std", ("mean_relative_pd", "std_relative_pd"), with_std(4)),
         Column("CV of PD (%)", ("cv_relative_pd",), number("{:.2f}")),
-        Column("Half-width of a 95 % interval (% of PD)", ("noise_relative_pd",), number("{:.2f}")),
         Column("Val loss (nats/char): mean ± std", ("mean_val_loss", "std_val_loss"), with_std(4)),
         Column("CV of loss (%)", ("cv_val_loss",), number("{:.2f}")),
         N,
     )
     rows = [compare_activations(cells) for cells in by_model(measured).values()]
     notes = (
-        "Mean, std and CV are over activations. A CV also contains the noise of the estimates: where it is no larger "
-        "than the half-width beside it, it does not show that activations differ.",
+        "Mean, std and CV are over activations. A CV also contains the noise of the estimates; --tables sensitivity "
+        "says how much that alone would give.",
         READ_BESIDE_LOSS,
     )
     return [Table("3.5.7 Cross-model summary", columns, rows, notes)]

@@ -23,6 +23,7 @@ from activations import ACTIVATIONS
 from cells import MEASURED, Report, check_cell, finished_record, finite_or_none, ignore, update_cell
 from config import STREAMS
 from dataset import Windows, evaluation_windows, probe_set, text_noise, training_batch, whole_split
+from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
 from seeding import deterministic, seed_everything
 from storage import (
@@ -30,6 +31,7 @@ from storage import (
     Cell,
     Damaged,
     UserError,
+    check_identity,
     check_writable,
     digest,
     exclusive,
@@ -54,18 +56,17 @@ def evaluate(model: torch.nn.Module, batches: Iterable[Windows]) -> tuple[float,
     """Mean cross-entropy in nats per character, and top-1 accuracy, over every target of ``batches``."""
     loss = correct = count = 0
     for inputs, targets in batches:
-        logits = model(inputs).flatten(0, 1).float()
-        targets = targets.flatten()
-        loss += F.cross_entropy(logits, targets, reduction="sum").double()
-        correct += (logits.argmax(-1) == targets).sum()
+        logits, targets = model(inputs).flatten(0, 1), targets.flatten()
+        loss += F.cross_entropy(logits, targets, reduction="sum").item()
+        correct += (logits.argmax(-1) == targets).sum().item()
         count += len(targets)
-    return float(loss) / count, int(correct) / count
+    return loss / count, correct / count
 
 
 @torch.no_grad()
 def predict(model: torch.nn.Module, contexts: torch.Tensor, batch_size: int) -> np.ndarray:
     """Probabilities (samples, V), float32, of the character after each of ``contexts`` (samples, T)."""
-    parts = [model.predict_next(part).float().softmax(-1).cpu() for part in contexts.split(batch_size)]
+    parts = [model.predict_next(part).softmax(-1).cpu() for part in contexts.split(batch_size)]
     return torch.cat(parts).numpy()
 
 
@@ -79,7 +80,7 @@ def write_texts(model: torch.nn.Module, contexts: torch.Tensor, noise: np.ndarra
     """
     T = contexts.shape[1]
     for gumbel in noise:
-        logits = model.predict_next(contexts[:, -T:]).float()
+        logits = model.predict_next(contexts[:, -T:])
         drawn = (logits + torch.as_tensor(gumbel, device=logits.device)).argmax(-1, keepdim=True)
         contexts = torch.cat([contexts, drawn], dim=1)
     return contexts[:, T:]
@@ -124,9 +125,6 @@ class TrialRun:
         seen = [self.history[name][-1] for name in ("train_loss", "val_loss")]
         return not (bool(self.finite) and all(map(math.isfinite, seen)))
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.study.device, torch.bfloat16, enabled=self.study.precision == "bfloat16")
-
     def advance(self) -> None:
         """One training step. Whether its loss is finite is looked up at the next evaluation, not here, so that
         a GPU need not be waited for."""
@@ -134,7 +132,7 @@ class TrialRun:
         self.model.train()
         self.model.masks.restart(self.seeds["dropout"], self.step)
         inputs, targets = training_batch(self.corpus, self.config, self.seeds["order"], self.step)
-        with self.autocast():
+        with torch.autocast(self.study.device, torch.bfloat16, enabled=self.study.precision == "bfloat16"):
             logits = self.model(inputs)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         self.optimizer.zero_grad()
@@ -152,16 +150,15 @@ class TrialRun:
             self.training_time += time.perf_counter() - start
 
     def evaluate(self) -> None:
-        """Follow the losses on the study's fixed windows, and predict on the probe set."""
+        """Follow the losses on the study's fixed windows, and predict on the probe set; always in float32."""
         self.wait_for_device()
         start = time.perf_counter()
         self.model.eval()
-        with self.autocast():
-            (train_loss, self.train_accuracy), (val_loss, _) = (
-                evaluate(self.model, [evaluation_windows(self.corpus, self.config, split)])
-                for split in ("train", "validation")
-            )
-            self.predictions.append(predict(self.model, self.probe.contexts, self.config.batch_size))
+        (train_loss, self.train_accuracy), (val_loss, _) = (
+            evaluate(self.model, [evaluation_windows(self.corpus, self.config, split)])
+            for split in ("train", "validation")
+        )
+        self.predictions.append(predict(self.model, self.probe.contexts, self.config.batch_size))
         for name, value in (("step", self.step), ("train_loss", train_loss), ("val_loss", val_loss)):
             self.history[name].append(value)
         self.evaluation_time += time.perf_counter() - start
@@ -176,6 +173,7 @@ class TrialRun:
         """Save all that an exact resume needs. Batches and masks are functions of the step, so there is no
         generator state among it."""
         state = {
+            "config": self.study.identity(self.cell),
             "fingerprint": fingerprint(self.study.identity(self.cell)),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -193,7 +191,7 @@ class TrialRun:
     def resume(self) -> str | None:
         """Go on from the saved state, if there is one; otherwise, or if it is damaged, from the start.
 
-        Returns what a user should know about it, or None.
+        Returns what a user should know about it, or None. OtherSettings if it belongs to other settings.
         """
         if not self.checkpoint_path.exists():
             return None
@@ -203,8 +201,7 @@ class TrialRun:
             set_aside(self.checkpoint_path)
             return f"{error}; set aside, training from the start"
         state = torch.load(io.BytesIO(payload), map_location=self.study.device, weights_only=True)
-        if state["fingerprint"] != fingerprint(self.study.identity(self.cell)):
-            return "the saved state belongs to other settings; training from the start"
+        check_identity(self.checkpoint_path, state, self.study.identity(self.cell))
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.finite, self.history = state["step"], state["finite"], state["history"]
@@ -242,16 +239,16 @@ class TrialRun:
             "fingerprint": fingerprint(facts),
             "environment": environment(self.study.device),
         }
-        write_bytes(self.checkpoint_path, buffer.getvalue())
+        # The resume state gives way to the weights only when the record exists: until then it is needed.
+        write_bytes(store.final_weights_path(self.cell, self.number), buffer.getvalue())
         store.write_record(self.cell, self.number, record)
+        store.settle_weights(self.cell, self.number)
         return record
 
     def _completed_outcome(self) -> dict:
         start = time.perf_counter()
-        with self.autocast():
-            val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
-            noise = text_noise(self.config)
-            written = write_texts(self.model, self.probe.contexts[: self.config.texts], noise)
+        val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
+        written = write_texts(self.model, self.probe.contexts[: self.config.texts], text_noise(self.config))
         self.evaluation_time += time.perf_counter() - start
         return {
             "status": "completed",
@@ -264,7 +261,7 @@ class TrialRun:
         }
 
     def _diverged_outcome(self) -> dict:
-        return {"status": "diverged", **dict.fromkeys((*MEASURED, "texts")), "diverged_at_step": self.step}
+        return {"status": "diverged", **dict.fromkeys((*MEASURED, "texts")), "divergence_seen_at_step": self.step}
 
 
 def never() -> bool:
@@ -320,29 +317,31 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
 # ---------------------------------------------------------------- command
 
 
-def check_names(models: Iterable[str], activations: Iterable[str]) -> None:
-    """UserError for a model or an activation that is not there."""
-    for kind, names, known in (("model", models, ARCHITECTURES), ("activation", activations, ACTIVATIONS)):
+def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
+    """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
+    shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
+    for kind, names, known in (("model", models, shaped), ("activation", activations, ACTIVATIONS)):
         for name in names:
             if name not in known:
                 raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
 
 
-def train_cell(args: argparse.Namespace) -> None:
+def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
     """Train what is pending of one cell, telling how it goes, and print what came out."""
-    check_names([args.model], [args.activation])
     study = study_from(args)
+    check_names(study, [args.model], [args.activation])
     cell = study.cell(args.model, args.activation)
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     config = study.config
     print(
-        f"{cell.name}: {config.n_trials} trials of {config.iterations} iterations on {study.device}, "
+        f"{cell.name} on {study.device}: {counted(config.n_trials, 'trial')} of {config.iterations} iterations, "
         f"{config.batch_size} x {config.context} characters a step"
     )
     for number in range(1, config.n_trials + 1):
-        print(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}")
-        run_trial(study, cell, number, report=tell)
+        done = number in study.store.done_trials(cell)
+        print(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{': already done' * done}")
+        run_trial(study, cell, number, tell, should_stop)
     print(describe_cell(study.store.read_cell(cell)))
     print(f"written to {study.store.cell_path(cell)}")
 
@@ -382,13 +381,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--activation", required=True, metavar="NAME", help=", ".join(ACTIVATIONS))
     add_study_options(parser)
     args = parser.parse_args(argv)
-    try:
-        train_cell(args)
-    except (UserError, Busy) as error:
-        return cli.report_mistake(parser.prog, error)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last evaluation", file=sys.stderr)
-        return 130
+    with cli.stop_signals() as received:
+        try:
+            train_cell(args, lambda: bool(received))
+        except (UserError, Busy) as error:
+            return cli.report_mistake(parser.prog, error)
+        except Interrupted:
+            print(cli.STOPPED)
+            return 128 + received[0]
     return 0
 
 

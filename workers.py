@@ -12,16 +12,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 import torch
 
+from cli import STOP_SIGNALS
 from storage import Busy, Cell, UserError
 from study import Study
 from train import Interrupted, run_trial
 
 Job = tuple[Cell, int]
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
 
 
@@ -58,9 +59,12 @@ def serve(connection: Connection, study: Study) -> None:
         return stopping or os.getppid() != parent
 
     try:
-        while not should_stop():
+        while True:
             job = connection.recv()
-            connection.send(run_job(study, job, connection.send, should_stop))
+            event = Event(job, "stopped") if should_stop() else run_job(study, job, connection.send, should_stop)
+            connection.send(event)
+            if event.kind == "stopped":
+                return
     except (EOFError, ConnectionError):
         pass  # the parent is gone
 
@@ -94,6 +98,7 @@ class Worker:
         self.gpu = gpu
         self.job: Job | None = None
         self.process = context.Process(target=serve, args=(theirs, study), daemon=True)
+        resource_tracker.ensure_running()  # here, because it leaves the signals unblocked
         with worker_environment(gpu):
             # Blocked until the worker can take them: what comes before that is not lost and kills nobody.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -187,8 +192,10 @@ def hear(workers: list[Worker], on_event: Callable[[Event], None], timeout: floa
         worker = by_connection[connection]
         try:
             event = connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             event = Event(worker.job, "failed", worker.why_dead())
+        if event.kind == "stopped":
+            worker.process.join()  # it ends with this, so no job is given to it
         if event.kind != "progress":
             worker.job = None
         on_event(event)

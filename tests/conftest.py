@@ -1,6 +1,7 @@
 """What the tests share: a study small enough that a trial takes a fraction of a second."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,14 @@ TINY = replace(
     text_length=6,
     n_trials=2,
 )
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> Path:
+    """The folder of a finished run of ``runs.GRID``; only to be read."""
+    from fault_campaign import make_undisturbed  # here, because it loads this file
+
+    return make_undisturbed(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture

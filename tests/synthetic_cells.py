@@ -8,6 +8,9 @@ from pathlib import Path
 STEPS = (0, 50, 100)
 
 
+ENVIRONMENT = {"python": "3.11.9", "torch": "2.13.0", "device": "cpu", "threads": 1, "commit": "abc"}
+
+
 def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
     trial = {
         "trial": number,
@@ -26,7 +29,7 @@ def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
             "train_loss": [4.2, 3.0, val_loss + 0.01],
             "val_loss": [4.2, 3.1 + 0.01 * number, val_loss],
         },
-        "environment": {"python": "3.11.9"},
+        "environment": dict(ENVIRONMENT),
     }
     return trial | changes
 
@@ -81,7 +84,7 @@ def make_cell(
         "planned_trials": planned,
         "n_parameters": 430_000,
         "config": {"model": model, "activation": activation, "shape": {}, "iterations": 100, "device": "cpu"},
-        "environment": {"python": "3.11.9", "torch": "2.13.0", "device": "cpu", "threads": 1, "commit": "abc"},
+        "environment": dict(ENVIRONMENT),
         "fingerprint": "f" * 64,
         "trials": trials,
         "pairs": pairs,

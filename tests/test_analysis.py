@@ -194,7 +194,7 @@ def test_an_unfinished_study_is_shown_and_what_is_missing_is_told(tmp_path, caps
     assert "Missing cells: minigpt relu\n" in said
     assert "Missing trials: charlm gelu 2 of 3\n" in said
     assert "Diverged trials: minigpt gelu 1\n" in said
-    assert "Not in this study: nanotransformer, tinylstm" in said
+    assert "Nothing yet of: nanotransformer, tinylstm" in said
     assert "1 of 3 |" in said
 
 
@@ -293,7 +293,7 @@ def test_the_summary_has_every_study(tmp_path):
 
 def test_environments_that_differ_are_listed():
     first, second = random_cell("charlm", "relu"), random_cell("charlm", "gelu")
-    second["environment"]["commit"] = "abd"
+    second["trials"][-1]["environment"]["commit"] = "abd"
     environment = summary.shared_environment([first, second])
     assert environment["commit"] == ["abc", "abd"]
     assert environment["device"] == "cpu"

@@ -98,6 +98,23 @@ def test_initial_weights_are_equal_across_activations_where_shapes_agree(archite
 
 
 @pytest.mark.parametrize("architecture", config.MODELS)
+def test_initial_values_come_from_the_seed(architecture):
+    """Whatever is not a constant differs between seeds, also where the global generator is the same."""
+    first, second = (build_model(architecture, "relu", config_cpu.CONFIG, seed) for seed in (42, 43))
+    for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
+        constant = (ours == ours.flatten()[0]).all()
+        assert constant or not torch.equal(ours, theirs), name
+
+
+def test_building_a_model_leaves_the_masks_of_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    MaskStream()
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("architecture", config.MODELS)
 def test_different_activations_give_different_losses_after_a_few_steps(architecture):
     losses = {name: loss_after_steps(architecture, name) for name in config.ACTIVATIONS}
     assert len(set(losses.values())) == len(losses), losses

@@ -166,6 +166,66 @@ def test_a_trial_is_done_only_with_its_record(tiny_study, monkeypatch):
     assert_same_trial(tiny_study, undisturbed)
 
 
+def test_a_kill_between_weights_and_record_loses_nothing(tiny_study, monkeypatch):
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for where in ("write_record", "settle_weights"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, where, killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(tiny_study)
+        notes = []
+        run(tiny_study, report=lambda progress, notes=notes: notes.append(progress.get("note")))
+        assert where == "settle_weights" or "continued at step 3" in notes
+        assert_same_trial(tiny_study, undisturbed)
+        for path in (
+            *tiny_study.store.checkpoints.rglob("*.final"),
+            *tiny_study.store.checkpoints.rglob("*.damaged"),
+        ):
+            raise AssertionError(f"{path} was left behind")
+        tiny_study.store.record_path(tiny_study.cell(*CELL), 1).unlink()
+        tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1).unlink()
+
+
+def test_a_saved_state_of_other_settings_is_refused(tiny_study):
+    stop = iter([False, True])
+    with pytest.raises(train.Interrupted):
+        run(tiny_study, should_stop=lambda: next(stop))
+    with pytest.raises(OtherSettings, match="iterations 6 there, 9 here"):
+        run(with_config(tiny_study, iterations=9))
+
+
+def test_a_cell_of_a_machine_that_rounds_otherwise_begins_anew(tiny_study):
+    for number in (1, 2, 3):
+        run(with_config(tiny_study, n_trials=3), number)
+    path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
+    clone = elsewhere(tiny_study, "clone")
+    clone.store.results.mkdir(parents=True)
+    committed = json.loads(path.read_text())
+    for trial in committed["trials"]:
+        trial["predictions_sha256"] = "of other bits"
+    copy = clone.store.cell_path(clone.cell(*CELL))
+    copy.write_text(json.dumps(committed))
+    notes = []
+    run(clone, 2, report=lambda progress: notes.append(progress.get("note")))
+    assert any(note and "rounds otherwise" in note for note in notes)
+    cell = json.loads(copy.read_text())
+    assert [trial["trial"] for trial in cell["trials"]] == [2] and cell["pairs"] == []
+
+
+def test_a_damaged_record_without_others_leaves_no_cell(tiny_study):
+    run(tiny_study)
+    cell = tiny_study.cell(*CELL)
+    tiny_study.store.cell_path(cell).unlink()
+    tiny_study.store.record_path(cell, 1).write_text("{")
+    train.update_cell(tiny_study, cell)
+    assert not tiny_study.store.cell_path(cell).exists() and not tiny_study.store.done_trials(cell)
+
+
 def test_a_trial_is_never_trained_twice_at_once(tiny_study):
     lock = tiny_study.store.lock_path(tiny_study.cell(*CELL), "trial_1")
     with exclusive(lock), pytest.raises(Busy):
@@ -177,7 +237,7 @@ def test_divergence_is_a_result(tiny_study):
     study = with_config(tiny_study, learning_rate=1e30)
     record = run(study)
     assert record["status"] == "diverged"
-    assert record["val_loss"] is None and record["diverged_at_step"] == 3
+    assert record["val_loss"] is None and record["divergence_seen_at_step"] == 3
     run(study, 2)
     cell = json.loads(study.store.cell_path(study.cell(*CELL)).read_text())
     assert [trial["status"] for trial in cell["trials"]] == ["diverged", "diverged"]
