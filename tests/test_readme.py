@@ -35,7 +35,8 @@ def committed_cells(tmp_path_factory) -> list[dict]:
     archive = subprocess.run(["git", "archive", "HEAD", "results"], cwd=ROOT, capture_output=True)
     if archive.returncode:
         pytest.skip("needs the repository's history")
-    tarfile.open(fileobj=io.BytesIO(archive.stdout)).extractall(folder, filter="data")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(folder, filter="data")
     return read_cells(folder / "results")
 
 
