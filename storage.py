@@ -316,7 +316,7 @@ class Store:
     def read_cell(self, cell: Cell) -> dict | None:
         """The cell file, or None if there is none."""
         path = self.cell_path(cell)
-        return read_json(path) if path.exists() else None
+        return read_cell_file(path) if path.exists() else None
 
 
 CELL_KEYS = {"model", "activation", "study", "trials", "pairs", "config", "fingerprint"}
@@ -335,15 +335,21 @@ def missing_keys(cell: dict) -> set[str]:
     return missing
 
 
+def read_cell_file(path: Path) -> dict:
+    """The cell in ``path``; Damaged if it is not whole."""
+    cell = read_json(path)
+    if missing := missing_keys(cell):
+        raise Damaged(f"{path} is no cell file (no {', '.join(sorted(missing))}); restore it or remove it")
+    return cell
+
+
 def read_cells(results_dir: Path, study: str | None = None) -> list[dict]:
     """Every cell file in ``results_dir``, or those of one study, by name; Damaged if one is damaged."""
     cells = []
     for path in sorted(Path(results_dir).glob("*.json")):
         if path.name == SUMMARY_NAME:
             continue
-        cell = read_json(path)
-        if missing := missing_keys(cell):
-            raise Damaged(f"{path} is no cell file (no {', '.join(sorted(missing))}); restore it or remove it")
+        cell = read_cell_file(path)
         if study is None or cell["study"] == study:
             cells.append(cell)
     return cells
