@@ -1,0 +1,240 @@
+"""What the runner costs beside training and evaluating, and how that grows.
+
+  python -m benchmarks.bench_runner [--trials 60]
+
+overhead  seconds per trial that are neither training nor evaluating, once a worker has started: small trials (but
+          predictions of full size) on one worker, in cells of three trials and in one cell that grows; and
+          how much of it is the comparison with every other trial of the cell
+planning  a study of 100,000 trials, from the start of the command to that of its first worker: with nothing done,
+          and with everything done (as small files); seconds after the imports, and peak memory of the process
+memory    of a CPU worker over two rounds of the six architectures of the CPU configuration, one iteration each
+"""
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+
+from tabulate import tabulate
+
+import cli
+import config_cpu
+from cells import compare_predictions
+from config import ACTIVATIONS, MODELS, Config, Shape
+from dataset import probe_set, shuffled_probe
+from run_all_experiments import planned_jobs
+from storage import CELL_KEYS, ROOT, TRIAL_KEYS, Cell, Store, fingerprint, write_json
+from study import Study, environment, load_corpus
+from workers import Event, Job, run_jobs
+
+GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
+PLANNED = 100_000
+
+SMALL = replace(
+    config_cpu.CONFIG,
+    study="bench",
+    shapes={"nanotransformer": Shape(layers=1, width=32, hidden=48, heads=2)},
+    context=32,
+    batch_size=16,
+    iterations=2,
+    eval_interval=1,
+    eval_windows=4,
+    texts=1,
+    text_length=1,
+)
+
+
+def study_in(folder: str, config: Config) -> Study:
+    return Study(config, "cpu", "cpu", Store(Path(folder, "results"), Path(folder, "checkpoints")))
+
+
+def run_on_one_worker(study: Study, jobs: list[Job]) -> list[tuple[Job, float, int]]:
+    """Run ``jobs``; returns each with the time of its end and the worker's memory then, in bytes."""
+    ends = []
+
+    def hear(event: Event) -> None:
+        if event.kind == "progress":
+            return
+        if event.kind != "done":
+            raise RuntimeError(event.detail)
+        (worker,) = multiprocessing.active_children()
+        ends.append((event.job, time.perf_counter(), resident_bytes(worker.pid)))
+
+    run_jobs(study, 1, jobs, hear, lambda: False)
+    return ends
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+# ---------------------------------------------------------------- overhead
+
+
+def overheads(study: Study, jobs: list[Job]) -> list[float]:
+    """Seconds of each of ``jobs`` but the first, which has the worker's start, that are not its training's."""
+    ends = run_on_one_worker(study, jobs)
+    seconds = []
+    for (_, before, _), (job, end, _) in zip(ends, ends[1:], strict=False):
+        record = study.store.read_record(*job)
+        seconds.append(end - before - record["training_time"] - record["evaluation_time"])
+    return seconds
+
+
+def bench_overhead(n_trials: int) -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        study = study_in(folder, replace(SMALL, n_trials=3))
+        in_cells = overheads(study, planned_jobs(study, ["nanotransformer"], list(ACTIVATIONS)))
+    with tempfile.TemporaryDirectory() as folder:
+        study = study_in(folder, replace(SMALL, n_trials=n_trials))
+        cell = study.cell("nanotransformer", "gelu")
+        in_one = overheads(study, planned_jobs(study, [cell.model], [cell.activation]))
+        per_pair = pair_seconds(study, cell)
+        size = study.store.cell_path(cell).stat().st_size
+    shown = [n for n in (3, 5, 10, 20, 40, 60, 100) if n <= n_trials]
+    return {
+        "cells_of_three": mean(in_cells),
+        "growing_cell": [
+            {"trial": n, "seconds": mean(in_one[max(0, n - 4) : n - 1]), "comparing": (n - 1) * per_pair}
+            for n in shown  # each with up to two trials before it
+        ],
+        "cell_file_megabytes": size / 1e6,
+    }
+
+
+def pair_seconds(study: Study, cell: Cell) -> float:
+    """Seconds that it takes to compare two trials of the cell."""
+    records = [study.store.read_record(cell, number) for number in (1, 2)]
+    p, q = (study.store.read_predictions(cell, r["trial"], r["predictions_sha256"]) for r in records)
+    targets = probe_set(load_corpus("cpu"), study.config).targets.numpy()
+    start = time.perf_counter()
+    for _ in range(20):
+        compare_predictions(p, q, targets, shuffled_probe(study.config))
+    return (time.perf_counter() - start) / 20
+
+
+# ---------------------------------------------------------------- planning
+
+PLAN = """
+import json, resource, sys, time
+import run_all_experiments, study
+from benchmarks.bench_runner import planning_config
+study.CONFIGS["cpu"] = planning_config()
+start = time.perf_counter()
+code = run_all_experiments.main(sys.argv[1:])
+seconds = time.perf_counter() - start
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": seconds, "megabytes": peak / 1024, "code": code}), file=sys.stderr)
+"""
+
+
+def planning_config() -> Config:
+    n_trials = -(-PLANNED // (len(MODELS) * len(ACTIVATIONS)))
+    return replace(config_cpu.CONFIG, study="bench", n_trials=n_trials)
+
+
+def make_done(study: Study) -> None:
+    """All files that planning looks at, of a study whose every trial is done."""
+    for model in MODELS:
+        for activation in ACTIVATIONS:
+            cell = study.cell(model, activation)
+            study.store.trials_dir(cell).mkdir(parents=True)
+            numbers = range(1, study.config.n_trials + 1)
+            for number in numbers:
+                study.store.record_path(cell, number).write_text("{}")
+                study.store.predictions_path(cell, number).touch()
+            content = dict.fromkeys(CELL_KEYS) | {"fingerprint": fingerprint(study.identity(cell)), "pairs": []}
+            trials = [dict.fromkeys(TRIAL_KEYS) | {"trial": number} for number in numbers]
+            write_json(study.store.cell_path(cell), content | {"trials": trials})
+
+
+def plan(folder: str, *options: str) -> dict:
+    places = ("--results-dir", f"{folder}/results", "--checkpoints-dir", f"{folder}/checkpoints")
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN, "--config", "cpu", *places, *options],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stderr)
+
+
+def bench_planning() -> dict:
+    with tempfile.TemporaryDirectory() as folder:
+        nothing_done = plan(folder, "--dry-run")
+        make_done(study_in(folder, planning_config()))
+        return {"nothing_done": nothing_done, "everything_done": plan(folder)}
+
+
+# ---------------------------------------------------------------- memory
+
+
+def bench_memory() -> list[dict]:
+    config = replace(config_cpu.CONFIG, study="bench", iterations=1, eval_interval=1, n_trials=2)
+    with tempfile.TemporaryDirectory() as folder:
+        study = study_in(folder, config)
+        jobs = [(study.cell(model, "swiglu"), number) for number in (1, 2) for model in MODELS]
+        return [
+            {"model": cell.model, "round": number, "megabytes": size / 2**20}
+            for (cell, number), _, size in run_on_one_worker(study, jobs)
+        ]
+
+
+# ---------------------------------------------------------------- report
+
+
+def describe(results: dict) -> str:
+    overhead, planning = results["overhead"], results["planning"]
+    rows = [["in cells of three trials", overhead["cells_of_three"], None]]
+    rows += [[f"trial {r['trial']} of one cell", r["seconds"], r["comparing"]] for r in overhead["growing_cell"]]
+    plans = [[name.replace("_", " "), found["seconds"], found["megabytes"]] for name, found in planning.items()]
+    memory = [[r["model"], r["round"], r["megabytes"]] for r in results["memory"]]
+    return "\n\n".join(
+        [
+            tabulate(
+                rows,
+                ["overhead", f"seconds (goal: {GOALS['overhead_seconds']})", "of which comparing"],
+                floatfmt=".3f",
+            ),
+            tabulate(
+                plans,
+                [
+                    f"planning {PLANNED:,} trials",
+                    f"seconds (goal: {GOALS['planning_seconds']})",
+                    f"peak MB (goal: {GOALS['planning_megabytes']})",
+                ],
+                floatfmt=("", ".2f", ".0f"),
+            ),
+            tabulate(
+                memory,
+                ["a worker's memory after", "round", f"MB (goal: {GOALS['worker_megabytes']})"],
+                floatfmt=".0f",
+            ),
+        ]
+    )
+
+
+def main() -> None:
+    parser = cli.Parser(
+        prog="bench_runner", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trials", type=cli.positive_int, default=60, help="of the cell that grows (default: 60)")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_runner.json")
+    args = parser.parse_args()
+    results = {"overhead": bench_overhead(args.trials), "planning": bench_planning(), "memory": bench_memory()}
+    print(describe(results))
+    write_json(args.output, {"environment": environment("cpu"), "goals": GOALS, **results})
+    print(f"\nwritten to {args.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Real runs of the tests' small study in processes of their own, and the comparison of what they leave."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from conftest import TINY
+
+from run_all_experiments import planned_jobs
+from storage import Store
+from study import Study
+from workers import Job
+
+TESTS = Path(__file__).resolve().parent
+COMMAND = (sys.executable, str(TESTS / "tiny_runner.py"))
+MODELS, ACTIVATIONS = ["charlm", "tinylstm"], ["gelu", "swiglu"]
+CONFIG = replace(TINY, n_trials=3, iterations=30)
+GRID = (
+    *("--models", *MODELS, "--activations", *ACTIVATIONS),
+    *("--trials", str(CONFIG.n_trials), "--iterations", str(CONFIG.iterations)),
+)
+
+# What may differ between two runs of the same trials.
+TIMES = {"training_time", "evaluation_time", "mean_training_time", "finished", "environment", "checksum"}
+
+
+def study_in(folder: Path) -> Study:
+    """The study that GRID asks for, with its results in ``folder``."""
+    return Study(CONFIG, "cpu", "cpu", Store(folder / "results", folder / "checkpoints"))
+
+
+def grid_jobs(study: Study) -> list[Job]:
+    return planned_jobs(study, MODELS, ACTIVATIONS)
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    places = ("--results-dir", f"{folder / 'results'}", "--checkpoints-dir", f"{folder / 'checkpoints'}")
+    return [*COMMAND, *places, *options]
+
+
+def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run the runner to its end."""
+    return subprocess.run(
+        command(folder, *options),
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+class LiveRun:
+    """The runner as a process that can be disturbed, in a process group of its own; its output goes to ``log``."""
+
+    def __init__(self, folder: Path, log: Path, *options: str, prefix: tuple[str, ...] = ()):
+        self.log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                [*prefix, *command(folder, *options)], stdout=file, stderr=file, start_new_session=True
+            )
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def concluded(self) -> bool:
+        """Whether it has come to its own end and said so."""
+        return " diverged, in " in self.text()
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def workers(self) -> list[int]:
+        """Process ids of its living worker processes (Linux only)."""
+        return [pid for pid in living_children(self.process.pid) if b"spawn_main" in command_line(pid)]
+
+
+def living_children(parent: int) -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return sorted(pid for pid in pids if process_state(pid)[1] == parent and process_state(pid)[0] != "Z")
+
+
+def process_state(pid: int) -> tuple[str, int]:
+    """State letter and parent of a process; "Z" (it has ended) and 0 if there is none."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return "Z", 0
+    return state, int(parent)
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """What each result and checkpoint in ``folder`` holds, times aside: bytes, or for JSON its value."""
+    paths = [*folder.glob("results/**/*.json"), *folder.glob("results/**/*.npz"), *folder.glob("checkpoints/*/*.pt")]
+    return {
+        str(path.relative_to(folder)): timeless(json.loads(path.read_text()))
+        if path.suffix == ".json"
+        else path.read_bytes()
+        for path in paths
+    }
+
+
+def timeless(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def differing(first: Path, second: Path) -> list[str]:
+    """Names of the files that are not the same to the bit, times aside, in two folders."""
+    ours, theirs = contents(first), contents(second)
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))

@@ -1,0 +1,108 @@
+"""Trials on a dask.distributed cluster: real scheduler and workers, one of them killed; the same bits as here."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fault_campaign import wait_until
+from runs import ACTIVATIONS, GRID, MODELS, TESTS, LiveRun, differing, run
+
+import run_all_experiments
+
+distributed = pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+
+
+class Witness(distributed.WorkerPlugin):
+    """Writes down what each worker process does with each task."""
+
+    def __init__(self, log: Path):
+        self.log = log
+
+    def transition(self, key: str, start: str, finish: str, **_) -> None:
+        if finish in ("executing", "memory"):
+            with self.log.open("a") as file:
+                file.write(f"{os.getpid()} {key} {finish}\n")
+
+    def seen(self, state: str) -> list[tuple[int, str]]:
+        """(process, task) for every time that a task came into ``state``."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [(int(pid), key) for pid, key, finish in map(str.split, lines) if finish == state]
+
+
+@pytest.fixture
+def scheduler_file(tmp_path):
+    """A scheduler and two workers on this machine, each a process of its own."""
+    file = tmp_path / "scheduler.json"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+    processes = []
+
+    def launch(name: str, *options: str) -> None:
+        with (tmp_path / f"{name}.log").open("w") as log:
+            command = [sys.executable, "-m", f"distributed.cli.{name}", "--scheduler-file", str(file), *options]
+            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+
+    launch("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+    options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny")
+    for _ in range(2):
+        launch("dask_worker", *options, "--local-directory", str(tmp_path / "dask"))
+    yield file
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, scheduler_file, tmp_path):
+    assert wait_until(scheduler_file.exists, 30)
+    witness = Witness(tmp_path / "witness")
+    with distributed.Client(scheduler_file=str(scheduler_file)) as client:
+        client.register_plugin(witness)
+        live = LiveRun(tmp_path, tmp_path / "log", *GRID, "--scheduler", str(scheduler_file))
+
+        def in_work() -> set[tuple[int, str]]:
+            return set(witness.seen("executing")) - set(witness.seen("memory"))
+
+        assert wait_until(lambda: len(witness.seen("memory")) >= 3 and in_work(), 60)
+        pid, key = in_work().pop()
+        os.kill(pid, signal.SIGKILL)
+        assert wait_until(lambda: not live.alive, 60)
+    assert live.process.returncode == 0, live.text()
+    assert (pid, key) not in witness.seen("memory")
+    executions = Counter(key for _, key in witness.seen("executing"))
+    n_trials = len(MODELS) * len(ACTIVATIONS) * 3
+    assert executions.pop(key) == 2 and len(executions) == n_trials - 1 and set(executions.values()) == {1}
+    assert not differing(undisturbed, tmp_path)
+
+
+def test_a_scheduler_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+    import cluster
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        silent = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    damaged, foreign = tmp_path / "damaged.json", tmp_path / "foreign.json"
+    damaged.write_text('{"address": "tcp:')
+    foreign.write_text("{}")
+    for address, reason in [
+        (silent, "no scheduler answers"),
+        ("absent.json", "no scheduler answers"),
+        (str(damaged), "is damaged"),
+        (str(foreign), "is no scheduler file"),
+    ]:
+        places = ["--results-dir", f"{tmp_path / 'results'}", "--checkpoints-dir", f"{tmp_path / 'checkpoints'}"]
+        code = run_all_experiments.main(["--config", "cpu", *places, "--scheduler", address])
+        captured = capsys.readouterr()
+        assert code == 2 and captured.err.count("\n") == 1 and reason in captured.err, captured.err
+
+
+def test_a_local_run_imports_no_dask(tmp_path):
+    small = ("--models", "charlm", "--activations", "relu", "--trials", "1", "--iterations", "1")
+    done = run(tmp_path, *small, PYTHONPROFILEIMPORTTIME="1")  # heeded by the worker processes too
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line}
+    assert done.returncode == 0 and "torch" in imported
+    assert not {name for name in imported if name.partition(".")[0] in ("dask", "distributed")}

@@ -1,0 +1,291 @@
+"""The runner: the plan, what is never done twice, mistakes, failures, shards and stopping."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from fault_campaign import wait_until
+from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in
+
+import run_all_experiments
+import storage
+import study
+from run_all_experiments import main, pending_jobs
+from study import Study
+
+CELL = ("--models", "charlm", "--activations", "gelu", "--iterations", str(CONFIG.iterations))
+
+
+@pytest.fixture(autouse=True)
+def tiny_configuration(monkeypatch):
+    monkeypatch.setitem(study.CONFIGS, "cpu", CONFIG)
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path) -> Path:
+    """The folder of a finished study that a test may change."""
+    shutil.copytree(undisturbed, tmp_path / "finished")
+    return tmp_path / "finished"
+
+
+def call(folder: Path, *options: str) -> int:
+    """The runner in this process; returns the exit code."""
+    _, _, *arguments = command(folder, *options, "--config", "cpu")
+    try:
+        return main(arguments)
+    except SystemExit as end:
+        return end.code
+
+
+def snapshot(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def assert_refused(folder: Path, capsys, options: tuple[str, ...], reason: str) -> None:
+    """Exit code 2, one line on stderr with ``reason``, and nothing changed in ``folder``."""
+    before = snapshot(folder)
+    capsys.readouterr()
+    code = call(folder, *options)
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.count("\n") == 1 and re.search(reason, captured.err), captured.err
+    assert snapshot(folder) == before
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def test_the_plan_goes_cell_by_cell(tmp_path):
+    jobs = grid_jobs(study_in(tmp_path))
+    expected = [(m, a, number) for m in MODELS for a in ACTIVATIONS for number in (1, 2, 3)]
+    assert [(cell.model, cell.activation, number) for cell, number in jobs] == expected
+
+
+def test_dry_run_shows_what_is_done_and_pending_and_touches_nothing(finished, capsys):
+    before = snapshot(finished)
+    assert call(finished, *GRID, "--trials", "5", "--activations", "gelu", "relu", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "20 trials of 30 iterations: 6 done, 14 pending" in out
+    assert re.search(r"charlm_gelu_tiny +done: 1 2 3  pending: 4 5\n", out)
+    assert re.search(r"tinylstm_relu_tiny +done: -  pending: 1 2 3 4 5\n", out)
+    assert snapshot(finished) == before
+    assert call(finished / "nowhere", "--dry-run") == 0
+    assert not (finished / "nowhere").exists()
+
+
+def test_finished_trials_are_never_run_again(finished, capsys):
+    before = snapshot(finished)
+    assert call(finished, *GRID) == 0
+    assert "12 of 12 trials done" in capsys.readouterr().out
+    assert snapshot(finished) == before
+
+
+def test_more_trials_are_added_to_what_is_there(finished):
+    before = snapshot(finished)
+    assert call(finished, *CELL, "--trials", "4") == 0
+    after = snapshot(finished)
+    changed = {path.name for path, content in before.items() if after[path] != content}
+    added = {path.name for path in after.keys() - before.keys()}
+    assert {name for name in changed if not name.endswith(".lock")} == {"charlm_gelu_tiny.json"}
+    assert added == {"trial_4.json", "trial_4.npz", "trial_4.pt", "trial_4.lock"}
+    cell = json.loads((finished / "results" / "charlm_gelu_tiny.json").read_text())
+    assert len(cell["trials"]) == 4 and len(cell["pairs"]) == 6 and cell["status"] == "completed"
+
+
+def test_shards_partition_the_plan(tmp_path, monkeypatch):
+    started = []
+
+    def note(study: Study, n_workers: int, jobs: list, *_) -> None:
+        started.append(jobs)
+
+    monkeypatch.setattr(run_all_experiments, "run_jobs", note)
+    for index in (1, 2, 3, 4, 5):
+        call(tmp_path, *GRID, "--shard", f"{index}/5")
+    first_pass = started[::2]  # the second takes up what the first, here, has left undone
+    assert sorted(sum(first_pass, []), key=str) == sorted(grid_jobs(study_in(tmp_path)), key=str)
+    assert [len(part) for part in first_pass] == [3, 3, 2, 2, 2]
+
+
+def test_shards_at_once_leave_what_one_run_does(undisturbed, tmp_path):
+    part = ("--models", "charlm", *GRID[3:])
+    shards = [
+        subprocess.Popen(
+            command(tmp_path, *part, "--workers", "1", "--shard", f"{index}/2"), stdout=subprocess.DEVNULL
+        )
+        for index in (1, 2)
+    ]
+    assert [shard.wait(120) for shard in shards] == [0, 0]
+    assert not [name for name in differing(undisturbed, tmp_path) if "charlm" in name]
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--models", "nope"), "unknown model 'nope'; choose from charlm, "),
+        (("--activations", "gelu", "nope"), "unknown activation 'nope'; choose from relu, "),
+        (("--models", ","), "empty"),
+        (("--trials", "0"), "--trials: '0' is not a whole number above 0"),
+        (("--trials", "-3"), "--trials: '-3' is not a whole number above 0"),
+        (("--iterations", "0"), "--iterations: '0' is not a whole number above 0"),
+        (("--iterations", "many"), "--iterations: 'many' is not a whole number above 0"),
+        (("--workers", "0"), "--workers: '0' is not a whole number above 0"),
+        (("--shard", "0/2"), "'0/2' is not I/N with 1 <= I <= N"),
+        (("--shard", "3/2"), "'3/2' is not I/N with 1 <= I <= N"),
+        (("--shard", "half"), "'half' is not I/N with 1 <= I <= N"),
+        (("--study", "../elsewhere"), r"study name '\.\./elsewhere' may only have letters"),
+        (("--study", ""), "study name '' may only have letters"),
+        (("--device", "tpu"), "--device: invalid choice: 'tpu'"),
+        (("--nonsense",), "unrecognized arguments: --nonsense"),
+        (("--reproduce", "charlm", "relu", "1"), "there is no trial 1 of charlm_relu_tiny"),
+        ((*GRID, "--iterations", "31"), r"made with other settings \(iterations 30 there, 31 here\).*--study NAME"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, reason):
+    assert_refused(finished, capsys, options, reason)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_cuda_without_a_device_is_refused(finished, capsys):
+    assert_refused(finished, capsys, ("--device", "cuda"), "no CUDA device is available here")
+
+
+@pytest.mark.parametrize("content", [None, b"Something else."])
+def test_a_corpus_that_is_missing_or_altered_is_refused(finished, tmp_path, monkeypatch, capsys, content):
+    corpus = tmp_path / "corpus.txt"
+    if content is not None:
+        corpus.write_bytes(content)
+    monkeypatch.setattr(storage.read_corpus, "__defaults__", (corpus,))
+    reason = f"{corpus} {'is missing' if content is None else 'was altered'}.*run ./setup.sh"
+    assert_refused(finished, capsys, (*GRID, "--trials", "4"), reason)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is damaged"),
+        (b'{"model": "charlm", "act', "is damaged"),
+        (b"[]", "is damaged"),
+        (b"\xff\xfe", "is damaged"),
+        (b'{"model": "charlm", "pairs": []}', "is no cell file .no activation, "),
+    ],
+)
+def test_a_damaged_cell_file_is_refused_and_kept(finished, capsys, content, reason):
+    path = finished / "results" / "charlm_swiglu_tiny.json"
+    path.write_bytes(content)
+    assert_refused(finished, capsys, (*GRID, "--trials", "4"), f"{path} {reason}.*; restore it or remove it")
+
+
+@pytest.mark.parametrize("option", ["--results-dir", "--checkpoints-dir"])
+def test_a_folder_that_cannot_be_written_to_is_refused(finished, capsys, option):
+    place = finished / "a file" / "folder"
+    place.parent.write_text("in the way")
+    assert_refused(
+        finished, capsys, ("--study", "new", option, str(place)), f"cannot write to {place}: Not a directory"
+    )
+
+
+# ---------------------------------------------------------------- what a run leaves behind is mended
+
+
+def test_a_cell_file_that_lacks_trials_is_brought_up_to_date(undisturbed, finished):
+    """As after a runner that was killed when a record was there and the cell file was not."""
+    (finished / "results" / "charlm_gelu_tiny.json").unlink()
+    path = finished / "results" / "tinylstm_swiglu_tiny.json"
+    cell = json.loads(path.read_text())
+    cell["trials"], cell["pairs"] = cell["trials"][:2], cell["pairs"][:1]
+    path.write_text(json.dumps(cell))
+    assert call(finished, *GRID, "--verify") == 1
+    assert call(finished, *GRID) == 0
+    assert not differing(undisturbed, finished)
+
+
+def test_verify_names_what_is_missing_damaged_or_foreign(finished, capsys):
+    assert call(finished, *GRID, "--verify") == 0
+    assert "12 trials: 0 missing, 0 damaged, 0 foreign" in capsys.readouterr().out
+    trials, checkpoints = finished / "results" / "trials", finished / "checkpoints"
+    record, predictions = trials / "charlm_gelu_tiny" / "trial_1.json", trials / "charlm_gelu_tiny" / "trial_2.npz"
+    weights = checkpoints / "charlm_swiglu_tiny" / "trial_3.pt"
+    record.write_text(record.read_text().replace('"status": "completed"', '"status": "diverged"'))
+    for path in (predictions, weights):
+        path.write_bytes(path.read_bytes()[:-1])
+    (trials / "tinylstm_gelu_tiny" / "trial_2.json").unlink()
+    assert call(finished, *GRID, "--verify") == 1
+    lines = capsys.readouterr().out.splitlines()
+    for kind, what in [
+        ("damaged", f"{record} does not match its checksum"),
+        ("damaged", f"{predictions} does not match the hash in its record"),
+        ("damaged", f"{weights} does not match the hash in its record"),
+        ("missing", "tinylstm_gelu_tiny trial 2"),
+    ]:
+        assert f"{kind:8} {what}" in lines
+    assert lines[-1].startswith("remove the record")
+    assert call(finished, *GRID, "--iterations", "31", "--verify") == 1
+    assert re.search(
+        "foreign  .* was made with other settings .iterations 30 there, 31 here", capsys.readouterr().out
+    )
+
+
+def test_a_trial_can_be_reproduced(finished, capsys):
+    options = ("--trials", "3", "--iterations", str(CONFIG.iterations), "--reproduce", "charlm", "gelu", "2")
+    before = snapshot(finished)
+    assert call(finished, *options) == 0
+    assert capsys.readouterr().out.endswith("\nthe same bits\n")
+    assert snapshot(finished) == before
+
+
+# ---------------------------------------------------------------- failure and stopping
+
+
+def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
+    grid = ("--models", "charlm", "--activations", "faulty", "exploding", "relu")
+    done = run(tmp_path, *grid, "--trials", "1", FAULTY="1")
+    trials = tmp_path / "results" / "trials"
+    error = trials / "charlm_faulty_tiny" / "trial_1.error.txt"
+    assert done.returncode == 1 and not done.stderr
+    assert "\n2 of 3 trials done, 1 failed, 1 diverged" in done.stdout
+    assert f"failed: charlm_faulty_tiny trial 1, see {error}" in done.stdout
+    assert "FAILED: RuntimeError: this activation is faulty" in done.stdout and "Traceback" not in done.stdout
+    text = error.read_text()
+    assert text.startswith("Traceback") and "in forward" in text and "this activation is faulty" in text
+    assert json.loads((trials / "charlm_exploding_tiny" / "trial_1.json").read_text())["status"] == "diverged"
+    progress = (
+        r"\[0:00:\d\d\]  charlm relu trial 1/1  step 3/6  train loss \d\.\d{4}  val loss \d\.\d{4}  "
+        r"\|  \d of 3 trials done, about 0:\d\d:\d\d left\n"
+    )
+    assert re.search(progress, done.stdout)
+
+    again = run(tmp_path, *grid, "--trials", "2", "--retry-failed")
+    assert again.returncode == 0 and "1 of 1 trials done, 0 failed, 0 diverged" in again.stdout
+    assert not error.exists() and error.with_name("trial_1.json").exists()
+    assert sorted(path.name for path in trials.glob("*/*.json")) == ["trial_1.json"] * 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds worker processes in /proc")
+def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
+    live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "9", "--workers", "2")
+    assert wait_until(lambda: "trial 1/9  step 3/" in live.text() and "trial 2/9  step 3/" in live.text(), 60)
+    first, second = live.workers()
+    os.kill(first, signal.SIGKILL)
+    assert wait_until(lambda: "FAILED: the worker process ended with signal SIGKILL" in live.text(), 60)
+    os.kill(second, signal.SIGTERM)
+    assert wait_until(lambda: len(set(live.workers()) - {first, second}) == 2, 60)
+    live.process.send_signal(signal.SIGTERM)
+    assert live.process.wait(60) == 143
+    text = live.text()
+    assert text.endswith("stopped; what was trained is saved, and the same command goes on from there\n")
+    assert text.count("FAILED") == 1 and "Traceback" not in text
+    (error,) = (tmp_path / "results").rglob("*.error.txt")
+    assert "signal SIGKILL (out of memory, or killed from outside)" in error.read_text()
+    assert not wait_until(live.workers, 0.1)
+    there = study_in(tmp_path)
+    assert pending_jobs(there, grid_jobs(there)[:3])
