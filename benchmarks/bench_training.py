@@ -12,6 +12,7 @@ Reported are medians over the rounds. Machines differ and are noisy: read the ra
 """
 
 import argparse
+import atexit
 import io
 import json
 import multiprocessing
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +46,8 @@ from train import TrialRun, evaluate
 CONFIG = config_cpu.CONFIG
 CORES = 2
 LONG_TRIAL = 500  # iterations of the trial whose parts are reported
+FOR_LIFE = ExitStack()  # what is entered here stays so until the process ends
+atexit.register(FOR_LIFE.close)
 CHARACTERS = CONFIG.batch_size * CONFIG.context  # in a training step
 
 
@@ -111,7 +115,7 @@ def obvious_evaluation(architecture: str, activation: str) -> Callable[[], None]
 
 
 def our_run(architecture: str, activation: str, folder: str = "unused") -> TrialRun:
-    deterministic("cpu").__enter__()  # for the life of this process
+    FOR_LIFE.enter_context(deterministic("cpu"))
     store = Store(Path(folder, "results"), Path(folder, "checkpoints"))
     study = Study(replace(CONFIG, iterations=LONG_TRIAL), "cpu", "cpu", store)
     return TrialRun(study, study.cell(architecture, activation), 1)
