@@ -13,7 +13,7 @@ import numpy as np
 
 import stats
 from labels import label
-from summary import by_model
+from summary import by_model, finite
 from table_format import ABSENT, Column, Table, number, trial_count, with_interval
 from tables import ACTIVATION, MODEL, READ_BESIDE_LOSS
 
@@ -70,10 +70,6 @@ def _counts(cells: list[dict], seeds: list[int]) -> dict:
         "n_diverged": len(diverged),
         "planned_trials": max(cell["planned_trials"] for cell in cells),
     }
-
-
-def finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
 
 
 def holm(p_values: Iterable[float | None]) -> list[float | None]:

@@ -174,7 +174,8 @@ class ConvolutionBlock(nn.Module):
 class LanguageModel(nn.Module):
     """What the architectures share: token embedding in front, norm and head behind, initial values, masks.
 
-    A subclass calls ``super().__init__`` and gives ``features``: embedded tokens (B, T, C) -> (B, T, C).
+    A subclass calls ``super().__init__`` and gives ``features``: embedded tokens (B, T, C) -> (B, T, C). Here they
+    pass through ``blocks``, for a subclass that has them.
     """
 
     biases = True
@@ -189,7 +190,9 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(shape.width, config.vocabulary_size, bias=self.biases)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        for block in self.blocks:
+            x = block(x)
+        return x
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.head(self.norm(self.features(self._embed(tokens))))
@@ -222,11 +225,6 @@ class Transformer(LanguageModel):
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
         return super()._embed(tokens) + self.positions.weight[: tokens.shape[1]]
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x
 
     def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self._embed(tokens)
@@ -310,11 +308,6 @@ class ConvLM(LanguageModel):
         self.blocks = nn.ModuleList(
             ConvolutionBlock(shape, dilation, activation, self.dropout) for dilation in shape.dilations
         )
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x
 
     def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self._embed(tokens)

@@ -55,8 +55,8 @@ def _described(metric: str, values: list[float], interval: stats.Estimate | None
     return {
         f"mean_{metric}": float(np.mean(values)) if values else None,
         f"std_{metric}": float(np.std(values)) if len(values) > 1 else None,
-        f"low_{metric}": _finite(interval.low) if interval else None,
-        f"high_{metric}": _finite(interval.high) if interval else None,
+        f"low_{metric}": finite(interval.low) if interval else None,
+        f"high_{metric}": finite(interval.high) if interval else None,
     }
 
 
@@ -77,7 +77,7 @@ def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:
     return numbers, matrix
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
@@ -123,7 +123,7 @@ def compare_activations(measured: list[dict]) -> dict:
 
 
 def _percent(fraction: float) -> float | None:
-    return _finite(100 * fraction)
+    return finite(100 * fraction)
 
 
 # ---------------------------------------------------------------- all studies
