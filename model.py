@@ -17,6 +17,7 @@ import config as full_config
 import config_cpu
 from activations import is_gated, make_activation
 from config import Config, Shape
+from kernels import Linear, causal_attention
 from seeding import MaskStream, torch_stream
 
 
@@ -33,7 +34,11 @@ class Dropout(nn.Module):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        return x * self.masks.draw(x.shape, self.p)
+        return x * self.mask(x.shape)
+
+    def mask(self, shape: torch.Size) -> torch.Tensor | None:
+        """A mask of 0 and 1 / (1 - p) for the CPU; None where nothing is dropped."""
+        return self.masks.draw(shape, self.p) if self.training and self.p else None
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
@@ -56,8 +61,8 @@ class FeedForward(nn.Module):
         self.activation = make_activation(activation)
         gated = is_gated(self.activation)
         hidden = hidden_width(hidden, gated)
-        self.expand = nn.Linear(width, hidden * (1 + gated), bias=bias)
-        self.project = nn.Linear(hidden, width, bias=bias)
+        self.expand = Linear(width, hidden * (1 + gated), bias=bias)
+        self.project = Linear(hidden, width, bias=bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.project(self.activation(self.expand(x)))
@@ -75,10 +80,8 @@ class CausalAttention(nn.Module):
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
         self.heads = heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=bias)
-        self.project = nn.Linear(width, width, bias=bias)
-        future = torch.full((context, context), -math.inf).triu(1)
-        self.register_buffer("future", future, persistent=False)
+        self.qkv = Linear(width, 3 * width, bias=bias)
+        self.project = Linear(width, width, bias=bias)
 
     def forward(self, x: torch.Tensor, last_only: bool = False) -> torch.Tensor:
         B, T, C = x.shape
@@ -86,20 +89,12 @@ class CausalAttention(nn.Module):
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, C / H)
         if last_only:
             mixed = F.scaled_dot_product_attention(query[:, :, -1:], key, value)
-        elif self.training and self.dropout.p and x.device.type == "cpu":
-            mixed = self._attend_with_dropout(query, key, value)
+        elif self.training and x.device.type == "cpu":
+            mixed = causal_attention(query, key, value, self.dropout.mask)
         else:
             p = self.dropout.p if self.training else 0.0
             mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=p, is_causal=True)
         return self.project(mixed.transpose(1, 2).flatten(2))
-
-    def _attend_with_dropout(self, query, key, value):
-        """The fused CPU kernel has no dropout, so the weights (B, H, T, T) are written out."""
-        B, H, T, D = query.shape
-        query, key, value = (x.reshape(B * H, T, D) for x in (query, key, value))
-        scores = torch.baddbmm(self.future[:T, :T], query, key.transpose(1, 2), alpha=1 / math.sqrt(D))
-        weights = self.dropout(scores.softmax(-1))
-        return torch.bmm(weights, value).view(B, H, T, D)
 
 
 class Block(nn.Module):
@@ -128,7 +123,7 @@ class CausalConvolution(nn.Module):
     def __init__(self, features_in: int, features_out: int, taps: int, dilation: int):
         super().__init__()
         self.taps, self.dilation = taps, dilation
-        self.linear = nn.Linear(taps * features_in, features_out)
+        self.linear = Linear(taps * features_in, features_out)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         T = x.shape[1]
@@ -158,7 +153,7 @@ class ConvolutionBlock(nn.Module):
         hidden = hidden_width(shape.conv_hidden, gated, shape.taps)
         self.norm = nn.LayerNorm(shape.width)
         self.convolution = CausalConvolution(shape.width, hidden * (1 + gated), shape.taps, dilation)
-        self.project = nn.Linear(hidden, shape.width)
+        self.project = Linear(hidden, shape.width)
         self.dropout = dropout
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -187,7 +182,7 @@ class LanguageModel(nn.Module):
         self.dropout = Dropout(config.dropout, self.masks)
         self.embedding = nn.Embedding(config.vocabulary_size, shape.width)
         self.norm = nn.LayerNorm(shape.width, bias=self.biases)
-        self.head = nn.Linear(shape.width, config.vocabulary_size, bias=self.biases)
+        self.head = Linear(shape.width, config.vocabulary_size, bias=self.biases)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
@@ -242,7 +237,7 @@ class MiniGPT(Transformer):
 
     def __init__(self, config: Config, shape: Shape, activation: str):
         super().__init__(config, shape, activation)
-        self.head = nn.Linear(shape.width, config.vocabulary_size, bias=False)
+        self.head = Linear(shape.width, config.vocabulary_size, bias=False)
         self.head.weight = self.embedding.weight
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,13 @@ from train import Interrupted, run_trial
 Job = tuple[Cell, int]
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
 
+# glibc would give the memory of every training step back to the system and fault it in again at the next.
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+
 
 @dataclass(frozen=True)
 class Event:
@@ -126,8 +133,9 @@ def assign_gpus(device: str, n_workers: int) -> list[int | None]:
 
 @contextmanager
 def worker_environment(gpu: int | None) -> Iterator[None]:
-    """Inside, the environment that a new worker inherits: one thread, and one GPU if it has one of its own."""
-    changes = {"OMP_NUM_THREADS": "1"}
+    """Inside, the environment that a new worker inherits: one thread, memory that it keeps, and one GPU if it has
+    one of its own."""
+    changes = {"OMP_NUM_THREADS": "1", **KEEP_MEMORY}
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         changes["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)

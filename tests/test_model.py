@@ -196,7 +196,7 @@ def test_only_the_recipes_with_dropout_use_it():
         original = model.masks.draw
         model.masks.draw = lambda *args, original=original, draws=draws: draws.append(1) or original(*args)
         model(tokens())
-        expected = {"charlm": 6, "minigpt": 7, "nanotransformer": 0, "tinylstm": 3, "convlm": 4, "hybridlm": 7}
+        expected = {"charlm": 8, "minigpt": 9, "nanotransformer": 0, "tinylstm": 3, "convlm": 4, "hybridlm": 9}
         assert len(draws) == expected[architecture], architecture
 
 
