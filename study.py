@@ -59,6 +59,9 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3)")
     parser.add_argument("--iterations", type=cli.positive_int, metavar="K", help="training steps of a trial")
     parser.add_argument(
+        "--eval-interval", type=cli.positive_int, metavar="K", help="training steps between evaluations"
+    )
+    parser.add_argument(
         "--config",
         choices=("auto", *CONFIGS),
         default="auto",
@@ -90,7 +93,13 @@ def study_from(args: argparse.Namespace) -> Study:
     default = config.study if device == config.device else f"{config.study}_on_{device}"
     name = default if args.study is None else args.study
     vary = args.vary and tuple(name for name in STREAMS if name in args.vary)
-    changes = {"study": check_study_name(name), "iterations": args.iterations, "n_trials": args.trials, "vary": vary}
+    changes = {
+        "study": check_study_name(name),
+        "iterations": args.iterations,
+        "eval_interval": args.eval_interval,
+        "n_trials": args.trials,
+        "vary": vary,
+    }
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
     return Study(config, scale, device, Store(args.results_dir.absolute(), args.checkpoints_dir.absolute()))
 
