@@ -309,6 +309,8 @@ def test_cell_file_has_what_others_rely_on(tiny_study):
     other = q[-1][np.random.default_rng(0).permutation(40)]
     assert pair["different_contexts"].keys() == {"relative_pd", "top1_mismatches", "global_pd"}
     assert pair["different_contexts"]["relative_pd"] == pytest.approx(relative_pd(p[-1], other), rel=0.5)
+    for name in ("n_predictions", "top1_mismatches"):
+        assert {sum(groups[name]) for groups in pair["breakdown"].values()} == {pair[name]}
     assert [len(text) for text in records[0]["texts"]] == [6, 6] and 0 <= pair["text_distance"] <= 1
     losses = [record["val_loss"] for record in records]
     assert cell["mean_val_loss"] == pytest.approx(sum(losses) / 2)
