@@ -87,7 +87,7 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
 
 TRIAL_KEYS = (
     *("trial", "seed", "status", *MEASURED, "training_time", "evaluation_time"),
-    *("finished", "history", "texts", "predictions_sha256", "environment"),
+    *("finished", "history", "texts", "passage", "predictions_sha256", "environment"),
 )
 
 
