@@ -67,3 +67,18 @@ def _by_group(p: np.ndarray, q: np.ndarray, names: tuple[str, ...], index: np.nd
         "relative_pd": [metrics.relative_pd(*pair) if pair else None for pair in pairs],
         "top1_mismatches": [metrics.top1_mismatches(*pair) if pair else 0 for pair in pairs],
     }
+
+
+def pool(pairs: list[dict], grouping: str) -> dict[str, np.ndarray]:
+    """All ``pairs`` together: predictions, relative PD and share of mismatches (groups,); nan of an empty group."""
+    groups = [pair["breakdown"][grouping] for pair in pairs]
+    count, distance, mismatches = (
+        np.array([group[name] for group in groups], dtype=float)
+        for name in ("n_predictions", "relative_pd", "top1_mismatches")
+    )
+    total = count.sum(axis=0)
+
+    def share(values: np.ndarray) -> np.ndarray:
+        return np.divide(np.nansum(values, axis=0), total, out=np.full_like(total, np.nan), where=total > 0)
+
+    return {"n_predictions": total, "relative_pd": share(count * distance), "mismatch_share": share(mismatches)}

@@ -70,6 +70,18 @@ def test_worked_case():
     assert sure["top1_mismatches"] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
 
 
+def test_pairs_are_pooled_by_their_predictions():
+    def pair(counts: list, distances: list, mismatches: list) -> dict:
+        groups = {"n_predictions": counts, "relative_pd": distances, "top1_mismatches": mismatches}
+        return {"breakdown": {"confidence": groups}}
+
+    pairs = [pair([30, 0, 70], [0.2, None, 0.1], [6, 0, 7]), pair([10, 0, 90], [0.4, None, 0.2], [4, 0, 1])]
+    pooled = breakdown.pool(pairs, "confidence")
+    assert pooled["n_predictions"].tolist() == [40, 0, 160]
+    assert pooled["relative_pd"].tolist() == pytest.approx([10 / 40, np.nan, 25 / 160], nan_ok=True)
+    assert pooled["mismatch_share"].tolist() == pytest.approx([10 / 40, np.nan, 8 / 160], nan_ok=True)
+
+
 @pytest.mark.parametrize("sharpness", [0.02, 0.3, 5])
 def test_groups_add_up_to_the_pair(sharpness):
     classes, samples = len(CHARACTERS), 300
