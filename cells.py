@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 import metrics
+from breakdown import break_down, text_groupings
 from dataset import probe_set, shuffled_probe
 from storage import Cell, Damaged, check_identity, exclusive, fingerprint, set_aside, write_json
 from study import Study, load_corpus
@@ -86,7 +87,7 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
 
 TRIAL_KEYS = (
     *("trial", "seed", "status", *MEASURED, "training_time", "evaluation_time"),
-    *("finished", "history", "texts", "predictions_sha256", "environment"),
+    *("finished", "history", "texts", "passage", "predictions_sha256", "environment"),
 )
 
 
@@ -144,7 +145,10 @@ def compare_trials(
     def predictions(number: int) -> np.ndarray:
         return study.store.read_predictions(cell, number, records[number]["predictions_sha256"])
 
-    targets = probe_set(load_corpus(study.device), study.config).targets.cpu().numpy()
+    corpus = load_corpus(study.device)
+    probe = probe_set(corpus, study.config)
+    contexts, targets = probe.contexts.cpu().numpy(), probe.targets.cpu().numpy()
+    groupings = text_groupings(contexts, targets, corpus.characters)
     shuffled = shuffled_probe(study.config)
     pairs = []
     for i, j in itertools.combinations(numbers, 2):
@@ -155,6 +159,7 @@ def compare_trials(
                 "trials": [i, j],
                 **compare_predictions(predictions(i), predictions(j), targets, shuffled),
                 "text_distance": metrics.text_distance(records[i]["texts"], records[j]["texts"]),
+                "breakdown": break_down(predictions(i)[-1], predictions(j)[-1], groupings),
             }
             pair["history"]["step"] = records[i]["history"]["step"]
             pairs.append(pair)

@@ -48,6 +48,7 @@ class Config:
     eval_windows        fixed windows of each split on which losses are followed while training
     probe_contexts      fixed validation contexts on which every trial predicts
     texts, text_length  texts that a trained model writes, from the first contexts of the probe set
+    passage_length      characters, at least, of the passage that a trained model predicts letter by letter
     vary                the random streams that differ between trials; the others are those of seed_base
     n_trials            trials of a cell; trial i is trained from seed_base + i - 1
     """
@@ -65,6 +66,7 @@ class Config:
     probe_contexts: int = 1000
     texts: int = 8
     text_length: int = 50
+    passage_length: int = 64
     vary: tuple[str, ...] = STREAMS
     vocabulary_size: int = 65
     seed_base: int = 42
@@ -92,4 +94,4 @@ CONFIG = Config(
 )
 
 # Part of every fingerprint: raise it when a change of the code changes the numbers of a trial.
-RECIPE = 1
+RECIPE = 2

@@ -32,13 +32,13 @@ class Corpus:
         boundary = int(TRAIN_FRACTION * len(tokens))
         return cls(characters, tokens[:boundary], tokens[boundary:])
 
-    def decode(self, tokens: torch.Tensor) -> str:
+    def decode(self, tokens: torch.Tensor | np.ndarray) -> str:
         return "".join(self.characters[token] for token in tokens.tolist())
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The fixed contexts (samples, T) on which every trial predicts, and the characters (samples,) that follow."""
+    """Fixed contexts (samples, T) on which every trial predicts, and the characters (samples,) that follow."""
 
     contexts: torch.Tensor
     targets: torch.Tensor
@@ -86,6 +86,21 @@ def probe_set(corpus: Corpus, config: Config) -> Probe:
     """The study's probe set: different places of the validation split, the same for every trial of every cell."""
     places = len(corpus.validation) - config.context
     starts = numpy_stream(config.seed_base, "probe").choice(places, size=config.probe_contexts, replace=False)
+    return _probe(corpus, starts, config)
+
+
+def passage(corpus: Corpus, config: Config) -> Probe:
+    """The study's passage of the validation split, each of its characters in turn after the T before it.
+
+    It begins with the first speaker's name that has T characters before it, and ends with a line.
+    """
+    text = corpus.decode(corpus.validation)
+    start = text.index("\n\n", config.context) + 2
+    end = text.index("\n", start + config.passage_length - 1) + 1
+    return _probe(corpus, torch.arange(start, end) - config.context, config)
+
+
+def _probe(corpus: Corpus, starts, config: Config) -> Probe:
     contexts, targets = windows(corpus.validation, starts, config.context)
     return Probe(contexts.contiguous(), targets[:, -1].contiguous())
 

@@ -5,14 +5,17 @@ import math
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from PIL import Image
 
+import plot_disagreement
 import plot_utils as plots
 from inference import sensitivity_rows
 from labels import in_order, label
-from summary import by_model, compare_activations, pair_matrix
+from summary import by_model, compare_activations, completed_trials, pair_matrix
 
 DPI = 120
 COLOUR_STEP = 17
@@ -108,6 +111,40 @@ def shamir_comparison(measured: list[dict], colours: dict[str, str]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
+def where_disagreement_lives(measured: list[dict], colours: dict[str, str]) -> Figure:
+    """The cells of one architecture that are broken down: mismatches and PD by groups of predictions."""
+    figure = Figure(figsize=(9, 5.6))
+    axes = figure.subplots(2, 3, sharex="col", sharey="row")
+    for column, (grouping, (said, *_)) in enumerate(plot_disagreement.GROUPINGS.items()):
+        plot_disagreement.plot_group_shares(axes[0, column], measured, grouping)
+        for row, metric in enumerate(plot_disagreement.METRICS):
+            plot_disagreement.plot_breakdown(axes[row, column], measured, grouping, metric, colours)
+        axes[1, column].set_xlabel(said)
+    for ax, name in zip(axes[:, 0], plot_disagreement.METRICS.values(), strict=True):
+        ax.set(ylabel=name, ylim=(0, 1.06 * ax.get_ylim()[1]))
+    shares = Patch(color=plot_disagreement.LIGHT, label="fraction of all predictions")
+    _activation_legend(figure, colours, shares)
+    name, study = label(measured[0]["model"]), measured[0]["study"]
+    figure.suptitle(f"Where disagreement lives: {name}, study {study}, {_trial_counts(measured)}")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def letter_by_letter(measured: list[dict]) -> Figure:
+    """The study's passage, as the first two trials of the first and of the last of these cells predict it."""
+    shown = {cell["activation"]: completed_trials(cell)[:2] for cell in (measured[0], measured[-1])}
+    lines = len(plot_disagreement.text_lines(shown[measured[0]["activation"]][0]["passage"]["text"]))
+    figure = Figure(figsize=(9, 1 + 0.87 * lines * len(shown)))
+    axes = figure.subplots(len(shown), squeeze=False)[:, 0]
+    for ax, (name, trials) in zip(axes, shown.items(), strict=True):
+        plot_disagreement.plot_passage(ax, *trials)
+        ax.set_title(f"{label(name)}: {plot_disagreement.agreement_text(*trials)}", loc="left")
+    plot_disagreement.agreement_legend(figure)
+    figure.suptitle(f"Letter by letter: {label(measured[0]['model'])}, study {measured[0]['study']}")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
 def cross_model_analysis(measured: list[dict], colours: dict[str, str]) -> Figure:
     figure = Figure(figsize=(10, 8.6))
     axes = figure.subplots(2, 2)
@@ -132,6 +169,7 @@ def _trial_counts(measured: list[dict]) -> str:
     return f"N = {span} trials a cell" + (f", {diverged} diverged" if diverged else "")
 
 
-def _activation_legend(figure: Figure, colours: dict[str, str]) -> None:
+def _activation_legend(figure: Figure, colours: dict[str, str], *others: Artist) -> None:
     handles = [Line2D([], [], ls="", marker="D", color=colour, label=label(name)) for name, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
+    handles += others
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7))

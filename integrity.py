@@ -14,6 +14,8 @@ from study import Study, environment
 from train import run_trial
 from workers import Job
 
+WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
+
 Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)
 
 
@@ -98,13 +100,13 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
         again = aside.read_predictions(cell, number, after["predictions_sha256"])
     rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in MEASURED]
     same_predictions = before["predictions_sha256"] == after["predictions_sha256"]
-    same = same_predictions and all(before[name] == after[name] for name in (*MEASURED, "texts"))
+    same = same_predictions and all(before[name] == after[name] for name in (*MEASURED, *WRITTEN))
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]
         same = same and same_weights
         rows.append(["weights", *verdict(same_weights)])
     rows.append(["predictions", *verdict(same_predictions)])
-    rows.append(["texts", *verdict(before["texts"] == after["texts"])])
+    rows.extend([name, *verdict(before[name] == after[name])] for name in WRITTEN)
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)

@@ -98,6 +98,16 @@ def by_model(measured: list[dict]) -> dict[str, list[dict]]:
     return groups
 
 
+def with_breakdown(measured: list[dict]) -> list[dict]:
+    """The cells that have pairs and say where these disagree; cells of earlier versions do not."""
+    return [cell for cell in measured if cell["pairs"] and all("breakdown" in pair for pair in cell["pairs"])]
+
+
+def with_passages(measured: list[dict]) -> list[dict]:
+    """The cells that have what two trials or more predict on the study's passage."""
+    return [cell for cell in measured if sum("passage" in trial for trial in completed_trials(cell)) > 1]
+
+
 def compare_activations(measured: list[dict]) -> dict:
     """Over the activations of one architecture: how many, and mean, std and CV (%) of every cell's mean.
 

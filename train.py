@@ -21,8 +21,8 @@ import cli
 import metrics
 from activations import ACTIVATIONS
 from cells import MEASURED, Report, check_cell, finished_record, finite_or_none, ignore, update_cell
-from config import STREAMS
-from dataset import Windows, evaluation_windows, probe_set, text_noise, training_batch, whole_split
+from config import STREAMS, Config
+from dataset import Corpus, Windows, evaluation_windows, passage, probe_set, text_noise, training_batch, whole_split
 from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
 from seeding import deterministic, seed_everything
@@ -84,6 +84,17 @@ def write_texts(model: torch.nn.Module, contexts: torch.Tensor, noise: np.ndarra
         drawn = (logits + torch.as_tensor(gumbel, device=logits.device)).argmax(-1, keepdim=True)
         contexts = torch.cat([contexts, drawn], dim=1)
     return contexts[:, T:]
+
+
+def predict_passage(model: torch.nn.Module, corpus: Corpus, config: Config) -> dict:
+    """The study's passage and, for each of its characters, the one the model holds most probable, and how much."""
+    probe = passage(corpus, config)
+    probabilities = predict(model, probe.contexts, config.batch_size)
+    return {
+        "text": corpus.decode(probe.targets),
+        "predicted": corpus.decode(probabilities.argmax(axis=1)),
+        "probability": [round(float(value), 4) for value in probabilities.max(axis=1)],
+    }
 
 
 # ---------------------------------------------------------------- one trial
@@ -249,6 +260,7 @@ class TrialRun:
         start = time.perf_counter()
         val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
         written = write_texts(self.model, self.probe.contexts[: self.config.texts], text_noise(self.config))
+        letter_by_letter = predict_passage(self.model, self.corpus, self.config)
         self.evaluation_time += time.perf_counter() - start
         return {
             "status": "completed",
@@ -258,10 +270,12 @@ class TrialRun:
             "val_accuracy": val_accuracy,
             **metrics.describe(self.predictions[-1], self.probe.targets.cpu().numpy()),
             "texts": [self.corpus.decode(tokens) for tokens in written],
+            "passage": letter_by_letter,
         }
 
     def _diverged_outcome(self) -> dict:
-        return {"status": "diverged", **dict.fromkeys((*MEASURED, "texts")), "divergence_seen_at_step": self.step}
+        unknown = dict.fromkeys((*MEASURED, "texts", "passage"))
+        return {"status": "diverged", **unknown, "divergence_seen_at_step": self.step}
 
 
 def never() -> bool:

@@ -27,6 +27,7 @@ TINY = replace(
     probe_contexts=40,
     texts=2,
     text_length=6,
+    passage_length=20,
     n_trials=2,
 )
 

@@ -5,10 +5,33 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
+
+from breakdown import break_down, text_groupings
+
 STEPS = (0, 50, 100)
 
 
+PASSAGE = "BAPTISTA:\nI have a daughter, sir, called Katharina.\n\nGREMIO:\nYou are too blunt: go to it orderly.\n"
 ENVIRONMENT = {"python": "3.11.9", "torch": "2.13.0", "device": "cpu", "threads": 1, "commit": "abc"}
+
+
+def make_passage(seed: int) -> dict:
+    """Predictions that are right for four characters of five."""
+    rng = random.Random(seed)
+    predicted = "".join(character if rng.random() < 0.8 else rng.choice("e \n") for character in PASSAGE)
+    return {"text": PASSAGE, "predicted": predicted, "probability": [round(rng.random(), 4) for _ in PASSAGE]}
+
+
+def make_breakdown(seed: int, samples: int = 200) -> dict:
+    """Of two models that know nothing of the text and are the surer the higher the class."""
+    rng = np.random.default_rng(seed)
+    characters = "\n .Aabcdefghijklmnopqrs"
+    classes = rng.integers(0, len(characters), samples)
+    logits = rng.normal(size=(2, samples, len(characters))) + 4 * np.eye(len(characters))[classes] * rng.random()
+    p, q = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    contexts = rng.integers(0, len(characters), (samples, 12))
+    return break_down(p, q, text_groupings(contexts, classes, characters))
 
 
 def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
@@ -29,13 +52,14 @@ def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
             "train_loss": [4.2, 3.0, val_loss + 0.01],
             "val_loss": [4.2, 3.1 + 0.01 * number, val_loss],
         },
+        "passage": make_passage(number),
         "environment": dict(ENVIRONMENT),
     }
     return trial | changes
 
 
 def make_diverged(number: int) -> dict:
-    unknown = dict.fromkeys(("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy"))
+    unknown = dict.fromkeys(("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy", "passage"))
     history = {"step": [0, 50], "train_loss": [4.2, None], "val_loss": [4.2, None]}
     return make_trial(number) | unknown | {"status": "diverged", "history": history}
 
@@ -59,6 +83,7 @@ def make_pair(first: int, second: int, relative_pd: float = 0.25, mismatches: in
         "loss_correlation": 0.95,
         "perplexity_correlation": 0.9,
         "ensemble_gain": 0.01,
+        "breakdown": make_breakdown(1000 * first + second),
         "history": {
             "step": list(STEPS),
             "relative_pd": [0.1, relative_pd * 0.8, relative_pd],

@@ -334,6 +334,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, capsys, options, messag
     expect_mistake(tmp_path, capsys, options, message)
 
 
+def test_figures_are_named_by_what_they_show_and_those_of_earlier_cells_are_left_out(tmp_path):
+    told, silent = random_cell("charlm", "relu", "mine"), random_cell("convlm", "relu", "mine")
+    for entry in (*silent["trials"], *silent["pairs"]):
+        for name in {"breakdown", "passage"} & entry.keys():
+            del entry[name]
+    write_cells(tmp_path / "results", [told, silent])
+    assert run(tmp_path) == 0
+    kinds = ("training_curves", "reproducibility", "summary")
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        *(f"{model}_relu_mine_{kind}.png" for model in ("charlm", "convlm") for kind in kinds),
+        *(f"{model}_shamir_comparison_mine.png" for model in ("charlm", "convlm")),
+        "charlm_where_disagreement_lives_mine.png",
+        "charlm_letter_by_letter_mine.png",
+        "shamir_cross_model_analysis_mine.png",
+    }
+
+
 def test_a_damaged_cell_is_one_line_and_stays_as_it_is(tmp_path, capsys):
     results = write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
     truncate_a_cell(results)

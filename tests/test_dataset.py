@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import TINY
 
 import config_cpu
-from dataset import Corpus, evaluation_windows, probe_set, training_batch, whole_split
+from dataset import Corpus, evaluation_windows, passage, probe_set, training_batch, whole_split
 from seeding import numpy_stream, stream_seed
 from study import load_corpus
 
@@ -54,6 +56,26 @@ def test_probe_set_is_fixed_inside_validation_and_without_repeats(corpus):
     assert -1 not in starts and len(starts) > 990
     start = text.find(bytes(probe.contexts[0].tolist()))
     assert text[start + 128] == probe.targets[0]
+
+
+def test_the_passage_is_whole_lines_from_a_speaker_s_name_on(corpus):
+    probe, text = passage(corpus, CONFIG), corpus.decode(corpus.validation)
+    drawn = "BAPTISTA:\nI have a daughter, sir, called Katharina.\n\nGREMIO:\nYou are too blunt: go to it orderly.\n"
+    assert corpus.decode(probe.targets) == drawn and len(drawn) >= CONFIG.passage_length
+    start = text.index(drawn)
+    assert [corpus.decode(context) for context in probe.contexts] == [
+        text[place - CONFIG.context : place] for place in range(start, start + len(drawn))
+    ]
+
+
+@pytest.mark.parametrize(("length", "end"), [(1, "A:\n"), (3, "A:\n"), (4, "A:\nbc\n"), (6, "A:\nbc\n")])
+def test_the_passage_ends_with_the_line_that_makes_it_long_enough(length, end):
+    short = Corpus.from_text("x" * 90 + "\n\nA:\nbc\n")
+    probe = passage(
+        replace(short, validation=torch.cat([short.train, short.validation])),
+        replace(CONFIG, context=8, passage_length=length),
+    )
+    assert short.decode(probe.targets) == end and probe.contexts.shape == (len(end), 8)
 
 
 def test_evaluation_windows_are_fixed_and_from_their_split(corpus):

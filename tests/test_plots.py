@@ -9,12 +9,13 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
+from synthetic_cells import PASSAGE, make_cell, make_diverged, make_pair, make_trial, random_cell
 
 import figures
+import plot_disagreement
 import plot_utils
 from config import ACTIVATIONS, MODELS
-from summary import measure, measure_study
+from summary import measure, measure_study, with_breakdown, with_passages
 
 CELLS = {
     "one trial": random_cell("charlm", "relu", n_trials=1),
@@ -43,11 +44,15 @@ def cell_figure(kind: str, cell: dict) -> Figure:
 
 
 def study_figure(kind: str, cells: list[dict]) -> Figure:
-    draw = {"comparison": figures.shamir_comparison, "analysis": figures.cross_model_analysis}[kind]
-    measured = measure_study(cells, "cpu")
-    if kind == "comparison":
-        measured = [cell for cell in measured if cell["model"] == measured[0]["model"]]
-    return draw(measured, colours_of(cells))
+    measured, colours = measure_study(cells, "cpu"), colours_of(cells)
+    if kind == "analysis":
+        return figures.cross_model_analysis(measured, colours)
+    measured = [cell for cell in measured if cell["model"] == measured[0]["model"]]
+    if kind == "letters":
+        return figures.letter_by_letter(with_passages(measured))
+    if kind == "where":
+        return figures.where_disagreement_lives(with_breakdown(measured), colours)
+    return figures.shamir_comparison(measured, colours)
 
 
 def check_readable(figure: Figure) -> None:
@@ -87,6 +92,27 @@ def test_study_figures_are_readable(kind, cells):
     check_readable(study_figure(kind, cells))
 
 
+@pytest.mark.parametrize("name", ["whole", "one cell", "odd cells", "unknown names"])
+@pytest.mark.parametrize("kind", ["where", "letters"])
+def test_figures_of_disagreement_are_readable_and_not_too_large(kind, name):
+    figure = study_figure(kind, STUDIES[name])
+    check_readable(figure)
+    assert len(figures.png_bytes(figure)) < 100_000
+
+
+def test_figures_of_disagreement_need_cells_that_tell_of_it():
+    silent = random_cell("charlm", "relu")
+    for entry in (*silent["trials"], *silent["pairs"]):
+        for name in {"breakdown", "passage"} & entry.keys():
+            del entry[name]
+    measured = [measure(cell) for cell in (silent, *STUDIES["odd cells"])]
+    told = [
+        CELLS[name]["activation"] for name in ("two trials", "three trials", "ten trials", "diverged", "identical")
+    ]
+    for chosen in (with_breakdown(measured), with_passages(measured)):
+        assert [cell["activation"] for cell in chosen] == told
+
+
 @pytest.mark.parametrize("kind", figures.CELL_FIGURES)
 def test_cell_figures_say_how_many_trials(kind):
     title = cell_figure(kind, CELLS["diverged"]).get_suptitle()
@@ -116,7 +142,7 @@ def pixels(figure: Figure) -> set[tuple]:
         return {colour for _, colour in image.getcolors(10**6)}
 
 
-@pytest.mark.parametrize("kind", ["comparison", "analysis"])
+@pytest.mark.parametrize("kind", ["comparison", "analysis", "where"])
 def test_study_figures_have_the_colours_of_all_activations(kind):
     cells = [random_cell("charlm", activation) for activation in ACTIVATIONS]
     assert {rgb(activation) for activation in ACTIVATIONS} <= pixels(study_figure(kind, cells))
@@ -171,6 +197,75 @@ def test_curves_show_each_trial_and_their_mean(ax):
 def test_a_heat_map_writes_its_numbers_but_not_unknown_ones(ax):
     plot_utils.plot_matrix(ax, np.array([[0.25, np.nan]]), ["a"], ["b", "c"])
     assert [text.get_text() for text in ax.texts] == ["0.250"]
+
+
+def test_groups_are_dots_at_their_values_and_small_ones_are_left_out(ax):
+    groups = {
+        "n_predictions": [0, 9, 10, 100, 100, 100, 81],
+        "relative_pd": [None, 0.9, 0.1, 0.2, 0.3, 0.4, 0.5],
+        "top1_mismatches": [0, 9, 5, 40, 30, 20, 0],
+    }
+    pairs = [make_pair(1, 2, breakdown={"word_position": groups})]
+    cell, colours = make_cell(activation="gelu", pairs=pairs), {"relu": "blue", "gelu": "red"}
+    assert plot_disagreement.plot_breakdown(ax, [cell], "word_position", "mismatch_share", colours) is ax
+    dots, line = (drawn.get_ydata().tolist() for drawn in ax.lines)
+    assert dots == pytest.approx([np.nan, np.nan, 0.5, 0.4, 0.3, 0.2, 0], nan_ok=True)
+    assert line == pytest.approx(dots[:6], nan_ok=True)  # what is no letter stands apart
+    assert {drawn.get_color() for drawn in ax.lines} == {"red"}
+
+
+def test_grey_bars_are_the_fractions_of_all_predictions(ax):
+    cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu", n_trials=2)]
+    plot_disagreement.plot_group_shares(ax, cells, "character_class")
+    classes = [pair["breakdown"]["character_class"]["n_predictions"] for cell in cells for pair in cell["pairs"]]
+    heights = [bar.get_height() for bar in ax.patches]
+    assert heights == pytest.approx(np.sum(classes, axis=0) / np.sum(classes))
+
+
+def test_agreement_is_told_character_by_character():
+    right, wrong, apart = plot_disagreement.AGREEMENT
+    assert plot_disagreement.agreement("abcd", "abxx", "axxd") == [right, apart, wrong, apart]
+    first, second = ({"passage": {"text": "abcd", "predicted": predicted}} for predicted in ("abxx", "axxd"))
+    said = "alike on 2 of 4 characters, right on 1 of these; not alike on 2"
+    assert plot_disagreement.agreement_text(first, second) == said
+
+
+@pytest.mark.parametrize("text", [PASSAGE, "x" * 200, "a\n\nb\n\n" * 3, "y" * 57 + "\n\n" + "z"])
+def test_lines_to_draw_lose_nothing_and_fit(text):
+    lines = plot_disagreement.text_lines(text)
+    assert "".join(lines) == text
+    assert max(map(len, lines)) <= plot_disagreement.LONGEST_LINE
+
+
+def test_a_speech_is_a_line():
+    assert plot_disagreement.text_lines(PASSAGE) == [PASSAGE[:53], PASSAGE[53:]]
+
+
+def test_shades_are_those_that_the_files_keep():
+    for colour in plot_disagreement.AGREEMENT.values():
+        shades = [plot_disagreement.shade(colour, confidence) for confidence in (0, 0.3, 0.5, 0.7, 1)]
+        assert len(set(shades)) == plot_disagreement.SHADES
+        assert shades[-1] == plot_disagreement.shade(colour, 0.81)
+        levels = 15 * np.array(shades)
+        assert levels == pytest.approx(np.round(levels))
+
+
+def test_a_passage_shows_what_was_to_be_predicted_and_what_both_predict(ax):
+    first, second = (
+        make_trial(number, passage={"text": "A b\n", "predicted": predicted, "probability": [0.1, 0.5, 0.9, 1.0]})
+        for number, predicted in ((3, "A c "), (7, "Axc\n"))
+    )
+    assert plot_disagreement.plot_passage(ax, first, second) is ax
+    rows = {}
+    for text in ax.texts:
+        rows[text.get_position()[1]] = rows.get(text.get_position()[1], "") + text.get_text()
+    assert list(rows.values()) == ["A␣b⏎", "A␣c␣", "Axc⏎"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["text", "trial 3", "trial 7"]
+    assert [text.get_text() for text in ax.texts if text.get_weight() == "bold"] == ["A", "␣", "A", "⏎"]
+    right, wrong, apart = plot_disagreement.AGREEMENT.values()
+    kinds = zip((right, apart, wrong, apart), (0.1, 0.5, 0.9, 1.0), strict=True)
+    fills = [plot_disagreement.shade(*kind) for kind in kinds]
+    assert np.array([bar.get_facecolor()[:3] for bar in ax.patches]) == pytest.approx(np.array(fills * 2))
 
 
 def test_functions_return_their_axes(ax):

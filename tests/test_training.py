@@ -237,7 +237,7 @@ def test_divergence_is_a_result(tiny_study):
     study = with_config(tiny_study, learning_rate=1e30)
     record = run(study)
     assert record["status"] == "diverged"
-    assert record["val_loss"] is None and record["divergence_seen_at_step"] == 3
+    assert record["val_loss"] is None and record["passage"] is None and record["divergence_seen_at_step"] == 3
     run(study, 2)
     cell = json.loads(study.store.cell_path(study.cell(*CELL)).read_text())
     assert [trial["status"] for trial in cell["trials"]] == ["diverged", "diverged"]
@@ -309,6 +309,8 @@ def test_cell_file_has_what_others_rely_on(tiny_study):
     other = q[-1][np.random.default_rng(0).permutation(40)]
     assert pair["different_contexts"].keys() == {"relative_pd", "top1_mismatches", "global_pd"}
     assert pair["different_contexts"]["relative_pd"] == pytest.approx(relative_pd(p[-1], other), rel=0.5)
+    for name in ("n_predictions", "top1_mismatches"):
+        assert {sum(groups[name]) for groups in pair["breakdown"].values()} == {pair[name]}
     assert [len(text) for text in records[0]["texts"]] == [6, 6] and 0 <= pair["text_distance"] <= 1
     losses = [record["val_loss"] for record in records]
     assert cell["mean_val_loss"] == pytest.approx(sum(losses) / 2)
@@ -329,6 +331,27 @@ def test_losses_are_those_of_the_whole_validation_split(tiny_study):
     assert count == 111_539
     assert record["val_loss"] == pytest.approx(total / count, rel=1e-6)
     assert record["val_accuracy"] == hits / count
+
+
+def test_the_passage_is_predicted_letter_by_letter_from_what_stands_before_it(tiny_study):
+    """As one forward pass over the text says, which sees all that stands before and not only the context."""
+    study = with_config(tiny_study, iterations=60, eval_interval=60, learning_rate=1e-2)
+    record = run(study, names=("nanotransformer", "gelu"))
+    cell = json.loads(study.store.cell_path(study.cell("nanotransformer", "gelu")).read_text())
+    drawn, corpus = record["passage"], load_corpus("cpu")
+    assert cell["trials"][0]["passage"] == drawn
+    assert len(drawn["text"]) == len(drawn["predicted"]) == len(drawn["probability"]) >= study.config.passage_length
+    model = build_model("nanotransformer", "gelu", study.config).eval()
+    model.load_state_dict(weights(study, names=("nanotransformer", "gelu")))
+    text = corpus.decode(corpus.validation)
+    start = text.index(drawn["text"])
+    for place, (predicted, probability) in enumerate(
+        zip(drawn["predicted"], drawn["probability"], strict=True), start
+    ):
+        context = corpus.validation[place - study.config.context : place]
+        chances = F.softmax(model(context[None])[0, -1], -1)
+        assert corpus.characters[chances.argmax()] == predicted
+        assert probability == pytest.approx(chances.max().item(), abs=6e-5)
 
 
 def test_a_uniform_model_has_the_loss_of_a_guess():
