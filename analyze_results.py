@@ -12,6 +12,7 @@ import audit_tables
 import cli
 import companions
 import confounds
+import controls
 import figures
 import inference
 import storage
@@ -23,7 +24,7 @@ from storage import UserError
 from summary import by_model, latest_study, measure_study, summarize_study, with_breakdown, with_passages
 from table_format import FORMATS, remark, render
 
-TABLES = {**tables.TABLES, **inference.TABLES, **companions.TABLES, **confounds.TABLES}
+TABLES = {**tables.TABLES, **inference.TABLES, **companions.TABLES, **confounds.TABLES, **controls.TABLES}
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 REPORT_PATH = storage.ROOT / "data" / "report.json"
 
@@ -41,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="analyze_results.py", description=__doc__)
-    parser.add_argument("--study", metavar="NAME", help="the study to show (default: the one run last)")
+    parser.add_argument(
+        "--study", metavar="NAME", help="the study to show (default: the one run last, controls aside)"
+    )
     parser.add_argument(
         "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
     )
@@ -132,7 +135,7 @@ def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
     others = [name for name in storage.study_names(cells) if name != study]
     if wanted is not None or not others:
         return []
-    return [f"Showing study {study}, the one run last; choose another with --study: {', '.join(others)}"]
+    return [f"Showing study {study}, the one run last, controls aside; choose another with --study: {', '.join(others)}"]
 
 
 def account(measured: list[dict]) -> list[str]:

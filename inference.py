@@ -1,4 +1,4 @@
-"""Which differences between activations are shown: tests of mean relative PD (all classes), as rows of tables.
+"""Which differences between activations are shown: tests of relative PD (all classes) and of loss, as rows of tables.
 
 Pure functions from the measured cells of a study (``summary.measure_study``). Trials are matched by seed, and what is
 not a number becomes None. Random permutations start from ``SEED``, so that the same cells give the same rows.
@@ -7,13 +7,13 @@ not a number becomes None. Random permutations start from ``SEED``, so that the 
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 import stats
-from labels import label
-from summary import by_model, finite
+from labels import in_order, label
+from summary import by_model, completed_trials, finite
 from table_format import ABSENT, Column, Table, number, trial_count, with_interval
 from tables import ACTIVATION, MODEL, READ_BESIDE_LOSS
 
@@ -80,7 +80,7 @@ def holm(p_values: Iterable[float | None]) -> list[float | None]:
 # ---------------------------------------------------------------- two activations
 
 
-def difference_rows(measured: list[dict]) -> list[dict]:
+def difference_rows(measured: list[dict], compare: Callable[[dict, dict], dict]) -> list[dict]:
     """One row for every two activations of an architecture; each architecture is a family of its own."""
     rows = []
     for cells in by_model(measured).values():
@@ -90,26 +90,70 @@ def difference_rows(measured: list[dict]) -> list[dict]:
     return rows
 
 
-def compare(first: dict, second: dict) -> dict:
+def compare_pd(first: dict, second: dict) -> dict:
     """Mean PD of the ``first`` cell minus that of the ``second``, over the seeds that both completed."""
     seeds, (a, b) = shared_distances([first, second])
-    estimate = stats.paired_difference(a, b)
-    reference = stats.pairwise_estimate(b).mean
-    permuted = stats.permutation_test(a, b, np.random.default_rng(SEED)) if seeds else None
     return {
-        "model": first["model"],
-        "activation": first["activation"],
-        "other_activation": second["activation"],
+        **_compared(first, second, seeds),
+        **_difference(stats.paired_difference(a, b), stats.pairwise_estimate(b).mean),
+        "p_paired": finite(stats.paired_test(a, b).p),
+    }
+
+
+def compare_loss(first: dict, second: dict) -> dict:
+    """Mean val loss of the ``first`` cell minus that of the ``second``, over the seeds that both completed."""
+    losses = [{trial["seed"]: trial["val_loss"] for trial in completed_trials(cell)} for cell in (first, second)]
+    seeds = sorted(losses[0].keys() & losses[1].keys())
+    a, b = (np.array([loss[seed] for seed in seeds]) for loss in losses)
+    enough = len(seeds) >= FEWEST
+    return {
+        **_compared(first, second, seeds),
+        **_difference(stats.mean_estimate(a - b), b.mean() if seeds else math.nan),
+        "p_paired": finite(stats.paired_t_test(a, b).p) if enough else None,
+    }
+
+
+def _compared(first: dict, second: dict, seeds: list[int]) -> dict:
+    names = {"activation": first["activation"], "other_activation": second["activation"]}
+    return {"model": first["model"], **names, **_counts([first, second], seeds)}
+
+
+def _difference(estimate: stats.Estimate, reference: float) -> dict:
+    return {
         "difference": finite(estimate.mean),
         "low_difference": finite(estimate.low),
         "high_difference": finite(estimate.high),
         "relative_difference": finite(100 * estimate.mean / reference) if reference else None,
-        "p_paired": finite(stats.paired_test(a, b).p),
-        "p_permutation": finite(permuted.p) if permuted else None,
-        "error_p_permutation": permuted.standard_error if permuted else None,
-        "smallest_p": permuted.smallest_p if permuted else None,
-        **_counts([first, second], seeds),
     }
+
+
+def compare_pd_permuted(first: dict, second: dict) -> dict:
+    """``compare_pd`` with a second opinion: the p of permuting trial labels."""
+    seeds, (a, b) = shared_distances([first, second])
+    result = stats.permutation_test(a, b, np.random.default_rng(SEED)) if seeds else None
+    return {
+        **compare_pd(first, second),
+        "p_permutation": finite(result.p) if result else None,
+        "error_p_permutation": result.standard_error if result else None,
+        "smallest_p": result.smallest_p if result else None,
+    }
+
+
+def against_first(measured: list[dict]) -> list[dict]:
+    """PD of every cell minus that of its architecture's cell with the study's first activation, such as ReLU.
+
+    Its p_holm is that of the table of differences: adjusted for all comparisons within the architecture.
+    """
+    first = in_order(cell["activation"] for cell in measured)[0]
+    rows = []
+    for cells in by_model(measured).values():
+        if cells[0]["activation"] == first:
+            tested = difference_rows(cells, compare_pd)  # those with the first cell come first
+            rows += [
+                {**compare_pd(cell, cells[0]), "p_holm": test["p_holm"], "shown": test["shown"]}
+                for cell, test in zip(cells[1:], tested, strict=False)
+            ]
+    return rows
 
 
 def _shown(p: float | None) -> str:
@@ -126,35 +170,51 @@ def p_text(p: float | None, error: float | None = None) -> str:
 
 
 def differences(measured: list[dict]) -> list[Table]:
-    rows = difference_rows(measured)
-    sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in rows).values()))))
-    columns = (
-        MODEL,
-        ACTIVATION,
-        Column("minus", ("other_activation",), label, numeric=False),
-        Column(
-            "Difference of relative PD [95 % interval]",
-            ("difference", "low_difference", "high_difference"),
-            with_interval(4),
-        ),
-        Column("of the second's (%)", ("relative_difference",), number("{:+.1f}")),
-        Column("p, paired", ("p_paired",), p_text),
-        Column("p, Holm", ("p_holm",), p_text),
+    of_pd, of_loss = (difference_rows(measured, compare) for compare in (compare_pd_permuted, compare_loss))
+    sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
+    holm_note = (
+        f"Holm's method adjusts the paired p for all comparisons within one architecture ({sizes} of them); a "
+        "difference is shown where that p is at most 0.05. Nothing is adjusted across architectures."
+    )
+    permuted = (
         Column("p, labels permuted", ("p_permutation", "error_p_permutation"), p_text),
         Column("Smallest p of permuting", ("smallest_p",), p_text),
-        Column("Shown", ("shown",), str, numeric=False),
-        N_SHARED,
     )
-    notes = (
+    pd_notes = (
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
         "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
-        f"Holm's method adjusts the paired p for all comparisons within one architecture ({sizes} of them); a "
-        "difference is shown where that p is at most 0.05. Nothing is adjusted across architectures.",
+        holm_note,
         "Permuting trial labels, unpaired, is a second opinion with fewer assumptions and less power. Its p is exact "
         "(or has its Monte Carlo error beside it) and cannot be below the smallest that so few trials allow.",
         READ_BESIDE_LOSS,
     )
-    return [Table("Differences between activations", columns, rows, notes)]
+    loss_notes = (
+        "Mean validation loss of the first activation minus that of the second; below 0 the first is better. Over "
+        "the seeds that both completed; interval and p are those of the paired t test.",
+        holm_note,
+    )
+    pd_columns = _difference_columns("Difference of relative PD", permuted)
+    loss_columns = _difference_columns("Difference of val loss (nats/char)")
+    return [
+        Table("Differences between activations", pd_columns, of_pd, pd_notes),
+        Table("Differences of loss between activations", loss_columns, of_loss, loss_notes),
+    ]
+
+
+def _difference_columns(header: str, second_opinion: tuple[Column, ...] = ()) -> tuple[Column, ...]:
+    bounds = ("difference", "low_difference", "high_difference")
+    return (
+        MODEL,
+        ACTIVATION,
+        Column("minus", ("other_activation",), label, numeric=False),
+        Column(f"{header} [95 % interval]", bounds, with_interval(4)),
+        Column("of the second's (%)", ("relative_difference",), number("{:+.2f}")),
+        Column("p, paired", ("p_paired",), p_text),
+        Column("p, Holm", ("p_holm",), p_text),
+        *second_opinion,
+        Column("Shown", ("shown",), str, numeric=False),
+        N_SHARED,
+    )
 
 
 # ---------------------------------------------------------------- all activations of an architecture

@@ -19,6 +19,7 @@ from tqdm import tqdm
 import cli
 from activations import ACTIVATIONS
 from cells import check_cell, update_cell
+from config import STREAMS
 from integrity import reproduce, verify
 from labels import counted
 from model import ARCHITECTURES
@@ -253,7 +254,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="print what is done and what is pending, and stop")
     parser.add_argument("--analyze", action="store_true", help="print the tables and draw the figures at the end")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--controls",
+        action="store_true",
+        help=f"then the same with --vary none, {', '.join(STREAMS)}, as studies NAME_none and so on",
+    )
+    args = parser.parse_args(argv)
+    if args.controls and args.vary:
+        parser.error("--controls chooses itself what to vary; leave --vary out")
+    return args
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -265,8 +274,30 @@ def shard(text: str) -> tuple[int, int]:
     return index, count
 
 
-def run(args: argparse.Namespace) -> int:
+def studies_from(args: argparse.Namespace) -> list[Study]:
+    """The study asked for and, with --controls, its controls: nothing differs between their trials, or one stream."""
     study = study_from(args)
+    varied = ("none", *STREAMS) if args.controls else ()
+    controls = ({"vary": [name], "study": f"{study.config.study}_{name}"} for name in varied)
+    return [study, *(study_from(argparse.Namespace(**vars(args) | control)) for control in controls)]
+
+
+def run(args: argparse.Namespace) -> int:
+    code = 0
+    for study in studies_from(args):
+        code = max(code, run_one(study, args))
+        if code > FAILED:
+            return code
+    if args.analyze and not (args.reproduce or args.verify or args.dry_run):
+        import analyze_results  # here, because it loads the plotting library
+
+        options = ["--results-dir", str(args.results_dir), *(["--study", args.study] if args.study else [])]
+        code = analyze_results.main(options) or code
+    return code
+
+
+def run_one(study: Study, args: argparse.Namespace) -> int:
+    """What the options ask for, of one study; returns the exit code."""
     if args.reproduce:
         return run_reproduce(study, *args.reproduce)
     models = names_from(args.models, study.config.models)
@@ -295,13 +326,7 @@ def run(args: argparse.Namespace) -> int:
         update_cells(study, cells)
     except OSError as error:
         raise UserError(f"cannot write to {study.store.results}: {error.strerror}") from None
-    code = run_study(study, jobs, pending, choose_runner(study, n_workers, args.scheduler))
-    if args.analyze and code in (0, FAILED):
-        import analyze_results  # here, because it loads the plotting library
-
-        options = ["--results-dir", str(study.store.results), *(["--study", args.study] if args.study else [])]
-        code = analyze_results.main(options) or code
-    return code
+    return run_study(study, jobs, pending, choose_runner(study, n_workers, args.scheduler))
 
 
 def choose_runner(study: Study, n_workers: int, scheduler: str | None) -> Runner:

@@ -149,6 +149,21 @@ def paired_test(a: np.ndarray, b: np.ndarray) -> Significance:
     return Significance(_t_test(values.mean(), values.var(ddof=1) / n, n - 1))
 
 
+def paired_t_test(a: np.ndarray, b: np.ndarray) -> Significance:
+    """Do two cells with the same seeds, shape (N,) each, have the same mean of a value that each trial has by itself?
+
+    Student's (1908) t on the differences: for losses, which unlike distances are independent between trials. NaN
+    for N < 2. Raises ValueError if the shapes differ: pass the seeds that both cells completed.
+    """
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"cells do not share their trials: {np.shape(a)} and {np.shape(b)}")
+    difference = np.subtract(a, b)
+    n = len(difference)
+    if n < 2:
+        return Significance(p=math.nan, smallest_p=1.0)
+    return Significance(_t_test(difference.mean(), difference.var(ddof=1) / n, n - 1))
+
+
 def welch_test(a: np.ndarray, b: np.ndarray) -> Significance:
     """Do two cells with independent trials, (N_a, N_a) and (N_b, N_b), have the same mean distance?
 

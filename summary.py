@@ -1,7 +1,8 @@
 """What the cells of a study say: estimates for each cell, statistics for each architecture. Pure functions.
 
 A measured cell is a cell with, for every metric, ``mean_<metric>``, ``std_<metric>`` (ddof=0) and the bounds
-``low_<metric>`` and ``high_<metric>`` of its 95 % interval; None where there is nothing to compute it from.
+``low_<metric>`` and ``high_<metric>`` of its 95 % interval; None where there is nothing to compute it from. Under
+"controls" it has the measured cells of other studies that differ from it in nothing but what varies between trials.
 """
 
 import math
@@ -11,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 import stats
+from config import STREAMS
 from labels import in_order
 
 TRIAL_METRICS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time")
@@ -30,8 +32,11 @@ def completed_trials(cell: dict) -> list[dict]:
     return [trial for trial in cell["trials"] if trial["status"] == "completed"]
 
 
-def measure(cell: dict) -> dict:
-    """The cell with its counts and estimates. Diverged trials count, but take part in no estimate."""
+def measure(cell: dict, others: Iterable[dict] = ()) -> dict:
+    """The cell with its counts and estimates, and its controls among ``others``.
+
+    Diverged trials count, but take part in no estimate.
+    """
     completed = completed_trials(cell)
     measured = {
         **cell,
@@ -40,6 +45,7 @@ def measure(cell: dict) -> dict:
         "n_predictions": cell["pairs"][0]["n_predictions"] if cell["pairs"] else None,
         "total_training_time": math.fsum(trial["training_time"] for trial in cell["trials"]),
         "total_evaluation_time": math.fsum(trial["evaluation_time"] for trial in cell["trials"]),
+        "controls": controls_of(cell, others),
     }
     for metric in TRIAL_METRICS:
         values = [trial[metric] for trial in completed]
@@ -81,13 +87,31 @@ def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def measure_study(cells: Iterable[dict], study: str) -> list[dict]:
-    """The measured cells of a study, in the order of the registries."""
+def varied(cell: dict) -> tuple[str, ...]:
+    """The random streams that differ between the cell's trials."""
+    return tuple(cell["config"]["vary"])
+
+
+def controls_of(cell: dict, others: Iterable[dict]) -> dict[tuple[str, ...], dict]:
+    """Those of ``others``, measured, with all settings of ``cell`` but other streams varied: by these streams.
+
+    Of several with the same streams that with the most completed trials, of equals the first.
+    """
+    found = {}
+    for other in others:
+        streams = varied(other)
+        if streams != varied(cell) and cell["config"] | {"vary": None} == other["config"] | {"vary": None}:
+            found.setdefault(streams, []).append(other)
+    return {streams: measure(max(cells, key=lambda c: len(completed_trials(c)))) for streams, cells in found.items()}
+
+
+def measure_study(cells: list[dict], study: str) -> list[dict]:
+    """The measured cells of a study, in the order of the registries; ``cells`` are those of all studies."""
     found = {(cell["model"], cell["activation"]): cell for cell in cells if cell["study"] == study}
     models = in_order(model for model, _ in found)
     activations = in_order(activation for _, activation in found)
     grid = [(model, activation) for model in models for activation in activations]
-    return [measure(found[place]) for place in grid if place in found]
+    return [measure(found[place], cells) for place in grid if place in found]
 
 
 def by_model(measured: list[dict]) -> dict[str, list[dict]]:
@@ -140,9 +164,9 @@ def _percent(fraction: float) -> float | None:
 
 
 def latest_study(cells: list[dict]) -> str:
-    """The study whose newest trial is the newest of all; of equals the first by name."""
+    """The study whose newest trial is the newest of all, controls aside if there are others; of equals the first."""
     newest = {}
-    for cell in cells:
+    for cell in [cell for cell in cells if varied(cell) == STREAMS] or cells:
         finished = max((trial["finished"] for trial in cell["trials"]), default="")
         newest[cell["study"]] = max(finished, newest.get(cell["study"], ""))
     return max(sorted(newest), key=newest.get)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from breakdown import break_down, text_groupings
+from config import STREAMS
 
 STEPS = (0, 50, 100)
 
@@ -108,7 +109,10 @@ def make_cell(
         "status": "completed" if len(trials) == planned else "partial",
         "planned_trials": planned,
         "n_parameters": 430_000,
-        "config": {"model": model, "activation": activation, "shape": {}, "iterations": 100, "device": "cpu"},
+        "config": {
+            **{"model": model, "activation": activation, "shape": {}, "iterations": 100, "device": "cpu"},
+            "vary": list(STREAMS),
+        },
         "environment": dict(ENVIRONMENT),
         "fingerprint": "f" * 64,
         "trials": trials,
@@ -127,6 +131,11 @@ def random_cell(model: str, activation: str, study: str = "cpu", n_trials: int =
         for first, second in itertools.combinations(range(1, n_trials + 1), 2)
     ]
     return make_cell(model, activation, study, trials=trials, pairs=pairs, planned=n_trials)
+
+
+def varying(streams: tuple[str, ...], cell: dict) -> dict:
+    """The cell as a control, in which only ``streams`` differ between trials."""
+    return cell | {"config": cell["config"] | {"vary": list(streams)}}
 
 
 def write_cells(folder: Path, cells: list[dict]) -> Path:

@@ -8,17 +8,18 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
+from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, varying, write_cells
 
 import analyze_results
 import companions
 import confounds
+import controls
 import inference
 import stats
 import summary
 from table_format import FORMATS, Table, render
 
-NEW_TABLES = {**inference.TABLES, **companions.TABLES, **confounds.TABLES}
+NEW_TABLES = {**inference.TABLES, **companions.TABLES, **confounds.TABLES, **controls.TABLES}
 
 
 def cell_of(distances, activation="relu", model="charlm", numbers=None, **pair_changes) -> dict:
@@ -54,13 +55,17 @@ def text_of(name: str, measured: list[dict]) -> str:
     return "\n".join(render(table, "github") for table in NEW_TABLES[name](measured))
 
 
+def difference_rows(measured: list[dict]) -> list[dict]:
+    return inference.difference_rows(measured, inference.compare_pd_permuted)
+
+
 # ---------------------------------------------------------------- two activations
 
 FIRST, SECOND = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4)
 
 
 def test_a_difference_worked_by_hand():
-    (row,) = inference.difference_rows([cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")])
+    (row,) = difference_rows([cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")])
     # differences .1, .2, .3: U = .2, q = .15, .2, .25, Var = 4 * 2 / 3 * .005; with 2 df p = 1 - t / sqrt(t^2 + 2)
     error = math.sqrt(8 / 3 * 0.005)
     t = 0.2 / error
@@ -76,14 +81,14 @@ def test_a_difference_worked_by_hand():
 def test_only_seeds_that_both_completed_take_part():
     four = np.full((4, 4), 9.0) * (1 - np.eye(4))
     four[1:, 1:] = FIRST
-    (row,) = inference.difference_rows([cell_of(four, "relu"), cell_of(SECOND, "gelu", numbers=(2, 3, 4))])
+    (row,) = difference_rows([cell_of(four, "relu"), cell_of(SECOND, "gelu", numbers=(2, 3, 4))])
     assert row["n_seeds"] == 3
     assert row["difference"] == pytest.approx(0.2)
 
 
 def test_swapping_two_activations_changes_only_the_sign():
     first, second = cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")
-    one, other = inference.compare(first, second), inference.compare(second, first)
+    one, other = inference.compare_pd_permuted(first, second), inference.compare_pd_permuted(second, first)
     assert one["difference"] == -other["difference"]
     assert one["low_difference"] == pytest.approx(-other["high_difference"])
     assert [one[p] for p in ("p_paired", "p_permutation")] == [other[p] for p in ("p_paired", "p_permutation")]
@@ -92,19 +97,19 @@ def test_swapping_two_activations_changes_only_the_sign():
 def test_every_architecture_is_a_family_of_its_own():
     near = three_activations("charlm", seed=1)
     far = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
-    rows = inference.difference_rows([*near, *far])
+    rows = difference_rows([*near, *far])
     assert [row["model"] for row in rows] == ["charlm"] * 3 + ["minigpt"] * 3
     for family in (rows[:3], rows[3:]):
         assert min(row["p_holm"] for row in family) == pytest.approx(min(1, 3 * min(r["p_paired"] for r in family)))
     assert {row["shown"] for row in rows[:3]} == {"no"}
     assert {row["shown"] for row in rows[3:]} == {"yes"}
-    assert inference.difference_rows(near) == rows[:3]
+    assert difference_rows(near) == rows[:3]
 
 
 def test_six_activations_are_fifteen_comparisons():
     names = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
     measured = [summary.measure(random_cell("charlm", name)) for name in names]
-    assert len(inference.difference_rows(measured)) == 15
+    assert len(difference_rows(measured)) == 15
     assert "one architecture (15 of them)" in text_of("differences", measured)
 
 
@@ -115,6 +120,50 @@ def test_seeds_with_missing_pairs_are_left_out():
     seeds, distances = inference.shared_distances([make_cell(trials=trials, pairs=pairs)])
     assert seeds == [45, 46, 47]
     assert distances == pytest.approx(0.4 * (1 - np.eye(3))[None])
+
+
+def with_losses(activation: str, losses: dict[int, float]) -> dict:
+    """A measured cell of trials with these losses, by their numbers."""
+    trials = [make_trial(number, loss) for number, loss in losses.items()]
+    return summary.measure(make_cell(activation=activation, trials=trials, planned=len(trials)))
+
+
+def test_differences_of_loss_are_paired_over_shared_seeds():
+    cells = [with_losses("relu", {1: 9.0, 2: 2.61, 3: 2.65, 4: 2.70}), with_losses("gelu", {2: 2.6, 3: 2.6, 4: 2.6})]
+    (row,) = inference.difference_rows(cells, inference.compare_loss)
+    expected = scipy_stats.ttest_rel([2.61, 2.65, 2.70], [2.6, 2.6, 2.6])
+    interval = expected.confidence_interval()
+    assert (row["n_seeds"], row["p_holm"]) == (3, row["p_paired"])
+    assert row["p_paired"] == pytest.approx(expected.pvalue)
+    assert row["difference"] == pytest.approx(0.16 / 3)
+    assert (row["low_difference"], row["high_difference"]) == pytest.approx((interval.low, interval.high))
+    assert row["relative_difference"] == pytest.approx(100 * 0.16 / 3 / 2.6)
+
+
+def test_two_shared_seeds_are_too_few_for_a_test_of_loss():
+    cells = [with_losses("relu", {1: 2.6, 2: 2.7}), with_losses("gelu", {1: 2.5, 2: 2.5, 3: 2.5})]
+    (row,) = inference.difference_rows(cells, inference.compare_loss)
+    assert (row["n_seeds"], row["p_paired"], row["shown"]) == (2, None, "too few trials")
+
+
+def test_differences_of_loss_stand_beside_those_of_pd():
+    of_pd, of_loss = inference.differences(three_activations("charlm", seed=1))
+    assert len(of_pd.rows) == len(of_loss.rows) == 3
+    assert "loss" in of_loss.title
+
+
+def test_differences_to_the_first_activation_have_the_p_of_the_table():
+    shifted = three_activations("charlm", seed=1, shifts=(0.0, 0.05, 0.0), n=8)
+    without_relu = three_activations("minigpt", seed=2)[1:]
+    rows = inference.against_first([*without_relu, *shifted])
+    table = {row["other_activation"]: row for row in difference_rows(shifted) if row["activation"] == "relu"}
+    assert [row["activation"] for row in rows] == ["gelu", "swish"]
+    assert [row["shown"] for row in rows] == ["yes", "no"]
+    for row in rows:
+        in_table = table[row["activation"]]
+        assert row["difference"] == pytest.approx(-in_table["difference"])
+        assert row["low_difference"] == pytest.approx(-in_table["high_difference"])
+        assert row["p_holm"] == in_table["p_holm"]
 
 
 # ---------------------------------------------------------------- all activations of an architecture
@@ -314,7 +363,8 @@ def awkward_cells() -> list[dict]:
     lost = make_cell("minigpt", "gelu", trials=[make_diverged(1)], planned=1)
     alone = make_cell("minigpt", "my_activation", trials=[make_trial(1)])
     usual = [random_cell("charlm", name) for name in ("relu", "swish")]
-    return [*usual, diverged, lost, alone, random_cell("my_model", "my_activation")]
+    control = varying((), make_cell(study="again", trials=diverged["trials"]))
+    return [*usual, diverged, lost, alone, random_cell("my_model", "my_activation"), control]
 
 
 @cache

@@ -16,6 +16,7 @@ from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing,
 import run_all_experiments
 import storage
 import study
+from config import STREAMS
 from run_all_experiments import main, pending_jobs
 from study import Study
 
@@ -97,6 +98,39 @@ def test_more_trials_are_added_to_what_is_there(finished):
     assert added == {"trial_4.json", "trial_4.npz", "trial_4.pt", "trial_4.lock"}
     cell = json.loads((finished / "results" / "charlm_gelu_tiny.json").read_text())
     assert len(cell["trials"]) == 4 and len(cell["pairs"]) == 6 and cell["status"] == "completed"
+
+
+def test_controls_are_run_after_their_study(tmp_path, monkeypatch):
+    started = {}
+
+    def note(study: Study, n_workers: int, jobs: list, *_) -> None:
+        started[study.config.study] = (study.config.vary, [number for _, number in jobs])
+
+    monkeypatch.setattr(run_all_experiments, "run_jobs", note)
+    call(tmp_path, *CELL, "--trials", "2", "--controls")
+    assert list(started.items()) == [
+        ("tiny", (STREAMS, [1, 2])),
+        ("tiny_none", ((), [1, 2])),
+        ("tiny_init", (("init",), [1, 2])),
+        ("tiny_order", (("order",), [1, 2])),
+        ("tiny_dropout", (("dropout",), [1, 2])),
+    ]
+
+
+def test_a_run_that_is_stopped_starts_no_further_control(tmp_path, monkeypatch):
+    started = []
+
+    def stop(study: Study, jobs: list, *_) -> int:
+        started.append(study.config.study)
+        return 128 + signal.SIGTERM
+
+    monkeypatch.setattr(run_all_experiments, "run_study", stop)
+    assert call(tmp_path, *CELL, "--controls") == 128 + signal.SIGTERM
+    assert started == ["tiny"]
+
+
+def test_controls_choose_what_varies(tmp_path, capsys):
+    assert_refused(tmp_path, capsys, ("--controls", "--vary", "init"), "leave --vary out")
 
 
 def test_shards_partition_the_plan(tmp_path, monkeypatch):
