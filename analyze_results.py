@@ -135,7 +135,8 @@ def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
     others = [name for name in storage.study_names(cells) if name != study]
     if wanted is not None or not others:
         return []
-    return [f"Showing study {study}, the one run last, controls aside; choose another with --study: {', '.join(others)}"]
+    head = f"Showing study {study}, the one run last, controls aside"
+    return [f"{head}; choose another with --study: {', '.join(others)}"]
 
 
 def account(measured: list[dict]) -> list[str]:
