@@ -1,15 +1,18 @@
-"""The activations of the study, by name.
+"""The activations, by name.
 
 Formula, paper and limits stand beside each. To add one, write a module (or a function that makes one) and
 put it into ``ACTIVATIONS``; a module whose class sets ``gated = True`` is given twice as many features as it
 returns, and the layer in front of it is made narrower so that the model keeps its number of parameters.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from config import SMELU_BETAS
 
 
 class _SmeLUFunction(torch.autograd.Function):
@@ -48,8 +51,8 @@ class SmeLU(nn.Module):
         return f"beta={self.beta}"
 
 
-class SwiGLU(nn.Module):
-    """Swish(a) * b, where a and b are the two halves of the last axis: (..., 2 C) -> (..., C).
+class GatedLinearUnit(nn.Module):
+    """gate(a) * b, where a and b are the two halves of the last axis: (..., 2 C) -> (..., C).
 
     Shazeer 2020, arXiv:2002.05202, with the two projections made by one layer in front. Unbounded in both
     directions and quadratic for large inputs.
@@ -57,9 +60,23 @@ class SwiGLU(nn.Module):
 
     gated = True
 
+    def __init__(self, gate: Callable[[torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.gate = gate
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         gate, value = x.chunk(2, dim=-1)
-        return F.silu(gate) * value
+        return self.gate(gate) * value
+
+    def extra_repr(self) -> str:
+        return self.gate.__name__
+
+
+class SquaredReLU(nn.Module):
+    """max(0, x)^2, with derivative 2 max(0, x): quadratic for large x. So et al. 2021, arXiv:2109.08668."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(x).square()
 
 
 ACTIVATIONS = {
@@ -70,9 +87,22 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
     # x sigmoid(x), also SiLU. Ramachandran et al. 2017, arXiv:1710.05941. Limits as GELU's; least value -0.28.
     "swish": nn.SiLU,
-    "swiglu": SwiGLU,
-    "smelu_05": partial(SmeLU, 0.5),
-    "smelu_1": partial(SmeLU, 1.0),
+    # Swish(a) b, GELU(a) b and max(0, a) b. The last's derivatives jump at a = 0.
+    "swiglu": partial(GatedLinearUnit, F.silu),
+    "geglu": partial(GatedLinearUnit, F.gelu),
+    "reglu": partial(GatedLinearUnit, F.relu),
+    # x tanh(ln(1 + e^x)). Misra 2019, arXiv:1908.08681. Limits as GELU's; least value -0.31 near x = -1.19.
+    "mish": nn.Mish,
+    # x for x > 0, else e^x - 1. Clevert et al. 2015, arXiv:1511.07289. -> -1 for x -> -inf; continuous derivative.
+    "elu": nn.ELU,
+    # 1.0507 x for x > 0, else 1.0507 * 1.6733 (e^x - 1). Klambauer et al. 2017, arXiv:1706.02515. -> -1.758 for
+    # x -> -inf; derivative jumps at 0. Its weights of variance 1 / n and its alpha dropout are not used here.
+    "selu": nn.SELU,
+    # x for x > 0, else a x; a is learned, one for each layer, and starts at 0.25. He et al. 2015, arXiv:1502.01852.
+    # Unbounded in both directions; derivative jumps at 0 unless a = 1.
+    "prelu": nn.PReLU,
+    "squared_relu": SquaredReLU,
+    **{name: partial(SmeLU, beta) for name, beta in SMELU_BETAS.items() if beta > 0},
 }
 
 

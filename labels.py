@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-from config import ACTIVATIONS, MODELS
-
 LABELS = {
     "charlm": "CharLM",
     "minigpt": "MiniGPT",
@@ -15,8 +13,18 @@ LABELS = {
     "gelu": "GELU",
     "swish": "Swish",
     "swiglu": "SwiGLU",
+    "geglu": "GeGLU",
+    "reglu": "ReGLU",
+    "mish": "Mish",
+    "elu": "ELU",
+    "selu": "SELU",
+    "prelu": "PReLU",
+    "squared_relu": "Squared ReLU",
+    "smelu_01": "SmeLU β=0.1",
+    "smelu_025": "SmeLU β=0.25",
     "smelu_05": "SmeLU β=0.5",
     "smelu_1": "SmeLU β=1",
+    "smelu_2": "SmeLU β=2",
 }
 
 
@@ -31,6 +39,6 @@ def counted(count: int, noun: str) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Each name once: those of the study in its order, then the others by name."""
-    names, known = set(names), MODELS + ACTIVATIONS
-    return [name for name in known if name in names] + sorted(names - set(known))
+    """Each name once: those of ``LABELS`` in its order, then the others by name."""
+    names = set(names)
+    return [name for name in LABELS if name in names] + sorted(names - LABELS.keys())

@@ -1,7 +1,8 @@
 """Figures. Every ``plot_*`` function takes plain data and axes, and returns the axes.
 
 Cells are measured cells (``summary.measure``). An activation has one colour in every figure: Okabe & Ito's for the
-study's six, which colour-blind readers can tell apart, and a fixed cycle, by name, for others.
+study's six, which colour-blind readers can tell apart, far from these and from each other for the rest of the
+registry, and a fixed cycle, by name, for others.
 """
 
 import math
@@ -25,8 +26,18 @@ COLOURS = {
     "swiglu": "#DD5500",
     "smelu_05": "#55BBEE",
     "smelu_1": "#CC77AA",
+    "geglu": "#0000EE",
+    "reglu": "#00BB00",
+    "mish": "#FF22EE",
+    "elu": "#110066",
+    "selu": "#EE0066",
+    "prelu": "#660011",
+    "squared_relu": "#778811",
+    "smelu_01": "#9977EE",
+    "smelu_025": "#004411",
+    "smelu_2": "#990088",
 }
-OTHER_COLOURS = ("#332288", "#882255", "#999933", "#000000", "#661100", "#888888")
+OTHER_COLOURS = ("#000000", "#888888", "#EE9977", "#664400", "#66CC66")
 MARKERS = "os^Dv<>PX*"
 GREY = "#666666"
 HEAT = ListedColormap([(1 - k / 7.5, 1 - k / 15, 1) for k in range(6)])  # light enough for black numbers

@@ -19,7 +19,7 @@ from tqdm import tqdm
 import cli
 from activations import ACTIVATIONS
 from cells import check_cell, update_cell
-from config import STREAMS
+from config import ACTIVATION_GROUPS, STREAMS
 from integrity import reproduce, verify
 from labels import counted
 from model import ARCHITECTURES
@@ -208,12 +208,12 @@ def conclude(study: Study, progress: Progress) -> int:
 # ---------------------------------------------------------------- command
 
 
-def names_from(chosen: list[str], default: tuple[str, ...]) -> list[str]:
-    """The names asked for, separated by spaces or commas; "all" stands for those of the study."""
+def names_from(chosen: list[str], groups: dict[str, tuple[str, ...]]) -> list[str]:
+    """The names asked for, separated by spaces or commas; that of one of ``groups`` stands for those in it."""
     names = [name for part in chosen for name in part.split(",") if name]
     if not names:
         raise UserError("a list of names is empty; leave the option out, or say all")
-    return list(dict.fromkeys(n for name in names for n in (default if name == "all" else [name])))
+    return list(dict.fromkeys(n for name in names for n in groups.get(name, [name])))
 
 
 def workers_for(device: str) -> int:
@@ -231,7 +231,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         description="Train every pending trial of a study. Running again continues where it stopped.",
     )
     all_models = f"all, or some of: {', '.join(ARCHITECTURES)}"
-    all_activations = f"all (those of the study), or some of: {', '.join(ACTIVATIONS)}"
+    groups = ", ".join(ACTIVATION_GROUPS)
+    all_activations = f"all (those of the study), or some of: {groups} (lists), {', '.join(ACTIVATIONS)}"
     parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=all_models)
     parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME", help=all_activations)
     add_study_options(parser)
@@ -300,8 +301,8 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
     """What the options ask for, of one study; returns the exit code."""
     if args.reproduce:
         return run_reproduce(study, *args.reproduce)
-    models = names_from(args.models, study.config.models)
-    activations = names_from(args.activations, study.config.activations)
+    models = names_from(args.models, {"all": study.config.models})
+    activations = names_from(args.activations, {"all": study.config.activations, **ACTIVATION_GROUPS})
     check_names(study, models, activations)
     index, count = args.shard
     jobs = planned_jobs(study, models, activations)[index - 1 :: count]

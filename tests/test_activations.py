@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from activations import ACTIVATIONS, SmeLU, SwiGLU, is_gated, make_activation
+import config
+from activations import ACTIVATIONS, SmeLU, is_gated, make_activation
 
 X = torch.linspace(-6, 6, 2401, dtype=torch.float64)
 
@@ -10,8 +11,10 @@ X = torch.linspace(-6, 6, 2401, dtype=torch.float64)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_gradients_agree_with_finite_differences(name):
     # Away from 0 and the joins of SmeLU, where a second derivative jumps.
-    x = torch.tensor([[-3.1, -0.8, -0.31, 0.17, 0.73, 2.9]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(make_activation(name), x, eps=1e-6, atol=1e-7)
+    x = torch.tensor([[-3.1, 0.73, -0.31, 0.17, -0.8, 2.9]], dtype=torch.float64, requires_grad=True)
+    activation = make_activation(name).double()
+    inputs = (x, *activation.parameters())
+    assert torch.autograd.gradcheck(lambda x, *_: activation(x), inputs, eps=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 1.0, 3.0])
@@ -49,17 +52,64 @@ def test_smelu_needs_a_positive_beta():
         SmeLU(0.0)
 
 
-def test_swiglu_gates_the_second_half():
-    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
-    gate, value = x[..., :4], x[..., 4:]
-    torch.testing.assert_close(SwiGLU()(x), gate * torch.sigmoid(gate) * value)
-    assert is_gated(SwiGLU()) and not is_gated(SmeLU(1.0))
+def test_smelu_has_the_beta_of_the_configuration():
+    betas = {name: make_activation(name).beta for name in config.SMELU_BETAS if name != "relu"}
+    assert {"relu": 0.0, **betas} == config.SMELU_BETAS
+    assert [*config.SMELU_BETAS.values()] == [0, 0.1, 0.25, 0.5, 1, 2]
 
 
-def test_gelu_and_swish_are_the_exact_forms():
-    normal = torch.distributions.Normal(torch.zeros((), dtype=X.dtype), torch.ones((), dtype=X.dtype))
-    torch.testing.assert_close(make_activation("gelu")(X), X * normal.cdf(X), rtol=0, atol=1e-12)
-    torch.testing.assert_close(make_activation("swish")(X), X * torch.sigmoid(X), rtol=0, atol=1e-12)
+def normal_cdf(x: torch.Tensor) -> torch.Tensor:
+    return (1 + torch.erf(x / 2**0.5)) / 2
+
+
+CLOSED_FORMS = {
+    "relu": lambda x: (x + x.abs()) / 2,
+    "gelu": lambda x: x * normal_cdf(x),
+    "swish": lambda x: x / (1 + torch.exp(-x)),
+    "mish": lambda x: x * torch.tanh(torch.log(1 + torch.exp(x))),
+    "elu": lambda x: torch.where(x > 0, x, torch.exp(x) - 1),
+    "selu": lambda x: 1.0507009873554805 * torch.where(x > 0, x, 1.6732632423543772 * (torch.exp(x) - 1)),
+    "prelu": lambda x: torch.where(x > 0, x, 0.25 * x),
+    "squared_relu": lambda x: torch.where(x > 0, x * x, 0.0),
+}
+GATES = {"swiglu": "swish", "geglu": "gelu", "reglu": "relu"}
+
+
+@pytest.mark.parametrize("name", CLOSED_FORMS)
+def test_values_are_those_of_the_closed_form(name):
+    with torch.no_grad():
+        torch.testing.assert_close(make_activation(name).double()(X), CLOSED_FORMS[name](X), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "gate"), GATES.items())
+def test_gated_units_multiply_the_halves(name, gate):
+    x = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(make_activation(name)(x), CLOSED_FORMS[gate](x[..., :4]) * x[..., 4:])
+
+
+def test_every_activation_has_a_closed_form_here_and_only_the_gated_are_gated():
+    assert ACTIVATIONS.keys() == CLOSED_FORMS.keys() | GATES.keys() | config.SMELU_BETAS.keys()
+    assert {name for name in ACTIVATIONS if is_gated(make_activation(name))} == GATES.keys()
+
+
+def test_the_slope_of_prelu_is_learned_and_starts_as_in_its_paper():
+    (slope,) = make_activation("prelu").parameters()
+    assert slope.shape == (1,) and slope.item() == 0.25
+
+
+def test_selu_keeps_mean_0_and_variance_1():
+    """The fixed point that its two constants were solved for: the mean over x ~ N(0, 1) is 0, that of squares 1."""
+    x = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
+    density = torch.exp(-x * x / 2) / (2 * torch.pi) ** 0.5
+    y = make_activation("selu")(x)
+    assert torch.trapezoid(y * density, x).item() == pytest.approx(0, abs=1e-6)
+    assert torch.trapezoid(y * y * density, x).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_groups_name_known_activations():
+    assert {name for group in config.ACTIVATION_GROUPS.values() for name in group} <= ACTIVATIONS.keys()
+    assert not config.ACTIVATION_GROUPS.keys() & ACTIVATIONS.keys()
+    assert {*config.ACTIVATIONS, *config.ACTIVATION_GROUPS["modern"]} == ACTIVATIONS.keys()
 
 
 def test_unknown_name_lists_the_known():

@@ -12,6 +12,7 @@ import pytest
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
 
 import analyze_results
+import config
 import labels
 import storage
 import summary
@@ -155,8 +156,11 @@ def test_one_study_is_measured_in_the_order_of_the_registries():
     assert names == [("minigpt", "gelu"), ("minigpt", "alpha"), ("minigpt", "zeta"), ("my_model", "relu")]
 
 
-def test_every_name_of_the_study_has_a_label():
-    assert all(labels.label(name) != name for name in analyze_results.MODELS + analyze_results.ACTIVATIONS)
+def test_every_name_of_the_registries_has_a_label_of_its_own():
+    names = config.MODELS + config.ACTIVATIONS + config.MODERN
+    assert all(labels.label(name) != name for name in names)
+    assert len({labels.label(name) for name in names}) == len(set(names))
+    assert labels.in_order(config.ACTIVATIONS) == [*config.ACTIVATIONS]
 
 
 # ---------------------------------------------------------------- what is missing

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from synthetic_cells import PASSAGE, make_cell, make_diverged, make_pair, make_t
 import figures
 import plot_disagreement
 import plot_utils
-from config import ACTIVATIONS, MODELS
+from config import ACTIVATIONS, MODELS, MODERN
 from summary import measure, measure_study, with_breakdown, with_passages
 
 CELLS = {
@@ -30,6 +31,7 @@ STUDIES = {
     "whole": [random_cell(model, activation) for model in MODELS for activation in ACTIVATIONS],
     "one cell": [random_cell("tinylstm", "relu")],
     "odd cells": list(CELLS.values()),
+    "modern": [random_cell("charlm", activation) for activation in MODERN],
     "unknown names": [random_cell("my_model", name) for name in ("gelu", "my_first", "my_second")],
     "nothing completed": [CELLS["all diverged"]],
 }
@@ -128,8 +130,24 @@ def test_the_same_data_give_the_same_bytes():
 
 
 def test_each_activation_has_a_colour_of_its_own():
-    colours = plot_utils.activation_colours([*ACTIVATIONS, "my_first", "my_second"])
-    assert len(set(colours.values())) == len(ACTIVATIONS) + 2
+    names = {*ACTIVATIONS, *MODERN, "my_first", "my_second"}
+    colours = plot_utils.activation_colours(names)
+    assert len(set(colours.values())) == len(names)
+
+
+def test_the_colours_of_the_registry_are_apart_and_dark_enough_for_white_paper():
+    places = [lab(plot_utils.COLOURS[name]) for name in {*ACTIVATIONS, *MODERN}]
+    assert min(math.dist(*pair) for pair in itertools.combinations(places, 2)) > 25
+    assert max(lightness for lightness, _, _ in places) < 75
+
+
+def lab(colour: str) -> tuple[float, float, float]:
+    """CIE L*a*b* of an sRGB colour under D65: distances of about 2 can just be seen."""
+    channels = np.frombuffer(bytes.fromhex(colour.removeprefix("#")), dtype=np.uint8) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(to_xyz @ linear / to_xyz.sum(axis=1))
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
 def test_colours_do_not_depend_on_the_order_or_on_what_is_missing():

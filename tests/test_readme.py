@@ -69,9 +69,9 @@ def test_an_activation_and_an_architecture_are_added_as_told(tmp_path):
     for name, code in blocks.items():
         with (tmp_path / name).open("a") as file:
             file.write(f"\n\n{code}")
-    command = [sys.executable, "run_all_experiments.py", "--models", "grulm", "--activations", "squared_relu"]
+    command = [sys.executable, "run_all_experiments.py", "--models", "grulm", "--activations", "snake"]
     command += ["--trials", "2", "--iterations", "2", "--study", "mine"]
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stderr
     (cell,) = read_cells(tmp_path / "results")
-    assert cell["model"] == "grulm" and cell["activation"] == "squared_relu" and len(cell["pairs"]) == 1
+    assert cell["model"] == "grulm" and cell["activation"] == "snake" and len(cell["pairs"]) == 1

@@ -13,6 +13,7 @@ import torch
 from fault_campaign import wait_until
 from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in
 
+import config
 import run_all_experiments
 import storage
 import study
@@ -67,6 +68,20 @@ def test_the_plan_goes_cell_by_cell(tmp_path):
     jobs = grid_jobs(study_in(tmp_path))
     expected = [(m, a, number) for m in MODELS for a in ACTIVATIONS for number in (1, 2, 3)]
     assert [(cell.model, cell.activation, number) for cell, number in jobs] == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "planned"),
+    [
+        (["all"], config.ACTIVATIONS),
+        (["smelu"], ("relu", "smelu_01", "smelu_025", "smelu_05", "smelu_1", "smelu_2")),
+        (["modern"], config.ACTIVATION_GROUPS["modern"]),
+        (["gelu,smelu_05", "smelu"], ("gelu", "smelu_05", "relu", "smelu_01", "smelu_025", "smelu_1", "smelu_2")),
+    ],
+)
+def test_the_name_of_a_group_stands_for_its_activations_each_once(tmp_path, capsys, asked, planned):
+    assert call(tmp_path, "--models", "charlm", "--activations", *asked, "--dry-run") == 0
+    assert tuple(re.findall(r"charlm_(\w+)_tiny ", capsys.readouterr().out)) == planned
 
 
 def test_dry_run_shows_what_is_done_and_pending_and_touches_nothing(finished, capsys):
