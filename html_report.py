@@ -24,12 +24,11 @@ TITLE = "Does the activation function change how reproducible a language model i
 QUESTION = (
     "Train a language model twice, changing nothing but the random seed, and the two will not predict quite the "
     "same. How much do they disagree, and does the choice of activation function change it? Here small "
-    "character-level models of several architectures are trained with several activations each, several times each, "
-    "and compared."
+    "character-level models are trained with several activation functions, several times with each, and compared."
 )
 MEASURED = (
-    "A cell is one architecture with one activation; a trial is one model of it, trained from one seed. Every cell "
-    "has the same seeds, and all models of the study predict the next character at the same contexts of the "
+    "A cell is one architecture with one activation; a trial is one model of it, trained from one seed. The seeds "
+    "are the same in every cell, and all models of the study predict the next character at the same contexts of the "
     "validation text.",
     "Disagreement is relative prediction difference (PD): for two trials of a cell, the mean over contexts and "
     "characters of 2 |p - q| / (p + q), where p and q are the probabilities that the two models give. It is 0 for "
@@ -349,9 +348,9 @@ section > .cards { max-width: none; }
 .verdict { font-size: .85rem; font-weight: 600; color: var(--pale); }
 .sensitive { color: var(--yes); }
 .not-shown { color: var(--no); }
-dl div { display: grid; grid-template-columns: minmax(9rem, 14rem) 1fr; gap: 0 1rem; margin: .5rem 0; }
-dt { font-weight: 600; }
-dd { margin: 0; max-width: 60ch; }
+dl div { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: .75rem 0; }
+dt { font-weight: 600; flex: 0 0 12rem; }
+dd { margin: 0; flex: 1 1 20rem; max-width: 60ch; }
 details { border-bottom: 1px solid var(--line); padding: .6rem 0; scroll-margin-top: 1rem; }
 summary { cursor: pointer; }
 summary h3 { display: inline; }
@@ -373,7 +372,7 @@ td.text div { width: max-content; max-width: 60ch; }
 td.number { white-space: nowrap; }
 .note { margin: .4rem 0; }
 figure { margin: 1.5rem 0; overflow-x: auto; }
-img { display: block; width: 100%; min-width: 40rem; background: #fff; border-radius: .5rem; }
+img { display: block; width: 100%; min-width: 40rem; padding: .5rem; background: #fff; border-radius: .5rem; }
 @media print {
   :root { --page: #fff; --ink: #000; --pale: #444; --line: #bbb; --card: #fff; --shade: transparent; }
   html { font-size: 70%; }
