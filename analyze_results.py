@@ -14,6 +14,7 @@ import companions
 import confounds
 import controls
 import figures
+import html_report
 import inference
 import storage
 import tables
@@ -32,7 +33,7 @@ REPORT_PATH = storage.ROOT / "data" / "report.json"
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
-        (audit if arguments.audit else analyze)(arguments)
+        (audit if arguments.audit else write_page if arguments.html else analyze)(arguments)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (UserError, OSError) as error:
@@ -57,9 +58,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help=f"which tables (default: all of {', '.join(TABLES)})",
     )
     what.add_argument("--audit", action="store_true", help="the report's numbers and claims, one by one, beside ours")
+    what.add_argument(
+        "--html", action="store_true", help=f"write tables, audit and figures as one page, {storage.PAGE_NAME}"
+    )
     parser.add_argument("--results-dir", type=Path, default=storage.RESULTS_DIR, metavar="DIR")
     parser.add_argument("--plots-dir", type=Path, default=storage.PLOTS_DIR, metavar="DIR")
-    parser.add_argument("--no-plots", action="store_true", help="tables and summary only")
+    parser.add_argument("--no-plots", action="store_true", help="draw no figures")
     return parser.parse_args(argv)
 
 
@@ -97,6 +101,20 @@ def audit(arguments: argparse.Namespace) -> None:
         print(f"\n{render(table, arguments.format)}")
     print()
     print_lines(audit_tables.outcome(report, measured), arguments.format)
+
+
+def write_page(arguments: argparse.Namespace) -> None:
+    """Write one page about the study shown: all tables, the audit of the report, and the figures."""
+    report = storage.read_json(REPORT_PATH)
+    measured, lines = shown_study(read_results(arguments.results_dir), arguments.study)
+    storage.check_writable(arguments.results_dir)
+    print_lines(lines, arguments.format)
+    shown = {name: make(measured) for name, make in TABLES.items()}
+    drawn = () if arguments.no_plots else study_figures(measured, named=False)
+    page = html_report.page(measured, account(measured), shown, report, drawn).encode()
+    path = arguments.results_dir / storage.PAGE_NAME
+    storage.write_bytes(path, page)
+    print(remark(f"Page: {path} ({len(page) / 1e6:.1f} MB)", arguments.format))
 
 
 def print_lines(lines: Iterable[str], form: str) -> None:

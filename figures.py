@@ -19,6 +19,7 @@ from summary import by_model, compare_activations, completed_trials, pair_matrix
 
 DPI = 120
 COLOUR_STEP = 17
+PALETTE_SIZE = 256
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -39,11 +40,16 @@ STYLE = {
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes. Coarse colours make it half the size."""
+    """The figure as a PNG; the same figure gives the same bytes.
+
+    Coarse colours make it half the size, and a palette of them, if there are no more than it holds, half of that.
+    """
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI)
     with Image.open(drawn) as image:
         coarse = image.convert("RGB").point(lambda level: round(level / COLOUR_STEP) * COLOUR_STEP)
+    if coarse.getcolors(PALETTE_SIZE):
+        coarse = coarse.quantize(PALETTE_SIZE)
     coarse.save(small, format="png", optimize=True)
     return small.getvalue()
 

@@ -26,6 +26,7 @@ RESULTS_DIR = ROOT / "results"
 CHECKPOINTS_DIR = ROOT / "checkpoints"
 PLOTS_DIR = ROOT / "plots"
 SUMMARY_NAME = "all_experiments_summary.json"
+PAGE_NAME = "report.html"
 
 CORPUS_PATH = ROOT / "data" / "tinyshakespeare.txt"
 CORPUS_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"

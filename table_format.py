@@ -95,6 +95,11 @@ def render(table: Table, form: str) -> str:
     return "\n".join([title, "", tabulated(table, form), "", *notes])
 
 
+def texts(table: Table) -> list[list[str]]:
+    """What each cell of the table shows, row by row."""
+    return [[column.text(*(row[f] for f in column.fields)) for column in table.columns] for row in table.rows]
+
+
 def csv_text(table: Table) -> str:
     """One line for each row, under the names of the numbers; an empty field where there is none."""
     fields = list(dict.fromkeys(field for column in table.columns for field in column.fields))
@@ -108,7 +113,7 @@ def csv_text(table: Table) -> str:
 def tabulated(table: Table, form: str) -> str:
     escape = _escape(form)
     return tabulate(
-        [[escape(column.text(*(row[f] for f in column.fields))) for column in table.columns] for row in table.rows],
+        [[escape(text) for text in row] for row in texts(table)],
         headers=[escape(column.header) for column in table.columns],
         tablefmt=form,
         colalign=["right" if column.numeric else "left" for column in table.columns],

@@ -85,7 +85,15 @@ def test_cell_figures_are_readable(kind, cell):
 
 @pytest.mark.parametrize("kind", figures.CELL_FIGURES)
 def test_cell_figures_are_small_because_they_are_committed(kind):
-    assert len(figures.png_bytes(cell_figure(kind, CELLS["ten trials"]))) < 60_000
+    assert len(figures.png_bytes(cell_figure(kind, CELLS["ten trials"]))) < 40_000
+
+
+def test_a_figure_of_many_colours_keeps_them_all(ax):
+    reds, greens = np.meshgrid(*2 * [np.arange(0, 256, figures.COLOUR_STEP)])
+    ax.imshow(np.dstack([reds, greens, 255 - reds]).astype(np.uint8), interpolation="nearest")
+    shown = {(red, green, 255 - red) for red, green in zip(reds.flat, greens.flat, strict=True)}
+    assert len(shown) == figures.PALETTE_SIZE
+    assert shown < pixels(ax.figure)  # with the colours of the axes there are more than a palette holds
 
 
 @pytest.mark.parametrize("cells", STUDIES.values(), ids=STUDIES.keys())
@@ -157,7 +165,7 @@ def test_colours_do_not_depend_on_the_order_or_on_what_is_missing():
 
 def pixels(figure: Figure) -> set[tuple]:
     with Image.open(io.BytesIO(figures.png_bytes(figure))) as image:
-        return {colour for _, colour in image.getcolors(10**6)}
+        return {colour for _, colour in image.convert("RGB").getcolors(10**6)}
 
 
 @pytest.mark.parametrize("kind", ["comparison", "analysis", "where"])
