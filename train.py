@@ -26,6 +26,7 @@ from dataset import Corpus, Windows, evaluation_windows, passage, probe_set, tex
 from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
 from seeding import deterministic, seed_everything
+from steps import RecordedStep, Step
 from storage import (
     Busy,
     Cell,
@@ -112,9 +113,12 @@ class TrialRun:
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
         self.model = build_model(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate, fused=True)
+        on_gpu = study.device == "cuda"
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=self.config.learning_rate, fused=True, capturable=on_gpu
+        )
+        self.train_on = (RecordedStep if on_gpu else Step)(self.model, self.optimizer, study.device, study.precision)
         self.step = 0
-        self.finite = torch.ones((), dtype=torch.bool, device=study.device)
         self.history = {"step": [], "train_loss": [], "val_loss": []}
         self.train_accuracy = math.nan
         self.predictions: list[np.ndarray] = []
@@ -134,7 +138,7 @@ class TrialRun:
     def diverged(self) -> bool:
         """Whether a loss that is not finite was seen up to the last evaluation."""
         seen = [self.history[name][-1] for name in ("train_loss", "val_loss")]
-        return not (bool(self.finite) and all(map(math.isfinite, seen)))
+        return not (bool(self.train_on.finite) and all(map(math.isfinite, seen)))
 
     def advance(self) -> None:
         """One training step. Whether its loss is finite is looked up at the next evaluation, not here, so that
@@ -143,13 +147,7 @@ class TrialRun:
         self.model.train()
         self.model.masks.restart(self.seeds["dropout"], self.step)
         inputs, targets = training_batch(self.corpus, self.config, self.seeds["order"], self.step)
-        with torch.autocast(self.study.device, torch.bfloat16, enabled=self.study.precision == "bfloat16"):
-            logits = self.model(inputs)
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.finite &= loss.detach().isfinite()
+        self.train_on(inputs, targets)
         self.step += 1
         self.training_time += time.perf_counter() - start
 
@@ -189,7 +187,7 @@ class TrialRun:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
-            "finite": self.finite,
+            "finite": self.train_on.finite,
             "history": self.history,
             "train_accuracy": self.train_accuracy,
             "predictions": torch.from_numpy(np.stack(self.predictions)),
@@ -215,7 +213,8 @@ class TrialRun:
         check_identity(self.checkpoint_path, state, self.study.identity(self.cell))
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.finite, self.history = state["step"], state["finite"], state["history"]
+        self.train_on.finite.copy_(state["finite"])
+        self.step, self.history = state["step"], state["history"]
         self.train_accuracy = state["train_accuracy"]
         self.predictions = list(state["predictions"].cpu().numpy())
         self.training_time, self.evaluation_time = state["times"]

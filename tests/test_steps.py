@@ -1,0 +1,96 @@
+"""A recorded step is used only where it does what the plain one does; the GPU's recording is played by a stand-in."""
+
+import pytest
+import torch
+from conftest import TINY
+from torch import nn
+
+from dataset import training_batch
+from steps import CHECKED, WARM_UP, RecordedStep, Step
+from study import load_corpus
+
+
+class StandIn(RecordedStep):
+    """Keeps a batch and trains on it when asked to replay: what a CUDA graph does, without a GPU."""
+
+    replays = 0
+
+    def _on_side_stream(self, work, *arguments):
+        work(*arguments)
+
+    def _record(self, inputs, targets):
+        self.batch = inputs.clone(), targets.clone()
+        self.graph = self
+
+    def replay(self):
+        self.replays += 1
+        Step.__call__(self, *self.batch)
+
+
+class Stale(StandIn):
+    def _replay(self, inputs, targets):
+        self.graph.replay()  # always on the first batch
+
+
+class SameMasks(StandIn):
+    def replay(self):
+        torch.manual_seed(WARM_UP)
+        super().replay()
+
+
+class CannotRecord(StandIn):
+    def _record(self, inputs, targets):
+        super()._record(inputs, targets)
+        self.batch = ()
+        Step.__call__(self, inputs, targets)  # what was begun must be undone
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.fixture(autouse=True)
+def random_state_of_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_rng_state", torch.get_rng_state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", torch.set_rng_state)
+
+
+def trained(kind: type[Step], n_steps: int = WARM_UP + CHECKED + 3) -> tuple[Step, list[torch.Tensor]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(65, 16), nn.Dropout(0.2), nn.Linear(16, 65))
+    step = kind(model, torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), "cpu", "float32")
+    for number in range(n_steps):
+        torch.manual_seed(number)
+        step(*training_batch(load_corpus("cpu"), TINY, 1, number))
+    return step, [parameter.detach() for parameter in model.parameters()]
+
+
+def test_a_faithful_recording_is_used_and_gives_the_same_bits():
+    (_, expected), (step, weights) = trained(Step), trained(StandIn)
+    assert step.replays == CHECKED + 3 and not step.given_up and bool(step.finite)
+    assert all(map(torch.equal, weights, expected))
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Stale, "not give the same numbers"),
+        (SameMasks, "not give the same numbers"),
+        (CannotRecord, "when stream is"),
+    ],
+)
+def test_an_unfaithful_recording_is_given_up_and_leaves_no_trace(kind, why):
+    _, expected = trained(Step)
+    with pytest.warns(UserWarning, match=why):
+        step, weights = trained(kind)
+    assert step.given_up and step.replays <= CHECKED
+    assert all(map(torch.equal, weights, expected))
+
+
+def test_a_loss_that_is_not_finite_is_remembered():
+    step, _ = trained(Step, n_steps=1)
+    with torch.no_grad():
+        step.model[2].bias.fill_(torch.nan)
+    step(*training_batch(load_corpus("cpu"), TINY, 1, 1))
+    with torch.no_grad():
+        for parameter in step.model.parameters():
+            parameter.zero_()
+    step(*training_batch(load_corpus("cpu"), TINY, 1, 2))
+    assert not step.finite
