@@ -135,7 +135,9 @@ def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
     others = [name for name in storage.study_names(cells) if name != study]
     if wanted is not None or not others:
         return []
-    return [f"Showing study {study}, the one run last, controls aside; choose another with --study: {', '.join(others)}"]
+    return [
+        f"Showing study {study}, the one run last, controls aside; choose another with --study: {', '.join(others)}"
+    ]
 
 
 def account(measured: list[dict]) -> list[str]:
@@ -196,7 +198,9 @@ def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figu
             yield f"{cell['model']}_{cell['activation']}_{study}_{kind}.png", draw(cell, colours[cell["activation"]])
     for model, group in by_model(measured).items():
         yield f"{model}_shamir_comparison{ending}", figures.shamir_comparison(group, colours)
-    yield f"shamir_cross_model_analysis{ending}", figures.cross_model_analysis(measured, colours)
+    for kind, draw in figures.STUDY_FIGURES.items():
+        if figure := draw(measured, colours):
+            yield f"shamir_{kind}{ending}", figure
 
 
 def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path) -> int:

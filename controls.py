@@ -4,6 +4,8 @@ Pure functions from the measured cells of a study (``summary.measure_study``), w
 their settings, not by the names of their studies.
 """
 
+import itertools
+
 from config import STREAMS
 from summary import measure, varied
 from table_format import Column, Table, number
@@ -22,6 +24,10 @@ def streams_text(streams: tuple[str, ...]) -> str:
     return " and ".join(streams) or NOTHING
 
 
+SUBSETS = [streams for size in (3, 2, 1, 0) for streams in itertools.combinations(STREAMS, size)]
+KINDS = [*map(streams_text, SUBSETS), CONTEXTS]  # what can differ, in the order shown
+
+
 def control_rows(measured: list[dict]) -> list[dict]:
     """Rows for each cell that has controls: itself, its controls, and its pairs scored on other contexts."""
     return [row for cell in measured if cell["controls"] for row in rows_of(cell)]
@@ -29,15 +35,11 @@ def control_rows(measured: list[dict]) -> list[dict]:
 
 def rows_of(cell: dict) -> list[dict]:
     family = {varied(cell): cell, **cell["controls"]}
-    kinds = {streams_text(streams): family[streams] for streams in sorted(family, key=_from_most_to_least)}
+    kinds = {streams_text(streams): family[streams] for streams in SUBSETS if streams in family}
     if EVERYTHING in kinds:
         kinds[CONTEXTS] = on_different_contexts(kinds[EVERYTHING])
     whole = kinds.get(EVERYTHING, {}).get("mean_relative_pd")
     return [{**kind, "varies": name, "share": _share(kind, whole)} for name, kind in kinds.items()]
-
-
-def _from_most_to_least(streams: tuple[str, ...]) -> tuple:
-    return -len(streams), [STREAMS.index(name) for name in streams]
 
 
 def _share(cell: dict, whole: float | None) -> float | None:
