@@ -7,6 +7,7 @@ their settings, not by the names of their studies.
 import itertools
 
 from config import STREAMS
+from labels import counted
 from summary import measure, varied
 from table_format import Column, Table, number
 from tables import ACTIVATION, MISMATCHES, MODEL, PD, N
@@ -61,17 +62,20 @@ def controls(measured: list[dict]) -> list[Table]:
         Column("Study", ("study",), str, numeric=False),
     )
     having = sum(bool(cell["controls"]) for cell in measured)
+    rows = control_rows(measured)
+    same = [row["pairs"] for row in rows if row["varies"] == NOTHING and row["pairs"]]
+    exact = sum(all(pair["relative_pd"] == 0 for pair in pairs) for pairs in same)
     notes = (
         f"{having} of {len(measured)} cells have controls: results with the same settings of which other streams "
         "differ between trials. run_all_experiments.py --controls makes them.",
         "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each source "
         "alone may already bring out what all together do.",
-        "Where nothing differs, PD is exactly 0 on a machine that is deterministic. Where only dropout differs, it "
-        "is 0 for an architecture without dropout (NanoTransformer).",
+        f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
+        "machine is not deterministic. Where only dropout differs, it is 0 for NanoTransformer, which has none.",
         "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
         "mistake. That measures how contexts differ, and is a ceiling.",
     )
-    return [Table("Controls: what causes the differences", columns, control_rows(measured), notes)]
+    return [Table("Controls: what causes the differences", columns, rows, notes)]
 
 
 TABLES = {"controls": controls}

@@ -35,7 +35,7 @@ LESS_TO_MORE = ListedColormap(
     ["#77BBFF", "#99CCFF", "#CCEEFF", "#FFFFFF", "#FFFFFF", "#FFEEBB", "#FFDD88", "#FFBB55"]
 )
 STRONG_DIFFERENCE = 20  # %: from here on the colour stays the same
-ROUND = [1, 2, 2.5, 5, 10]  # the steps between ticks
+ROUND = [1, 2, 5, 10]  # the steps between ticks
 BARS_ALONG = 6  # evaluations at which a curve shows its intervals, at most
 BARS_WITH_NUMBERS = 6  # in a group, at most
 SLANTED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
