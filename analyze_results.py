@@ -22,7 +22,7 @@ from config import ACTIVATIONS, MODELS
 from labels import counted, in_order
 from plot_utils import activation_colours
 from storage import UserError
-from summary import by_model, latest_study, measure_study, summarize_study, with_breakdown, with_passages
+from summary import by_model, latest_study, measure_study, summarize_study
 from table_format import FORMATS, remark, render
 
 TABLES = {**tables.TABLES, **inference.TABLES, **companions.TABLES, **confounds.TABLES, **controls.TABLES}
@@ -215,11 +215,13 @@ def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figu
             yield f"{cell['model']}_{cell['activation']}_{study}_{kind}.png", draw(cell, colours[cell["activation"]])
     for model, group in by_model(measured).items():
         yield f"{model}_shamir_comparison{ending}", figures.shamir_comparison(group, colours)
-        if cells := with_breakdown(group):
-            yield f"{model}_where_disagreement_lives{ending}", figures.where_disagreement_lives(cells, colours)
-        if cells := with_passages(group):
-            yield f"{model}_letter_by_letter{ending}", figures.letter_by_letter(cells)
-    yield f"shamir_cross_model_analysis{ending}", figures.cross_model_analysis(measured, colours)
+    for model, cells in by_model(measured).items():
+        for kind, draw in figures.MODEL_FIGURES.items():
+            if figure := draw(cells, colours):
+                yield f"{model}_{kind}{ending}", figure
+    for kind, draw in figures.STUDY_FIGURES.items():
+        if figure := draw(measured, colours):
+            yield f"shamir_{kind}{ending}", figure
 
 
 def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path) -> int:

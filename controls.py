@@ -4,7 +4,10 @@ Pure functions from the measured cells of a study (``summary.measure_study``), w
 their settings, not by the names of their studies.
 """
 
+import itertools
+
 from config import STREAMS
+from labels import counted
 from summary import measure, varied
 from table_format import Column, Table, number
 from tables import ACTIVATION, MISMATCHES, MODEL, PD, N
@@ -22,6 +25,10 @@ def streams_text(streams: tuple[str, ...]) -> str:
     return " and ".join(streams) or NOTHING
 
 
+SUBSETS = [streams for size in (3, 2, 1, 0) for streams in itertools.combinations(STREAMS, size)]
+KINDS = [*map(streams_text, SUBSETS), CONTEXTS]  # what can differ, in the order shown
+
+
 def control_rows(measured: list[dict]) -> list[dict]:
     """Rows for each cell that has controls: itself, its controls, and its pairs scored on other contexts."""
     return [row for cell in measured if cell["controls"] for row in rows_of(cell)]
@@ -29,15 +36,11 @@ def control_rows(measured: list[dict]) -> list[dict]:
 
 def rows_of(cell: dict) -> list[dict]:
     family = {varied(cell): cell, **cell["controls"]}
-    kinds = {streams_text(streams): family[streams] for streams in sorted(family, key=_from_most_to_least)}
+    kinds = {streams_text(streams): family[streams] for streams in SUBSETS if streams in family}
     if EVERYTHING in kinds:
         kinds[CONTEXTS] = on_different_contexts(kinds[EVERYTHING])
     whole = kinds.get(EVERYTHING, {}).get("mean_relative_pd")
     return [{**kind, "varies": name, "share": _share(kind, whole)} for name, kind in kinds.items()]
-
-
-def _from_most_to_least(streams: tuple[str, ...]) -> tuple:
-    return -len(streams), [STREAMS.index(name) for name in streams]
 
 
 def _share(cell: dict, whole: float | None) -> float | None:
@@ -59,17 +62,20 @@ def controls(measured: list[dict]) -> list[Table]:
         Column("Study", ("study",), str, numeric=False),
     )
     having = sum(bool(cell["controls"]) for cell in measured)
+    rows = control_rows(measured)
+    same = [row["pairs"] for row in rows if row["varies"] == NOTHING and row["pairs"]]
+    exact = sum(all(pair["relative_pd"] == 0 for pair in pairs) for pairs in same)
     notes = (
         f"{having} of {len(measured)} cells have controls: results with the same settings of which other streams "
         "differ between trials. run_all_experiments.py --controls makes them.",
         "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each source "
         "alone may already bring out what all together do.",
-        "Where nothing differs, PD is exactly 0 on a machine that is deterministic. Where only dropout differs, it "
-        "is 0 for an architecture without dropout (NanoTransformer).",
+        f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
+        "machine is not deterministic. Where only dropout differs, it is 0 for NanoTransformer, which has none.",
         "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
         "mistake. That measures how contexts differ, and is a ceiling.",
     )
-    return [Table("Controls: what causes the differences", columns, control_rows(measured), notes)]
+    return [Table("Controls: what causes the differences", columns, rows, notes)]
 
 
 TABLES = {"controls": controls}

@@ -6,20 +6,26 @@ import math
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
 import plot_disagreement
 import plot_utils as plots
-from inference import sensitivity_rows
+from confounds import pareto_front
+from controls import KINDS, control_rows
+from inference import against_first, sensitivity_rows
 from labels import in_order, label
-from summary import by_model, compare_activations, completed_trials, pair_matrix
+from summary import by_model, compare_activations, completed_trials, pair_matrix, with_breakdown, with_passages
 
 DPI = 120
 COLOUR_STEP = 17
 PALETTE_SIZE = 256
+LEGEND_CHARACTERS = 125  # in a line below a figure
+SHOWN = "{}: p at most 0.05, paired test, Holm's method within the architecture"
+PANELS, PANEL_HEIGHT = 3, 2.7  # of small axes in a row, and inches
 STYLE = {
     "font.size": 10,
     "axes.titlesize": 10.5,
@@ -117,8 +123,11 @@ def shamir_comparison(measured: list[dict], colours: dict[str, str]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def where_disagreement_lives(measured: list[dict], colours: dict[str, str]) -> Figure:
-    """The cells of one architecture that are broken down: mismatches and PD by groups of predictions."""
+def where_disagreement_lives(measured: list[dict], colours: dict[str, str]) -> Figure | None:
+    """Mismatches and PD by groups of predictions, of the cells of one architecture."""
+    measured = with_breakdown(measured)
+    if not measured:
+        return None
     figure = Figure(figsize=(9, 5.6))
     axes = figure.subplots(2, 3, sharex="col", sharey="row")
     for column, (grouping, (said, *_)) in enumerate(plot_disagreement.GROUPINGS.items()):
@@ -130,14 +139,16 @@ def where_disagreement_lives(measured: list[dict], colours: dict[str, str]) -> F
         ax.set(ylabel=name, ylim=(0, 1.06 * ax.get_ylim()[1]))
     shares = Patch(color=plot_disagreement.LIGHT, label="fraction of all predictions")
     _activation_legend(figure, colours, shares)
-    name, study = label(measured[0]["model"]), measured[0]["study"]
-    figure.suptitle(f"Where disagreement lives: {name}, study {study}, {_trial_counts(measured)}")
+    figure.suptitle(f"Where disagreement lives: {label(measured[0]['model'])}, {_study_and_trials(measured)}")
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def letter_by_letter(measured: list[dict]) -> Figure:
+def letter_by_letter(measured: list[dict], colours: dict[str, str]) -> Figure | None:
     """The study's passage, as the first two trials of the first and of the last of these cells predict it."""
+    measured = with_passages(measured)
+    if not measured:
+        return None
     shown = {cell["activation"]: completed_trials(cell)[:2] for cell in (measured[0], measured[-1])}
     lines = len(plot_disagreement.text_lines(shown[measured[0]["activation"]][0]["passage"]["text"]))
     figure = Figure(figsize=(9, 1 + 0.87 * lines * len(shown)))
@@ -148,6 +159,14 @@ def letter_by_letter(measured: list[dict]) -> Figure:
     plot_disagreement.agreement_legend(figure)
     figure.suptitle(f"Letter by letter: {label(measured[0]['model'])}, study {measured[0]['study']}")
     return figure
+
+
+# Each from the measured cells of one architecture; None where there is nothing to draw.
+MODEL_FIGURES = {
+    "shamir_comparison": shamir_comparison,
+    "where_disagreement_lives": where_disagreement_lives,
+    "letter_by_letter": letter_by_letter,
+}
 
 
 @matplotlib.rc_context(STYLE)
@@ -163,19 +182,138 @@ def cross_model_analysis(measured: list[dict], colours: dict[str, str]) -> Figur
     plots.plot_matrix(axes[1, 1], matrix, models, activations).set_title("D. Relative PD, all classes")
     axes[1, 1].set_xticks(range(len(activations)), activations, **plots.SLANTED)
     _activation_legend(figure, colours)
-    figure.suptitle(f"Study {measured[0]['study']}: {_trial_counts(measured)}")
+    figure.suptitle(f"All architectures, {_study_and_trials(measured)}")
     return figure
 
 
-def _trial_counts(measured: list[dict]) -> str:
-    """How many trials the cells have, such as "N = 3" or "N = 2 to 3, 1 diverged"."""
-    counts = sorted({cell["n_trials"] for cell in measured})
-    diverged = sum(cell["n_diverged"] for cell in measured)
+@matplotlib.rc_context(STYLE)
+def pd_over_training(measured: list[dict], colours: dict[str, str]) -> Figure:
+    groups = by_model(measured)
+    figure = Figure(figsize=(10, 1.5 + PANEL_HEIGHT * _panel_rows(len(groups))))
+    panels = _panels(figure, len(groups), plots.UNITS["relative_pd"])
+    for ax, (model, cells) in zip(panels, groups.items(), strict=True):
+        plots.plot_pd_over_training(ax, cells, colours).set_title(label(model))
+    _activation_legend(figure, colours)
+    shift = "bars: 95 % intervals; curves are shifted sideways to keep them apart"
+    figure.suptitle(f"PD over training, {_study_and_trials(measured)}\n{shift}")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def loss_pd_plane(measured: list[dict], colours: dict[str, str]) -> Figure:
+    groups = by_model(measured)
+    heights = [4.2, PANEL_HEIGHT * _panel_rows(len(groups))]
+    figure = Figure(figsize=(10, 1 + sum(heights)))
+    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    whole = above.subplots()
+    plots.plot_paths(whole, measured, colours).set_title(
+        "From the first evaluation (loss on fixed windows) to the end (marker; loss on the whole split)"
+    )
+    known = [cell for cell in measured if cell["mean_relative_pd"] is not None]
+    if known:
+        plots.plot_front(whole, pareto_front(known))
+    panels = _panels(below, len(groups), plots.UNITS["relative_pd"])
+    for ax, (model, cells) in zip(panels, groups.items(), strict=True):
+        front = pareto_front([cell for cell in cells if cell in known])
+        plots.plot_ends(ax, cells, front, colours).set_title(f"{label(model)}: the end")
+    _activation_legend(figure, colours)
+    figure.suptitle(
+        f"Loss and PD, {_study_and_trials(measured)}; lower left is better\n"
+        "bars: 95 % intervals; dashed: Pareto front of the means"
+    )
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def heat_map(measured: list[dict], colours: dict[str, str]) -> Figure | None:
+    rows = against_first(measured)
+    if not rows:
+        return None
+    figure = Figure(figsize=(10, 1.8 + 0.45 * len(by_model(measured))))
+    activations = list(colours)
+    plots.plot_differences(figure.subplots(), measured, rows, activations)
+    what = f"Relative PD against that with {label(activations[0])} (%)"
+    figure.suptitle(f"{what}, {_study_and_trials(measured)}\n{SHOWN.format('*')}")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def activation_differences(measured: list[dict], colours: dict[str, str]) -> Figure | None:
+    groups, rows = by_model(measured), against_first(measured)
+    if not rows:
+        return None
+    first, *others = colours
+    height = 0.9 + 0.27 * max(len(others), 3)
+    figure = Figure(figsize=(10, 0.8 + height * _panel_rows(len(groups))))
+    for ax, model in zip(_panels(figure, len(groups), sharey=True), groups, strict=True):
+        own = [row for row in rows if row["model"] == model]
+        plots.plot_forest(ax, own, others, colours).set_title(label(model))
+        ax.set_xlabel("difference of relative PD")
+    figure.suptitle(
+        f"Relative PD minus that with {label(first)} (left: more reproducible), {_study_and_trials(measured)}\n"
+        f"bars: 95 % intervals, paired by seed; {SHOWN.format('filled')}"
+    )
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def controls(measured: list[dict], colours: dict[str, str]) -> Figure | None:
+    rows = control_rows(measured)
+    if not rows:
+        return None
+    groups = by_model(rows)
+    kinds = [kind for kind in KINDS if any(row["varies"] == kind for row in rows)]
+    most = max(len({row["activation"] for row in own}) for own in groups.values())
+    bar = 0.17 if most <= plots.BARS_WITH_NUMBERS else 0.09
+    height = 0.8 + len(kinds) * max(0.3, bar * most)
+    figure = Figure(figsize=(10, 1 + height * _panel_rows(len(groups))))
+    panels = _panels(figure, len(groups), sharey=True)
+    for ax, (model, own) in zip(panels, groups.items(), strict=True):
+        plots.plot_controls(ax, own, kinds, colours).set_title(label(model))
+        ax.set_xlabel(plots.UNITS["relative_pd"])
+    names = {row["activation"] for row in rows}
+    _activation_legend(figure, {name: colour for name, colour in colours.items() if name in names})
+    figure.suptitle(f"PD by what differs between trials, {_study_and_trials(rows)}, 95 % intervals")
+    return figure
+
+
+# Each from the measured cells of a study; None where there is nothing to draw.
+STUDY_FIGURES = {
+    "cross_model_analysis": cross_model_analysis,
+    "pd_over_training": pd_over_training,
+    "loss_pd_plane": loss_pd_plane,
+    "heat_map": heat_map,
+    "activation_differences": activation_differences,
+    "controls": controls,
+}
+
+
+def _panels(figure: Figure | SubFigure, count: int, row_label: str = "", **options) -> list[Axes]:
+    """``count`` axes, ``PANELS`` in a row, each row with its label."""
+    columns = min(count, PANELS)
+    axes = figure.subplots(_panel_rows(count), columns, squeeze=False, **options)
+    for ax in axes[:, 0]:
+        ax.set_ylabel(row_label)
+    for ax in axes.flat[count:]:
+        ax.set_axis_off()
+    return list(axes.flat[:count])
+
+
+def _panel_rows(count: int) -> int:
+    return math.ceil(count / PANELS)
+
+
+def _study_and_trials(cells: list[dict]) -> str:
+    """Such as "study cpu: N = 3 trials a cell" or "study cpu: N = 2 to 3 trials a cell, 1 diverged"."""
+    counts = sorted({cell["n_trials"] for cell in cells})
+    diverged = sum(cell["n_diverged"] for cell in cells)
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"N = {span} trials a cell" + (f", {diverged} diverged" if diverged else "")
+    return f"study {cells[0]['study']}: N = {span} trials a cell" + (f", {diverged} diverged" if diverged else "")
 
 
 def _activation_legend(figure: Figure, colours: dict[str, str], *others: Artist) -> None:
     handles = [Line2D([], [], ls="", marker="D", color=colour, label=label(name)) for name, colour in colours.items()]
     handles += others
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7))
+    fitting = LEGEND_CHARACTERS // (max(len(handle.get_label()) for handle in handles) + 6)  # marker and space
+    columns = math.ceil(len(handles) / math.ceil(len(handles) / fitting))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)

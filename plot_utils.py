@@ -15,8 +15,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
 from labels import counted, in_order, label
-from summary import PAIR_METRICS, by_model, completed_trials
-from table_format import trial_count
+from summary import PAIR_METRICS, by_model, completed_trials, over_training
+from table_format import ABSENT, number, trial_count
 
 # In all colours, channels are multiples of 17 (1/15): that is how finely figures.png_bytes keeps them.
 COLOURS = {
@@ -41,6 +41,14 @@ OTHER_COLOURS = ("#000000", "#888888", "#EE9977", "#664400", "#66CC66")
 MARKERS = "os^Dv<>PX*"
 GREY = "#666666"
 HEAT = ListedColormap([(1 - k / 7.5, 1 - k / 15, 1) for k in range(6)])  # light enough for black numbers
+# From more reproducible to less, in steps of 5 %; light enough for black numbers.
+LESS_TO_MORE = ListedColormap(
+    ["#77BBFF", "#99CCFF", "#CCEEFF", "#FFFFFF", "#FFFFFF", "#FFEEBB", "#FFDD88", "#FFBB55"]
+)
+STRONG_DIFFERENCE = 20  # %: from here on the colour stays the same
+ROUND = [1, 2, 5, 10]  # the steps between ticks
+BARS_ALONG = 6  # evaluations at which a curve shows its intervals, at most
+BARS_WITH_NUMBERS = 6  # in a group, at most
 SLANTED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 UNITS = {
     "val_loss": "Validation loss (nats/char)",
@@ -183,12 +191,20 @@ def plot_strip(ax: Axes, cell: dict, metric: str, colour: str) -> Axes:
     return ax
 
 
+def interval_reach(cell: dict, metric: str) -> list[list[float]] | None:
+    """How far the 95 % interval reaches below and above the mean, as error bars want it; None without an interval.
+
+    Never below 0, as rounding could make it where all values are the same.
+    """
+    mean, low, high = (cell[f"{kind}_{metric}"] for kind in ("mean", "low", "high"))
+    return None if low is None else [[max(mean - low, 0)], [max(high - mean, 0)]]
+
+
 def plot_estimate(ax: Axes, place: float, cell: dict, metric: str, colour: str, *, horizontal: bool) -> Axes:
     """The mean as a diamond, with its 95 % interval where there is one."""
-    mean, low, high = (cell[f"{kind}_{metric}"] for kind in ("mean", "low", "high"))
+    mean, reach = cell[f"mean_{metric}"], interval_reach(cell, metric)
     if mean is None:
         return ax
-    reach = None if low is None else [[mean - low], [high - mean]]
     x, y = (mean, place) if horizontal else (place, mean)
     errors = {"xerr" if horizontal else "yerr": reach}
     ax.errorbar(x, y, **errors, fmt="D", color=colour, mec="black", mew=0.6, ms=6, capsize=4, lw=1.5)
@@ -274,4 +290,159 @@ def plot_plane(ax: Axes, measured: list[dict], colours: dict[str, str]) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(6))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15), "ncols": 3}
     _legend_once(ax, columnspacing=1, handletextpad=0.2, **below)
+    return ax
+
+
+# ---------------------------------------------------------------- along training
+
+
+def plot_pd_over_training(ax: Axes, cells: list[dict], colours: dict[str, str]) -> Axes:
+    """Mean PD of each cell of one architecture, with 95 % intervals; curves are shifted to keep these apart."""
+    followed = {cell["activation"]: over_training(cell) for cell in cells if cell["pairs"]}
+    if not followed:
+        return _nothing(ax, "needs two trials")
+    for name, points in followed.items():
+        steps = np.array([point["step"] for point in points])
+        barred = np.unique(np.linspace(0, len(points) - 1, BARS_ALONG).round().astype(int))
+        at = steps + _shift(name, colours) * steps[-1] / len(barred)
+        ax.plot(at, [point["mean_relative_pd"] for point in points], color=colours[name], lw=1.5)
+        for place in barred:
+            reach = interval_reach(points[place], "relative_pd")
+            ax.errorbar(at[place], points[place]["mean_relative_pd"], reach, fmt="o", color=colours[name], ms=4, lw=1)
+    ax.set_xlabel("training step")
+    if len(steps) <= BARS_ALONG:
+        ax.set_xticks(steps)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
+    return ax
+
+
+def _shift(name: str, colours: dict[str, str]) -> float:
+    """The place of an activation among all of them, from -0.3 to 0.3."""
+    last = len(colours) - 1
+    return 0.6 * (list(colours).index(name) - last / 2) / max(last, 1)
+
+
+def plot_paths(ax: Axes, measured: list[dict], colours: dict[str, str]) -> Axes:
+    """Each cell's way through the plane of loss and PD while training; at its end the architecture's marker."""
+    markers = model_markers(cell["model"] for cell in measured)
+    known = [cell for cell in measured if cell["pairs"]]
+    for cell in known:
+        points = [*over_training(cell)[:-1], cell]
+        colour, marker = colours[cell["activation"]], markers[cell["model"]]
+        way = [[point[f"mean_{metric}"] for point in points] for metric in ("val_loss", "relative_pd")]
+        ax.plot(*way, color=colour, lw=1, alpha=0.6)
+        ax.plot(way[0][-1], way[1][-1], marker, color=colour, mec="black", mew=0.5, ms=7)
+    for model in in_order(cell["model"] for cell in known):
+        ax.plot([], [], markers[model], color="white", mec="black", label=label(model))
+    ax.set(xlabel=UNITS["val_loss"], ylabel=UNITS["relative_pd"])
+    _legend_once(ax, loc="best")
+    return ax
+
+
+def plot_ends(ax: Axes, cells: list[dict], front: list[dict], colours: dict[str, str]) -> Axes:
+    """Where the cells of one architecture end, with 95 % intervals of loss and PD, and their ``front``."""
+    known = [cell for cell in cells if cell["mean_relative_pd"] is not None]
+    if not known:
+        return _nothing(ax, "needs two trials")
+    for cell in known:
+        place = cell["mean_val_loss"], cell["mean_relative_pd"]
+        reach = interval_reach(cell, "relative_pd"), interval_reach(cell, "val_loss")
+        ax.errorbar(*place, *reach, fmt="D", color=colours[cell["activation"]], mec="black", mew=0.6, ms=6, lw=1)
+    plot_front(ax, front)
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=ROUND))
+    ax.set_xlabel(UNITS["val_loss"])
+    return ax
+
+
+def plot_front(ax: Axes, front: list[dict]) -> Axes:
+    """The stairs along the cells that no other is below in both loss and PD."""
+    corners = sorted((cell["mean_val_loss"], cell["mean_relative_pd"]) for cell in front)
+    (low, high), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    losses, distances = zip((corners[0][0], top), *corners, (high, corners[-1][1]), strict=True)
+    ax.step(losses, distances, where="post", color=GREY, lw=1, ls="--", zorder=1)
+    ax.set(xlim=(low, high), ylim=(bottom, top))
+    return ax
+
+
+# ---------------------------------------------------------------- differences to the first activation
+
+
+def plot_forest(ax: Axes, rows: list[dict], activations: list[str], colours: dict[str, str]) -> Axes:
+    """A row for each of ``activations``: difference of PD and its 95 % interval; filled where it is shown."""
+    known = [row | {"mean_difference": row["difference"]} for row in rows if row["difference"] is not None]
+    for row in known:
+        colour = colours[row["activation"]]
+        face = colour if row["shown"] == "yes" else "white"
+        place = row["difference"], activations.index(row["activation"])
+        reach = interval_reach(row, "difference")
+        ax.errorbar(*place, xerr=reach, fmt="D", color=colour, mfc=face, mew=1.5, ms=6, capsize=3, lw=1.5)
+    ax.set_yticks(range(len(activations)), map(label, activations))
+    ax.set_ylim(len(activations) - 0.5, -0.5)
+    ax.grid(axis="y", visible=False)
+    if not known:
+        ax.set_xticks([])
+        ax.text(0.5, 0.5, "nothing to compare", transform=ax.transAxes, ha="center", va="center", color=GREY)
+        return ax
+    ax.axvline(0, color=GREY, lw=1, zorder=1)
+    widest = max(map(abs, ax.get_xlim()))
+    ax.set_xlim(-widest, widest)
+    ax.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    return ax
+
+
+def plot_differences(ax: Axes, cells: list[dict], rows: list[dict], activations: list[str]) -> Axes:
+    """A heat map by architecture of the differences to PD with the first activation, in % of it.
+
+    PD itself stands in the first column. A difference that is shown is bold and has a star.
+    """
+    models = in_order(cell["model"] for cell in cells)
+    relative = np.full((len(models), len(activations)), math.nan)
+    texts = {place: ABSENT for place in np.ndindex(relative.shape)}
+    for cell in cells:
+        if cell["activation"] == activations[0]:
+            texts[models.index(cell["model"]), 0] = number("{:.3f}")(cell["mean_relative_pd"])
+    for row in rows:
+        place = models.index(row["model"]), activations.index(row["activation"])
+        relative[place] = math.nan if row["relative_difference"] is None else row["relative_difference"]
+        texts[place] = number("{:+.1f}")(row["relative_difference"]) + "*" * (row["shown"] == "yes")
+    for (y, x), text in texts.items():
+        look = {"weight": "bold"} if text.endswith("*") else {"color": "#333333"}
+        ax.text(x, y, text.replace("-", "\N{MINUS SIGN}"), ha="center", va="center", size=9, **look)
+    limits = {"vmin": -STRONG_DIFFERENCE, "vmax": STRONG_DIFFERENCE}
+    image = ax.imshow(relative, cmap=LESS_TO_MORE, aspect="auto", **limits)
+    ax.figure.colorbar(image, ax=ax, extend="both", pad=0.02).set_label("difference (%)")
+    names = [f"{label(activations[0])}: PD", *map(label, activations[1:])]
+    ax.set_xticks(range(len(activations)), names, **(SLANTED if len(activations) > 7 else {}))
+    ax.set_yticks(range(len(models)), map(label, models))
+    ax.axvline(0.5, color="black", lw=1)
+    ax.grid(False)
+    return ax
+
+
+# ---------------------------------------------------------------- controls
+
+
+def plot_controls(ax: Axes, rows: list[dict], kinds: list[str], colours: dict[str, str]) -> Axes:
+    """Bars of PD by what differs between trials, one of ``kinds`` a group, in it a bar for each activation."""
+    names = [name for name in colours if any(row["activation"] == name for row in rows)]
+    height = 0.8 / len(names)
+    for row in rows:
+        if row["mean_relative_pd"] is None:
+            continue
+        place = kinds.index(row["varies"]) + (names.index(row["activation"]) - (len(names) - 1) / 2) * height
+        mean, reach = row["mean_relative_pd"], interval_reach(row, "relative_pd")
+        colour = colours[row["activation"]]  # of the edge too, so that a bar of length 0 can be seen
+        ax.barh(place, mean, 0.85 * height, xerr=reach, color=colour, ec=colour, ecolor="black", capsize=2)
+        if len(names) <= BARS_WITH_NUMBERS:
+            end = row["high_relative_pd"] or mean
+            ax.annotate(f"{mean:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", size=9)
+    ax.set_yticks(range(len(kinds)), kinds)
+    ax.set_ylim(len(kinds) - 0.5, -0.5)
+    longest = ax.get_xlim()[1]
+    ax.set_xlim(-0.01 * longest, 1.18 * longest)
+    ax.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
+    ax.grid(axis="y", visible=False)
     return ax

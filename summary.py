@@ -51,10 +51,26 @@ def measure(cell: dict, others: Iterable[dict] = ()) -> dict:
         values = [trial[metric] for trial in completed]
         measured |= _described(metric, values, stats.mean_estimate(values) if values else None)
     for metric in PAIR_METRICS:
-        values = [pair[metric] for pair in cell["pairs"] if pair[metric] is not None]
-        whole = values and len(values) == math.comb(len(completed), 2)
-        measured |= _described(metric, values, _pairwise(cell["pairs"], metric) if whole else None)
+        measured |= _described_pairs(metric, cell["pairs"], len(completed))
     return measured
+
+
+def over_training(cell: dict) -> list[dict]:
+    """For every evaluation its step, val loss (on the fixed windows) and relative PD, named as in a measured cell."""
+    completed, pairs = completed_trials(cell), cell["pairs"]
+    points = []
+    for place, step in enumerate(completed[0]["history"]["step"] if completed else ()):
+        losses = [trial["history"]["val_loss"][place] for trial in completed]
+        then = [pair | {"relative_pd": pair["history"]["relative_pd"][place]} for pair in pairs]
+        described = _described_pairs("relative_pd", then, len(completed))
+        points.append({"step": step, **_described("val_loss", losses, stats.mean_estimate(losses)), **described})
+    return points
+
+
+def _described_pairs(metric: str, pairs: list[dict], n_trials: int) -> dict:
+    values = [pair[metric] for pair in pairs if pair[metric] is not None]
+    whole = values and len(values) == math.comb(n_trials, 2)
+    return _described(metric, values, _pairwise(pairs, metric) if whole else None)
 
 
 def _described(metric: str, values: list[float], interval: stats.Estimate | None) -> dict:
@@ -89,7 +105,7 @@ def finite(value: float) -> float | None:
 
 def varied(cell: dict) -> tuple[str, ...]:
     """The random streams that differ between the cell's trials."""
-    return tuple(cell["config"]["vary"])
+    return tuple(name for name in STREAMS if name in cell["config"]["vary"])
 
 
 def controls_of(cell: dict, others: Iterable[dict]) -> dict[tuple[str, ...], dict]:

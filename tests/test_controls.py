@@ -94,6 +94,13 @@ def test_cells_without_controls_have_no_rows_but_are_counted():
     assert table.notes[0].startswith("1 of 2 cells have controls")
 
 
+def test_the_same_seed_twice_is_checked_to_the_bit():
+    exact, almost = cell_of("a", (), (0.0, 0.0, 0.0)), cell_of("a", (), (0.0, 1e-12, 0.0))
+    for control, outcome in ((exact, "exactly 0 in 1 of 1 cell;"), (almost, "exactly 0 in 0 of 1 cell;")):
+        (table,) = controls.controls(summary.measure_study([make_cell(), control], "cpu"))
+        assert any(outcome in note for note in table.notes)
+
+
 def test_two_streams_that_differ_are_both_named():
     assert controls.streams_text(("init", "order")) == "init and order"
 

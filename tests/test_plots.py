@@ -10,13 +10,16 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
-from synthetic_cells import PASSAGE, make_cell, make_diverged, make_pair, make_trial, random_cell
+from synthetic_cells import PASSAGE, make_cell, make_diverged, make_pair, make_trial, random_cell, varying
 
+import analyze_results
 import figures
 import plot_disagreement
 import plot_utils
-from config import ACTIVATIONS, MODELS, MODERN
+from config import ACTIVATIONS, MODELS, MODERN, STREAMS
+from confounds import pareto_front
 from summary import measure, measure_study, with_breakdown, with_passages
+from table_format import ABSENT
 
 CELLS = {
     "one trial": random_cell("charlm", "relu", n_trials=1),
@@ -34,7 +37,19 @@ STUDIES = {
     "modern": [random_cell("charlm", activation) for activation in MODERN],
     "unknown names": [random_cell("my_model", name) for name in ("gelu", "my_first", "my_second")],
     "nothing completed": [CELLS["all diverged"]],
+    "fourteen activations": [random_cell(model, f"my_{i}_activation") for model in MODELS[:4] for i in range(14)],
+    "without the first activation": [
+        random_cell("charlm", "relu"),
+        *(random_cell("minigpt", a) for a in ACTIVATIONS[1:]),
+    ],
+    "with controls": [
+        varying(streams, random_cell(model, activation, study))
+        for study, streams in (("cpu", STREAMS), ("only_init", ("init",)), ("nothing", ()))
+        for model in MODELS
+        for activation in ACTIVATIONS
+    ],
 }
+KINDS = (*figures.MODEL_FIGURES, *figures.STUDY_FIGURES)
 
 
 def colours_of(cells: list[dict]) -> dict[str, str]:
@@ -45,16 +60,12 @@ def cell_figure(kind: str, cell: dict) -> Figure:
     return figures.CELL_FIGURES[kind](measure(cell), colours_of([cell])[cell["activation"]])
 
 
-def study_figure(kind: str, cells: list[dict]) -> Figure:
-    measured, colours = measure_study(cells, "cpu"), colours_of(cells)
-    if kind == "analysis":
-        return figures.cross_model_analysis(measured, colours)
-    measured = [cell for cell in measured if cell["model"] == measured[0]["model"]]
-    if kind == "letters":
-        return figures.letter_by_letter(with_passages(measured))
-    if kind == "where":
-        return figures.where_disagreement_lives(with_breakdown(measured), colours)
-    return figures.shamir_comparison(measured, colours)
+def study_figure(kind: str, cells: list[dict]) -> Figure | None:
+    measured = measure_study(cells, "cpu")
+    if kind in figures.STUDY_FIGURES:
+        return figures.STUDY_FIGURES[kind](measured, colours_of(cells))
+    first = [cell for cell in measured if cell["model"] == measured[0]["model"]]
+    return figures.MODEL_FIGURES[kind](first, colours_of(cells))
 
 
 def check_readable(figure: Figure) -> None:
@@ -97,17 +108,40 @@ def test_a_figure_of_many_colours_keeps_them_all(ax):
 
 
 @pytest.mark.parametrize("cells", STUDIES.values(), ids=STUDIES.keys())
-@pytest.mark.parametrize("kind", ["comparison", "analysis"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_study_figures_are_readable(kind, cells):
-    check_readable(study_figure(kind, cells))
+    if figure := study_figure(kind, cells):
+        check_readable(figure)
 
 
-@pytest.mark.parametrize("name", ["whole", "one cell", "odd cells", "unknown names"])
-@pytest.mark.parametrize("kind", ["where", "letters"])
-def test_figures_of_disagreement_are_readable_and_not_too_large(kind, name):
-    figure = study_figure(kind, STUDIES[name])
-    check_readable(figure)
-    assert len(figures.png_bytes(figure)) < 100_000
+def test_what_there_is_nothing_of_is_not_drawn():
+    def missing(study: str) -> set[str]:
+        return {kind for kind in figures.STUDY_FIGURES if not study_figure(kind, STUDIES[study])}
+
+    assert missing("with controls") == set()
+    assert missing("whole") == {"controls"}
+    assert missing("one cell") == {"controls", "heat_map", "activation_differences"}
+
+
+def test_study_figures_are_named_by_their_kind_and_study():
+    cells = [
+        cell for cell in STUDIES["with controls"] if cell["model"] == "charlm" and cell["activation"][:4] != "smel"
+    ]
+    measured = measure_study(cells[::2], "cpu")
+    for named, ending in ((False, ""), (True, "_cpu")):
+        names = {name for name, _ in analyze_results.study_figures(measured, named)}
+        assert {f"shamir_{kind}{ending}.png" for kind in figures.STUDY_FIGURES} <= names
+
+
+@pytest.mark.parametrize("kind", figures.STUDY_FIGURES)
+def test_study_figures_say_which_study_and_how_many_trials(kind):
+    title = study_figure(kind, STUDIES["with controls"]).get_suptitle()
+    assert "study cpu: N = 3 trials a cell" in title
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_study_figures_are_not_too_large(kind):
+    assert len(figures.png_bytes(study_figure(kind, STUDIES["with controls"]))) < 150_000
 
 
 def test_figures_of_disagreement_need_cells_that_tell_of_it():
@@ -168,7 +202,10 @@ def pixels(figure: Figure) -> set[tuple]:
         return {colour for _, colour in image.convert("RGB").getcolors(10**6)}
 
 
-@pytest.mark.parametrize("kind", ["comparison", "analysis", "where"])
+@pytest.mark.parametrize(
+    "kind",
+    ["shamir_comparison", "where_disagreement_lives", "cross_model_analysis", "pd_over_training", "loss_pd_plane"],
+)
 def test_study_figures_have_the_colours_of_all_activations(kind):
     cells = [random_cell("charlm", activation) for activation in ACTIVATIONS]
     assert {rgb(activation) for activation in ACTIVATIONS} <= pixels(study_figure(kind, cells))
@@ -292,6 +329,93 @@ def test_a_passage_shows_what_was_to_be_predicted_and_what_both_predict(ax):
     kinds = zip((right, apart, wrong, apart), (0.1, 0.5, 0.9, 1.0), strict=True)
     fills = [plot_disagreement.shade(*kind) for kind in kinds]
     assert np.array([bar.get_facecolor()[:3] for bar in ax.patches]) == pytest.approx(np.array(fills * 2))
+
+
+def evaluated(cell: dict, steps: list[int]) -> dict:
+    """The cell as if it had been evaluated at these steps, with PD going up in a line from 0."""
+    for trial in cell["trials"]:
+        trial["history"] = {"step": steps, "val_loss": [4.0] * len(steps)}
+    for pair in cell["pairs"]:
+        pair["history"] = {"relative_pd": [pair["relative_pd"] * step / steps[-1] for step in steps]}
+    return measure(cell)
+
+
+def test_pd_over_training_goes_through_the_means_over_pairs(ax):
+    cell = measure(CELLS["three trials"])
+    plot_utils.plot_pd_over_training(ax, [cell], {cell["activation"]: "black"})
+    (curve, *_) = ax.lines
+    assert curve.get_xdata().tolist() == [0, 50, 100]
+    means = [np.mean([pair["history"]["relative_pd"][i] for pair in cell["pairs"]]) for i in range(3)]
+    assert curve.get_ydata() == pytest.approx(means)
+    assert means[-1] == pytest.approx(cell["mean_relative_pd"])
+    last = ax.containers[-1][2][0].get_segments()[0]
+    assert last[:, 1] == pytest.approx([cell["low_relative_pd"], cell["high_relative_pd"]])
+
+
+def test_curves_with_many_evaluations_have_few_bars_and_one_at_the_end(ax):
+    cell = evaluated(random_cell("charlm", "relu", n_trials=4), list(range(0, 5001, 100)))
+    plot_utils.plot_pd_over_training(ax, [cell], {"relu": "black"})
+    places = [container[0].get_xdata()[0] for container in ax.containers]
+    assert len(places) == plot_utils.BARS_ALONG and (places[0], places[-1]) == (0, 5000)
+
+
+def test_curves_are_shifted_by_less_than_half_the_way_to_the_next_bar(ax):
+    cells = [measure(random_cell("charlm", name)) for name in ACTIVATIONS]
+    plot_utils.plot_pd_over_training(ax, cells, colours_of(cells))
+    starts = [curve.get_xdata()[0] for curve in ax.lines if len(curve.get_xdata()) == 3]
+    assert len(set(starts)) == len(ACTIVATIONS) and max(map(abs, starts)) < 25
+
+
+def test_a_path_ends_at_its_cell(ax):
+    cell = measure(CELLS["three trials"])
+    plot_utils.plot_paths(ax, [cell], {cell["activation"]: "black"})
+    way = ax.lines[0].get_xydata()
+    assert len(way) == 3 and way[0, 0] == pytest.approx(4.2)
+    assert way[-1] == pytest.approx([cell["mean_val_loss"], cell["mean_relative_pd"]])
+
+
+def test_no_cell_is_below_the_stairs_of_the_front(ax):
+    points = [(2.0, 0.4), (2.2, 0.3), (2.3, 0.35), (2.5, 0.2), (2.6, 0.25)]
+    cells = [{"mean_val_loss": loss, "mean_relative_pd": pd} for loss, pd in points]
+    ax.plot(*zip(*points, strict=True), "o")
+    plot_utils.plot_front(ax, pareto_front(cells))
+    stairs = ax.lines[-1].get_path().vertices
+    heights = [stairs[stairs[:, 0] <= loss][-1, 1] for loss, _ in points]
+    assert heights == [0.4, 0.3, 0.3, 0.2, 0.2]
+
+
+def difference(activation: str, value: float, shown: str) -> dict:
+    bounds = {"difference": value, "low_difference": value - 0.02, "high_difference": value + 0.01}
+    return {"model": "charlm", "activation": activation, "relative_difference": 100 * value, "shown": shown} | bounds
+
+
+DIFFERENCES = [difference("gelu", -0.1, "yes"), difference("swish", 0.05, "no")]
+
+
+def test_only_differences_that_are_shown_are_filled(ax):
+    colours = plot_utils.activation_colours(ACTIVATIONS)
+    plot_utils.plot_forest(ax, DIFFERENCES, ["gelu", "swish", "swiglu"], colours)
+    (gelu, _, bars), (swish, *_) = ax.containers
+    assert gelu.get_markerfacecolor() == colours["gelu"] and swish.get_markerfacecolor() == "white"
+    assert gelu.get_xydata().tolist() == [[-0.1, 0]] and swish.get_xydata().tolist() == [[0.05, 1]]
+    assert bars[0].get_segments()[0][:, 0] == pytest.approx([-0.12, -0.09])
+    assert sum(ax.get_xlim()) == 0
+
+
+def test_the_heat_map_marks_differences_that_are_shown(ax):
+    cells = [measure(make_cell("charlm", "relu"))]
+    plot_utils.plot_differences(ax, cells, DIFFERENCES, ["relu", "gelu", "swish", "swiglu"])
+    assert [text.get_text() for text in ax.texts] == ["0.250", "\N{MINUS SIGN}10.0*", "+5.0", ABSENT]
+    assert [text.get_weight() == "bold" for text in ax.texts] == [False, True, False, False]
+
+
+def test_bars_of_controls_are_as_long_as_pd(ax):
+    whole = measure(random_cell("charlm", "relu")) | {"varies": "everything"}
+    nothing = measure(CELLS["identical"]) | {"varies": "nothing", "activation": "relu"}
+    plot_utils.plot_controls(ax, [whole, nothing], ["everything", "nothing"], {"relu": "black", "gelu": "black"})
+    assert [bar.get_width() for bar in ax.patches] == [whole["mean_relative_pd"], 0]
+    assert [bar.get_y() + bar.get_height() / 2 for bar in ax.patches] == pytest.approx([0, 1])
+    assert [text.get_text() for text in ax.texts] == [f"{whole['mean_relative_pd']:.3f}", "0.000"]
 
 
 def test_functions_return_their_axes(ax):
