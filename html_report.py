@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import audit_tables
 import figures
-from inference import FEWEST, RULES, difference_rows, p_text, sensitivity_rows
+from inference import FEWEST, RULES, compare_pd, difference_rows, p_text, sensitivity_rows
 from labels import counted, label
 from summary import by_model, shared_environment
 from table_format import ABSENT, Column, Table, number, texts, trial_count
@@ -132,7 +132,7 @@ def in_words(row: dict) -> str:
 
 
 def two_by_two(measured: list[dict]) -> list[Markup]:
-    shown = [row["shown"] for row in difference_rows(measured)]
+    shown = [row["shown"] for row in difference_rows(measured, compare_pd)]
     if not shown:
         return []
     untested = shown.count("too few trials")
