@@ -351,7 +351,7 @@ def test_figures_are_named_by_what_they_show_and_those_of_earlier_cells_are_left
         *(f"{model}_shamir_comparison_mine.png" for model in ("charlm", "convlm")),
         "charlm_where_disagreement_lives_mine.png",
         "charlm_letter_by_letter_mine.png",
-        "shamir_cross_model_analysis_mine.png",
+        *(f"shamir_{kind}_mine.png" for kind in ("cross_model_analysis", "pd_over_training", "loss_pd_plane")),
     }
 
 
