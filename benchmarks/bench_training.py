@@ -3,12 +3,14 @@
     python -m benchmarks.bench_training [--models charlm ...] [--steps 6] [--rounds 3]
 
 For each architecture, in turns within one run:
-  obvious  plain modules with the same arithmetic and the same dropout sites (nn.Dropout, nn.Conv1d, Adam's
-           default), batches stacked from slices, two threads
+  obvious  plain modules with the same arithmetic and the same dropout sites (nn.Linear, nn.Dropout, nn.Conv1d,
+           PyTorch's attention, Adam's default), batches stacked from slices, two threads
   ours     two processes of one thread, each training a trial
   floor    only the kernels of a step that do its arithmetic (matrix products, fused attention, LSTM), each at
            the best rate that the installed libraries reach here, on both cores
-Reported are medians over the rounds. Machines differ and are noisy: read the ratios.
+Reported are medians over the rounds. Then the command that trains a cell of two trials of 100 iterations is timed,
+beside what the obvious loop would take that evaluates one sample at a time. Machines differ and are noisy: read the
+ratios.
 """
 
 import argparse
@@ -18,11 +20,14 @@ import json
 import multiprocessing
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,16 +41,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import cli
 import config_cpu
 from dataset import training_batch, whole_split
+from kernels import Linear
 from labels import label
-from model import CausalConvolution, Dropout, build_model
+from model import CausalAttention, CausalConvolution, Dropout, build_model
 from seeding import deterministic
 from storage import PLOTS_DIR, ROOT, Store, write_bytes, write_json
 from study import Study, environment, load_corpus
 from train import TrialRun, evaluate
+from workers import worker_environment
 
 CONFIG = config_cpu.CONFIG
 CORES = 2
 LONG_TRIAL = 500  # iterations of the trial whose parts are reported
+CELL_TRIALS = 2
 FOR_LIFE = ExitStack()  # what is entered here stays so until the process ends
 atexit.register(FOR_LIFE.close)
 CHARACTERS = CONFIG.batch_size * CONFIG.context  # in a training step
@@ -67,15 +75,38 @@ class PlainConvolution(nn.Module):
         return self.convolution(F.pad(x.transpose(1, 2), (self.padding, 0))).transpose(1, 2)
 
 
-def plain(model: nn.Module) -> nn.Module:
+class PlainAttention(nn.Module):
+    """``CausalAttention`` as one would write it."""
+
+    def __init__(self, ours: CausalAttention):
+        super().__init__()
+        self.heads, self.p = ours.heads, ours.dropout.p
+        self.qkv, self.project = plain_linear(ours.qkv), plain_linear(ours.project)
+
+    def forward(self, x: torch.Tensor, last_only: bool = False) -> torch.Tensor:
+        qkv = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
+        p = self.p if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(*qkv, dropout_p=p, is_causal=True)
+        return self.project(mixed.transpose(1, 2).flatten(2))
+
+
+def plain_linear(ours: Linear) -> nn.Linear:
+    return nn.Linear(ours.in_features, ours.out_features, bias=ours.bias is not None)
+
+
+PLAIN = {
+    Dropout: lambda ours: nn.Dropout(ours.p),
+    CausalConvolution: PlainConvolution,
+    CausalAttention: PlainAttention,
+    Linear: plain_linear,
+}
+
+
+def plain(module: nn.Module) -> nn.Module:
     """The model with PyTorch's own modules in the place of ours."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Dropout):
-                setattr(module, name, nn.Dropout(child.p))
-            elif isinstance(child, CausalConvolution):
-                setattr(module, name, PlainConvolution(child))
-    return model
+    for name, child in list(module.named_children()):
+        setattr(module, name, PLAIN[type(child)](child) if type(child) in PLAIN else plain(child))
+    return module
 
 
 def obvious_step(architecture: str, activation: str) -> Callable[[], None]:
@@ -126,7 +157,7 @@ def our_step(architecture: str, activation: str) -> Callable[[], None]:
 
 
 def time_parts(architecture: str, activation: str, steps: int) -> dict[str, float]:
-    """Seconds that the parts of a trial of ``LONG_TRIAL`` iterations take, one process alone."""
+    """Seconds that the parts of a trial of ``LONG_TRIAL`` iterations take."""
     parts = Counter()
 
     def timed(name: str, work: Callable, *arguments):
@@ -137,10 +168,11 @@ def time_parts(architecture: str, activation: str, steps: int) -> dict[str, floa
 
     with tempfile.TemporaryDirectory() as folder:
         run = our_run(architecture, activation, folder)
+        run.advance()
+        run.evaluate()
+        run.model.train()
         draw_mask = run.model.masks.draw
         run.model.masks.draw = lambda *arguments: timed("masks", draw_mask, *arguments)
-        run.advance()
-        run.model.train()
         parts.clear()
         for step in range(steps):
             inputs, targets = timed("batches", training_batch, run.corpus, run.config, run.seed, step)
@@ -161,10 +193,31 @@ def time_parts(architecture: str, activation: str, steps: int) -> dict[str, floa
     return seconds
 
 
+def parts_of_a_trial(*arguments) -> dict[str, float]:
+    """Mean of ``time_parts`` in as many processes at once as the runner has, each as it starts them."""
+    with worker_environment(gpu=None), ProcessPoolExecutor(CORES, multiprocessing.get_context("spawn")) as pool:
+        found = [future.result() for future in [pool.submit(time_parts, *arguments) for _ in range(CORES)]]
+    return {name: statistics.mean(parts[name] for parts in found) for name in found[0]}
+
+
+def seconds_of_a_cell(architecture: str, activation: str) -> float:
+    """Wall time of the command that trains ``CELL_TRIALS`` trials of the CPU configuration, all included."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = ["--results-dir", f"{folder}/results", "--checkpoints-dir", f"{folder}/checkpoints"]
+        what = ["--models", architecture, "--activations", activation, "--trials", f"{CELL_TRIALS}"]
+        command = [sys.executable, "run_all_experiments.py", "--config", "cpu", *what, *places]
+        start = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        return time.perf_counter() - start
+
+
 # ---------------------------------------------------------------- the floor
 
 aten = torch.ops.aten
-PRODUCTS = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
+PRODUCTS = {
+    torch.ops.mkldnn._linear_pointwise.default,
+    *(aten.mm.default, aten.addmm.default, aten.bmm.default, aten.bmm.out, aten.baddbmm_.default),
+}
 FUSED = {
     aten._scaled_dot_product_flash_attention_for_cpu.default,
     aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
@@ -186,7 +239,9 @@ class KernelLog(TorchDispatchMode):
         if func in PRODUCTS | FUSED:
             key = (func, *(_form(a) for a in args))
             self.calls[key] += 1
-            self.arguments.setdefault(key, ([_copied(a) for a in args], dict(kwargs)))
+            self.arguments.setdefault(
+                key, ([_copied(a) for a in args], {name: _copied(a) for name, a in kwargs.items()})
+            )
         return func(*args, **kwargs)
 
 
@@ -206,6 +261,7 @@ def floor_step(architecture: str, activation: str) -> Callable[[], None]:
         run.advance()
     work = [(fastest(key[0], *log.arguments[key]), count) for key, count in log.calls.items()]
 
+    @torch.no_grad()
     def step() -> None:
         for kernel, count in work:
             for _ in range(count):
@@ -245,16 +301,20 @@ def serve(connection, make: Callable[..., Callable[[], None]], names: tuple[str,
         connection.send(((time.perf_counter() - start) / count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
 
 
+OBVIOUS = (obvious_step, obvious_evaluation)
+
+
 class Contender:
-    """``processes`` children that do the same at once."""
+    """``processes`` children that do the same at once, ours in the environment that the runner gives them."""
 
     def __init__(self, make: Callable, processes: int, names: tuple[str, str]):
         context = multiprocessing.get_context("spawn")
         self.pipes, self.seconds, self.peak = [], [], 0.0
-        for _ in range(processes):
-            ours, theirs = context.Pipe()
-            context.Process(target=serve, args=(theirs, make, names), daemon=True).start()
-            self.pipes.append(ours)
+        with nullcontext() if make in OBVIOUS else worker_environment(gpu=None):
+            for _ in range(processes):
+                ours, theirs = context.Pipe()
+                context.Process(target=serve, args=(theirs, make, names), daemon=True).start()
+                self.pipes.append(ours)
         for pipe in self.pipes:
             pipe.recv()
 
@@ -290,7 +350,7 @@ def bench(architecture: str, activation: str, steps: int, rounds: int) -> dict:
     for contender in (*contenders.values(), one_sample):
         contender.stop()
     rates = {name: contender.per_second * CHARACTERS for name, contender in contenders.items()}
-    parts = time_parts(architecture, activation, steps)
+    parts = parts_of_a_trial(architecture, activation, steps)
     apart = parts["evaluation"] + parts["saving"]
     return {
         "model": architecture,
@@ -303,6 +363,18 @@ def bench(architecture: str, activation: str, steps: int, rounds: int) -> dict:
         "share_of_evaluation_and_saving": apart / sum(parts.values()),
         "peak_memory_mb": {name: contender.peak for name, contender in contenders.items()},
     }
+
+
+def compare_cells(result: dict) -> dict:
+    """A whole cell by the runner's command, and by the obvious loop from its measured rates: it evaluates the same
+    windows and contexts, one at a time."""
+    evaluations = CONFIG.iterations // CONFIG.eval_interval + 1
+    whole_windows = sum(len(inputs) for inputs, _ in whole_split(load_corpus("cpu").validation, CONFIG))
+    samples = evaluations * (CONFIG.probe_contexts + 2 * CONFIG.eval_windows) + whole_windows
+    training = CONFIG.iterations * CHARACTERS / result["characters_per_second"]["obvious"]
+    obvious = CELL_TRIALS * (training + samples * result["obvious_seconds_per_sample"])
+    ours = seconds_of_a_cell(result["model"], result["activation"])
+    return {"model": result["model"], "ours_seconds": ours, "obvious_seconds": obvious, "ratio": obvious / ours}
 
 
 # ---------------------------------------------------------------- command
@@ -365,8 +437,13 @@ def main() -> None:
     for architecture in args.models:
         results.append(bench(architecture, args.activation, args.steps, args.rounds))
         print(json.dumps(results[-1]), flush=True)
+    cell = compare_cells(results[0])
     print(f"\n{describe(results)}")
-    write_json(args.output, {"environment": environment("cpu"), "results": results})
+    print(
+        f"\na cell of {CELL_TRIALS} trials x {CONFIG.iterations} iterations of {label(cell['model'])}: "
+        f"{cell['ours_seconds']:.1f} s, the obvious loop {cell['obvious_seconds']:.1f} s: {cell['ratio']:.2f} times"
+    )
+    write_json(args.output, {"environment": environment("cpu"), "results": results, "cell": cell})
     write_bytes(PLOTS_DIR / "bench_training.png", draw(results))
     print(f"\nwritten to {args.output} and {PLOTS_DIR / 'bench_training.png'}")
 
