@@ -1,0 +1,156 @@
+"""What a GPU gives: a trial of either configuration, a recorded step beside a plain one, trials side by side.
+
+    python -m benchmarks.bench_gpu [--iterations 5000]
+
+short   a MiniGPT trial of the CPU configuration, 500 iterations, on the GPU: seconds, twice; the PD of the two, which
+        should be 0
+steps   training steps a second of every architecture of the full configuration, plain and as a CUDA graph
+shared  short trials an hour with 1, 2 and 4 worker processes on the GPU
+full    a MiniGPT trial of the full configuration: seconds, validation loss
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+import cli
+import config
+import config_cpu
+from labels import label
+from metrics import relative_pd
+from seeding import deterministic
+from steps import CHECKED, WARM_UP, Step
+from storage import ROOT, Store, write_json
+from study import Study, environment
+from train import TrialRun, run_trial
+from workers import run_jobs
+
+SHORT = replace(config_cpu.CONFIG, study="short", iterations=500, eval_interval=50)
+WORKERS = (1, 2, 4)
+SETTLED = WARM_UP + CHECKED + 5  # steps after which libraries and the graph are ready
+
+
+def study_in(folder: str, configuration: config.Config, device: str) -> Study:
+    return Study(configuration, "cuda", device, Store(Path(folder, "results"), Path(folder, "checkpoints")))
+
+
+def one_trial(configuration: config.Config, device: str, model: str = "minigpt") -> tuple[dict, float, object]:
+    """The record of a trial, its wall time in seconds, and its final predictions."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = study_in(folder, configuration, device)
+        cell = study.cell(model, "gelu")
+        start = time.perf_counter()
+        record = run_trial(study, cell, 1)
+        seconds = time.perf_counter() - start
+        return record, seconds, study.store.read_predictions(cell, 1, record["predictions_sha256"])[-1]
+
+
+def steps_per_second(configuration: config.Config, device: str, model: str, recorded: bool, count: int) -> float:
+    with deterministic(device), tempfile.TemporaryDirectory() as folder:
+        study = study_in(folder, configuration, device)
+        run = TrialRun(study, study.cell(model, "gelu"), 1)
+        if not recorded:
+            run.train_on = Step(run.model, run.optimizer, study.device, study.precision)
+        for _ in range(SETTLED):
+            run.advance()
+        run.wait_for_device()
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            for _ in range(count):
+                run.advance()
+            run.wait_for_device()
+            seconds.append(time.perf_counter() - start)
+        return count / statistics.median(seconds)
+
+
+def apart(work, *arguments):
+    """In a process of its own, so that one measurement leaves nothing to the next."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def trials_per_hour(configuration: config.Config, device: str, n_workers: int) -> float:
+    """Of ``2 n_workers`` trials on ``n_workers`` processes, their start included."""
+    with tempfile.TemporaryDirectory() as folder:
+        study = study_in(folder, configuration, device)
+        jobs = [(study.cell("minigpt", "gelu"), number) for number in range(1, 2 * n_workers + 1)]
+        start = time.perf_counter()
+        run_jobs(study, n_workers, jobs, lambda event: None, lambda: False)
+        return len(jobs) / (time.perf_counter() - start) * 3600
+
+
+def measure(device: str, short: config.Config, full: config.Config, count: int) -> dict:
+    (record, seconds, first), (_, again, second) = (apart(one_trial, short, device) for _ in range(2))
+    found = {
+        "short": {
+            "seconds": [seconds, again],
+            "val_loss": record["val_loss"],
+            "same_seed_pd": relative_pd(first, second),
+        },
+        "steps_per_second": {
+            model: {
+                name: apart(steps_per_second, full, device, model, recorded, count)
+                for name, recorded in (("plain", False), ("recorded", True))
+            }
+            for model in full.models
+        },
+        "trials_per_hour": {n: trials_per_hour(short, device, n) for n in WORKERS},
+    }
+    record, seconds, _ = apart(one_trial, full, device)
+    found["full"] = {"seconds": seconds, "val_loss": record["val_loss"], "iterations": full.iterations}
+    return found
+
+
+def describe(found: dict) -> str:
+    short, full = found["short"], found["full"]
+    steps = [
+        [
+            label(model),
+            f"{rates['plain']:.1f}",
+            f"{rates['recorded']:.1f}",
+            f"{rates['recorded'] / rates['plain']:.2f}",
+        ]
+        for model, rates in found["steps_per_second"].items()
+    ]
+    side_by_side = [[n, f"{rate:.0f}"] for n, rate in found["trials_per_hour"].items()]
+    return "\n".join(
+        [
+            f"short MiniGPT trial: {short['seconds'][0]:.1f} s and {short['seconds'][1]:.1f} s, "
+            f"val loss {short['val_loss']:.4f}, PD of the two {short['same_seed_pd']:g}",
+            f"full MiniGPT trial of {full['iterations']} iterations: {full['seconds']:.1f} s, "
+            f"val loss {full['val_loss']:.4f}",
+            "",
+            tabulate(steps, ["full configuration, steps a second", "plain", "recorded", "recorded / plain"]),
+            "",
+            tabulate(side_by_side, ["workers on the GPU", "short trials an hour"]),
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = cli.Parser(prog="bench_gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only shows that the code runs")
+    parser.add_argument("--iterations", type=cli.positive_int, default=5000, help="of the full trial")
+    parser.add_argument("--steps", type=cli.positive_int, default=100, help="training steps of one measurement")
+    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_gpu.json")
+    args = parser.parse_args(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA device is available here")
+    full = replace(config.CONFIG, iterations=args.iterations)
+    found = measure(args.device, SHORT, full, args.steps)
+    print(describe(found))
+    write_json(args.output, {"environment": environment(args.device), **found})
+    print(f"\nwritten to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
