@@ -1,7 +1,8 @@
 """Where two models disagree: PD and top-1 mismatches by the character to predict, its place and their confidence.
 
 Pure functions of ``contexts`` (samples, T) and ``targets`` (samples,), both tokens, that is indices into
-``characters``, and of ``p`` and ``q``, the probabilities (samples, classes) that two models give on these samples.
+``characters``, of ``starts`` (samples,), the contexts' places in the text, and of ``p`` and ``q``, the probabilities
+(samples, classes) that two models give on these samples.
 """
 
 import numpy as np
@@ -11,6 +12,8 @@ import metrics
 CHARACTER_CLASSES = ("lower-case letter", "capital letter", "space", "newline", "punctuation or other")
 WORD_POSITIONS = ("1st letter", "2nd letter", "3rd letter", "4th letter", "5th letter", "6th or later", "no letter")
 CONFIDENCE_BINS = tuple(f"{k / 10} to {(k + 1) / 10}" for k in range(10))
+
+TEXT_BLOCKS = tuple(str(k) for k in range(1, 21))
 
 Grouping = tuple[tuple[str, ...], np.ndarray]  # the groups' names and, for each sample (samples,), its group's index
 
@@ -33,6 +36,13 @@ def word_position(contexts: np.ndarray, targets: np.ndarray, characters: str) ->
     return WORD_POSITIONS, np.where(is_letter[targets], np.minimum(letters_before, no_letter - 1), no_letter)
 
 
+def text_block(starts: np.ndarray) -> Grouping:
+    """Stretches of the text with equally many contexts. Neighbours are alike, so what differs between other texts is
+    told by blocks, not by single contexts."""
+    ranks = np.argsort(np.argsort(starts, kind="stable"), kind="stable")
+    return TEXT_BLOCKS, ranks * len(TEXT_BLOCKS) // len(starts)
+
+
 def confidence(p: np.ndarray, q: np.ndarray) -> Grouping:
     """How sure the two models are: the mean of their largest probabilities, in ten equal intervals."""
     sure = (p.max(axis=1).astype(np.float64) + q.max(axis=1)) / 2
@@ -40,11 +50,14 @@ def confidence(p: np.ndarray, q: np.ndarray) -> Grouping:
     return CONFIDENCE_BINS, np.minimum((sure * bins).astype(int), bins - 1)
 
 
-def text_groupings(contexts: np.ndarray, targets: np.ndarray, characters: str) -> dict[str, Grouping]:
+def text_groupings(
+    contexts: np.ndarray, targets: np.ndarray, starts: np.ndarray, characters: str
+) -> dict[str, Grouping]:
     """The groupings that are the same for every pair of models."""
     return {
         "character_class": character_class(targets, characters),
         "word_position": word_position(contexts, targets, characters),
+        "text_block": text_block(starts),
     }
 
 

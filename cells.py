@@ -148,7 +148,7 @@ def compare_trials(
     corpus = load_corpus(study.device)
     probe = probe_set(corpus, study.config)
     contexts, targets = probe.contexts.cpu().numpy(), probe.targets.cpu().numpy()
-    groupings = text_groupings(contexts, targets, corpus.characters)
+    groupings = text_groupings(contexts, targets, probe.starts, corpus.characters)
     shuffled = shuffled_probe(study.config)
     pairs = []
     for i, j in itertools.combinations(numbers, 2):

@@ -38,10 +38,12 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Probe:
-    """Fixed contexts (samples, T) on which every trial predicts, and the characters (samples,) that follow."""
+    """Fixed contexts (samples, T) of the validation split on which every trial predicts, the characters (samples,)
+    that follow, and the places (samples,) where the contexts start."""
 
     contexts: torch.Tensor
     targets: torch.Tensor
+    starts: np.ndarray
 
 
 Windows = tuple[torch.Tensor, torch.Tensor]
@@ -97,12 +99,12 @@ def passage(corpus: Corpus, config: Config) -> Probe:
     text = corpus.decode(corpus.validation)
     start = text.index("\n\n", config.context) + 2
     end = text.index("\n", start + config.passage_length - 1) + 1
-    return _probe(corpus, torch.arange(start, end) - config.context, config)
+    return _probe(corpus, np.arange(start, end) - config.context, config)
 
 
-def _probe(corpus: Corpus, starts, config: Config) -> Probe:
+def _probe(corpus: Corpus, starts: np.ndarray, config: Config) -> Probe:
     contexts, targets = windows(corpus.validation, starts, config.context)
-    return Probe(contexts.contiguous(), targets[:, -1].contiguous())
+    return Probe(contexts.contiguous(), targets[:, -1].contiguous(), starts)
 
 
 def text_noise(config: Config) -> np.ndarray:

@@ -32,7 +32,7 @@ def make_breakdown(seed: int, samples: int = 200) -> dict:
     logits = rng.normal(size=(2, samples, len(characters))) + 4 * np.eye(len(characters))[classes] * rng.random()
     p, q = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     contexts = rng.integers(0, len(characters), (samples, 12))
-    return break_down(p, q, text_groupings(contexts, classes, characters))
+    return break_down(p, q, text_groupings(contexts, classes, np.arange(samples), characters))
 
 
 def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:

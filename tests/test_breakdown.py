@@ -46,13 +46,22 @@ def test_confidence_is_the_mean_of_both_in_ten_intervals():
     assert groups_of(breakdown.confidence(p, q)) == ["0.9 to 1.0", "0.5 to 0.6", "0.7 to 0.8", "0.6 to 0.7"]
 
 
+def test_blocks_are_stretches_of_the_text_with_equally_many_contexts():
+    starts = RNG.choice(10_000, size=200, replace=False)
+    names, block = breakdown.text_block(starts)
+    assert np.bincount(block).tolist() == [10] * len(names)
+    for k in range(len(names) - 1):
+        assert starts[block == k].max() < starts[block == k + 1].min()
+
+
 def test_worked_case():
     # PD of the samples: 2 * 0.2 / 0.8 on two of three classes, so 1/3; 0; 2, 2 and 0, so 4/3. The first and the
     # last are mismatches. Mean confidences: 0.5, 0.6 and 1.
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [1.0, 0.0, 0.0]])
     q = np.array([[0.3, 0.5, 0.2], [0.1, 0.6, 0.3], [0.0, 1.0, 0.0]])
     contexts, targets = np.array([tokens("a a"), tokens(" ab"), tokens("abc")]), tokens("b b")
-    found = breakdown.break_down(p, q, breakdown.text_groupings(contexts, targets, CHARACTERS))
+    groupings = breakdown.text_groupings(contexts, targets, np.array([70, 4, 9]), CHARACTERS)
+    found = breakdown.break_down(p, q, groupings)
     assert found["character_class"] == {
         "group": list(breakdown.CHARACTER_CLASSES),
         "n_predictions": [2, 0, 1, 0, 0],
@@ -65,6 +74,7 @@ def test_worked_case():
         "relative_pd": [None, pytest.approx(1 / 3), None, pytest.approx(4 / 3), None, None, 0],
         "top1_mismatches": [0, 1, 0, 1, 0, 0, 0],
     }
+    assert groups_of(groupings["text_block"]) == ["14", "1", "7"]
     sure = found["confidence"]
     assert sure["n_predictions"] == [0, 0, 0, 0, 0, 1, 1, 0, 0, 1]
     assert sure["top1_mismatches"] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
@@ -87,7 +97,9 @@ def test_groups_add_up_to_the_pair(sharpness):
     classes, samples = len(CHARACTERS), 300
     p, q = (RNG.dirichlet(np.full(classes, sharpness), samples).astype(np.float32) for _ in range(2))
     contexts, targets = RNG.integers(0, classes, (samples, 12)), RNG.integers(0, classes, samples)
-    for groups in breakdown.break_down(p, q, breakdown.text_groupings(contexts, targets, CHARACTERS)).values():
+    starts = RNG.permutation(samples)
+    groupings = breakdown.text_groupings(contexts, targets, starts, CHARACTERS)
+    for groups in breakdown.break_down(p, q, groupings).values():
         total = sum(n * pd for n, pd in zip(groups["n_predictions"], groups["relative_pd"], strict=True) if n)
         assert sum(groups["n_predictions"]) == samples
         assert total / samples == pytest.approx(metrics.relative_pd(p, q), rel=1e-12)
