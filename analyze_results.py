@@ -16,6 +16,7 @@ import controls
 import figures
 import html_report
 import inference
+import other_contexts
 import storage
 import tables
 from config import ACTIVATIONS, MODELS
@@ -25,7 +26,11 @@ from storage import UserError
 from summary import by_model, latest_study, measure_study, summarize_study
 from table_format import FORMATS, remark, render
 
-TABLES = {**tables.TABLES, **inference.TABLES, **companions.TABLES, **confounds.TABLES, **controls.TABLES}
+TABLES = {
+    name: table
+    for module in (tables, inference, companions, confounds, other_contexts, controls)
+    for name, table in module.TABLES.items()
+}
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 REPORT_PATH = storage.ROOT / "data" / "report.json"
 

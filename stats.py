@@ -106,6 +106,21 @@ def paired_difference(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) ->
     return pairwise_estimate(_difference(a, b), confidence)
 
 
+def crossed_estimate(distances: np.ndarray, blocks: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean over pairs with an interval for other trials and other contexts at once.
+
+    ``distances`` (N, N), or a difference of two such; ``blocks`` (G,), the same mean within each of G stretches of
+    text that hold equally many contexts. Neighbouring contexts are alike, so stretches are resampled, not contexts.
+    The margin for trials, with contexts held fixed, and the t margin for contexts, with trials held fixed, are added
+    in quadrature [derived]. What trials and contexts do together is counted in both, so the interval is
+    conservative (Owen 2007, Ann. Appl. Stat. 1:386). It is NaN for N < 3. Raises ValueError as
+    ``pairwise_estimate`` does.
+    """
+    trials, contexts = pairwise_estimate(distances, confidence), mean_estimate(blocks, confidence)
+    margin = math.hypot(trials.high - trials.mean, contexts.high - contexts.mean)
+    return Estimate(trials.mean, trials.mean - margin, trials.mean + margin, trials.n)
+
+
 def coefficient_of_variation(values: np.ndarray) -> float:
     """Standard deviation (ddof=0, as in the report) over mean; NaN where the mean is 0."""
     values = np.asarray(values, dtype=float)
@@ -422,7 +437,7 @@ def _noise_unit(values: np.ndarray) -> float:
 
 def _cv_interval(cv: float, unit: float, k: int, n: int, confidence: float) -> tuple[float, float]:
     """Bounds of the CV without noise: the noncentralities that make the observed F improbably large or small."""
-    if not unit > 0:
+    if not unit > ROUNDING * cv:
         return cv, cv
     df = k - 1, (k - 1) * (n - 1)
     f = (cv / unit) ** 2 / df[0]

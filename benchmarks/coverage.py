@@ -21,7 +21,7 @@ SPREADS = {"equal": 0.0, "unequal": 0.3, "very unequal": 0.6}
 SCALE = 0.5
 COMMON_LOGITS = 1.5 * np.random.default_rng(0).standard_normal((10, 5))
 
-# FACTS.md, section 4: equal / unequal trials, other simulations than these
+# Of other simulations than these, with equal / unequal trials, to compare with
 REPORTED_COVERAGE = {
     3: (".93/.91", ".99/.97", ".66/.63", ".49/.49"),
     5: (".84/.77", ".96/.96", ".92/.89", ".45/.53"),

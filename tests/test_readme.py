@@ -40,10 +40,15 @@ def committed_cells(tmp_path_factory) -> list[dict]:
     return read_cells(folder / "results")
 
 
-@pytest.mark.parametrize("name", ["results", "sensitivity"])
-def test_tables_are_those_of_the_committed_study(name, committed_cells):
-    shown = rebuilt_by(f"python analyze_results.py --study cpu --tables {name} --no-plots")
-    made = analyze_results.TABLES[name](measure_study(committed_cells, "cpu"))
+TABLE_COMMANDS = re.findall(
+    r"<!-- rebuilt by: (python analyze_results\.py --study (\w+) --tables (\w+) --no-plots) -->", README
+)
+
+
+@pytest.mark.parametrize(("command", "study", "name"), TABLE_COMMANDS, ids=str)
+def test_tables_are_those_of_the_committed_studies(command, study, name, committed_cells):
+    shown = rebuilt_by(command)
+    made = analyze_results.TABLES[name](measure_study(committed_cells, study))
     assert shown.strip() == "\n\n".join(render(table, "github") for table in made).strip()
 
 

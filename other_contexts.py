@@ -1,0 +1,90 @@
+"""Would another set of contexts have given the same? Intervals for other trials and other contexts at once, as rows.
+
+Everything else here holds the probe set fixed. Pure functions from the measured cells of a study
+(``summary.measure_study``); cells whose pairs are not broken down by stretches of text give no row.
+"""
+
+import numpy as np
+
+import stats
+from breakdown import TEXT_BLOCKS
+from inference import FEWEST, N_SHARED, compare_pd, shared_distances
+from labels import label
+from summary import by_model, with_breakdown
+from table_format import Column, Table, number, with_interval
+from tables import ACTIVATION, MODEL, PD, N
+
+GROUPING = "text_block"
+
+
+def block_means(cell: dict, seeds: list[int]) -> np.ndarray:
+    """Relative PD within each stretch of text (G,), the mean over the pairs of the trials with these ``seeds``."""
+    numbers = {trial["trial"] for trial in cell["trials"] if trial["seed"] in seeds}
+    pairs = [pair for pair in cell["pairs"] if numbers.issuperset(pair["trials"])]
+    return np.mean([pair["breakdown"][GROUPING]["relative_pd"] for pair in pairs], axis=0)
+
+
+def known_blocks(measured: list[dict]) -> list[dict]:
+    """The cells whose pairs are all broken down by stretches of text."""
+    return [cell for cell in with_breakdown(measured) if all(GROUPING in pair["breakdown"] for pair in cell["pairs"])]
+
+
+def rows_of_cells(measured: list[dict]) -> list[dict]:
+    rows = []
+    for cell in known_blocks(measured):
+        seeds, (distances,) = shared_distances([cell])
+        if len(seeds) >= FEWEST:
+            both = stats.crossed_estimate(distances, block_means(cell, seeds))
+            width = cell["high_relative_pd"] - cell["low_relative_pd"]
+            widening = (both.high - both.low) / width if width else None
+            rows.append({**cell, "low_both": max(both.low, 0.0), "high_both": both.high, "widening": widening})
+    return rows
+
+
+def rows_of_differences(measured: list[dict]) -> list[dict]:
+    """Every cell minus its architecture's first, over the seeds that both completed."""
+    rows = []
+    for first, *others in by_model(known_blocks(measured)).values():
+        for cell in others:
+            seeds, (a, b) = shared_distances([cell, first])
+            if len(seeds) >= FEWEST:
+                both = stats.crossed_estimate(a - b, block_means(cell, seeds) - block_means(first, seeds))
+                bounds = {"low_both": both.low, "high_both": both.high, "n_seeds": len(seeds)}
+                rows.append({**compare_pd(cell, first), **bounds})
+    return rows
+
+
+def other_contexts(measured: list[dict]) -> list[Table]:
+    cells, differences = rows_of_cells(measured), rows_of_differences(measured)
+    if not cells:
+        return []
+    same = Column("Contexts fixed", ("difference", "low_difference", "high_difference"), with_interval(4))
+    columns = (
+        MODEL,
+        ACTIVATION,
+        PD,
+        Column("Contexts and trials sampled", ("mean_relative_pd", "low_both", "high_both"), with_interval(4)),
+        Column("Wider by", ("widening",), number("{:.2f}")),
+        N,
+    )
+    notes = (
+        "The second interval allows for other contexts too, by how much PD differs between "
+        f"{len(TEXT_BLOCKS)} stretches of the validation text with equally many contexts. It is for other contexts "
+        "of this text, not for another text.",
+    )
+    difference_columns = (
+        MODEL,
+        ACTIVATION,
+        Column("minus", ("other_activation",), label, numeric=False),
+        same,
+        Column("Contexts and trials sampled", ("difference", "low_both", "high_both"), with_interval(4)),
+        N_SHARED,
+    )
+    tables = [Table("PD if contexts were drawn anew", columns, cells, notes)]
+    if differences:
+        title = "Differences of PD if contexts were drawn anew"
+        tables.append(Table(title, difference_columns, differences, ("Paired by seed and by stretch of text.",)))
+    return tables
+
+
+TABLES = {"other_contexts": other_contexts}

@@ -1,0 +1,73 @@
+"""Intervals for other contexts and other trials at once."""
+
+import numpy as np
+import pytest
+from synthetic_cells import random_cell
+
+import other_contexts
+import stats
+from summary import measure_study
+
+
+def simulated(rng, n_trials: int, n_blocks: int, of_blocks: float) -> tuple[np.ndarray, np.ndarray]:
+    """Distances (N, N) and their means by block (G,), around 1, with effects of trials and of blocks."""
+    trials, blocks = rng.normal(0, 0.1, n_trials), rng.normal(0, of_blocks, n_blocks)
+    noise = rng.normal(0, 0.05, (n_blocks, n_trials, n_trials))
+    each = 1 + trials[:, None] + trials + blocks[:, None, None] + noise + np.swapaxes(noise, 1, 2)
+    each *= 1 - np.eye(n_trials)
+    return each.mean(axis=0), each.sum(axis=(1, 2)) / (n_trials * (n_trials - 1))
+
+
+@pytest.mark.parametrize("of_blocks", [0.1, 0.6])
+def test_the_crossed_interval_covers_and_that_of_trials_alone_does_not(of_blocks):
+    rng = np.random.default_rng(1)
+    covered = {"trials": 0, "both": 0}
+    for _ in range(400):
+        distances, blocks = simulated(rng, 5, 20, of_blocks)
+        both = stats.crossed_estimate(distances, blocks)
+        alone = stats.pairwise_estimate(distances)
+        assert both.mean == alone.mean and both.high - both.low >= alone.high - alone.low
+        for name, interval in (("trials", alone), ("both", both)):
+            covered[name] += interval.low <= 1 <= interval.high
+    assert covered["both"] >= 0.925 * 400
+    if of_blocks > 0.5:
+        assert covered["trials"] < 0.85 * 400
+
+
+def test_without_three_trials_there_is_no_crossed_interval():
+    assert np.isnan(stats.crossed_estimate(np.zeros((2, 2)), np.ones(20)).low)
+
+
+def test_a_worked_interval():
+    distances = np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0]]) / 10
+    blocks = [0.1, 0.3]  # mean 0.2, standard error 0.1, t(1) = 12.706
+    trials = stats.pairwise_estimate(distances)
+    both = stats.crossed_estimate(distances, blocks)
+    assert both.high - 0.2 == pytest.approx(np.hypot(trials.high - 0.2, 1.2706), rel=1e-4)
+
+
+def test_block_means_are_over_the_pairs_of_the_seeds():
+    cell = random_cell("charlm", "relu", n_trials=4)
+    seeds = [trial["seed"] for trial in cell["trials"][:3]]
+    pairs = [pair for pair in cell["pairs"] if 4 not in pair["trials"]]
+    assert len(pairs) == 3
+    expected = sum(np.array(pair["breakdown"]["text_block"]["relative_pd"]) for pair in pairs) / 3
+    assert other_contexts.block_means(cell, seeds) == pytest.approx(expected)
+
+
+def test_rows_are_those_of_cells_that_tell_of_blocks():
+    silent = random_cell("charlm", "swish")
+    for pair in silent["pairs"]:
+        del pair["breakdown"]["text_block"]
+    few = random_cell("charlm", "smelu_1", n_trials=2)
+    cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu"), silent, few]
+    measured = measure_study(cells, "cpu")
+    rows = other_contexts.rows_of_cells(measured)
+    assert [(row["model"], row["activation"]) for row in rows] == [("charlm", "relu"), ("charlm", "gelu")]
+    assert all(
+        row["low_both"] <= row["low_relative_pd"] < row["high_relative_pd"] <= row["high_both"] for row in rows
+    )
+    (difference,) = other_contexts.rows_of_differences(measured)
+    assert (difference["activation"], difference["other_activation"]) == ("gelu", "relu")
+    assert difference["difference"] == pytest.approx(rows[1]["mean_relative_pd"] - rows[0]["mean_relative_pd"])
+    assert difference["low_both"] <= difference["low_difference"] <= difference["high_difference"]
