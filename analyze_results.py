@@ -193,6 +193,8 @@ def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figu
             yield f"{cell['model']}_{cell['activation']}_{study}_{kind}.png", draw(cell, colours[cell["activation"]])
     for model, group in by_model(measured).items():
         yield f"{model}_shamir_comparison{ending}", figures.shamir_comparison(group, colours)
+    for model, sweep in confounds.smelu_sweeps(measured).items():
+        yield f"{model}_smelu_sweep{ending}", figures.smelu_sweep(sweep, colours)
     yield f"shamir_cross_model_analysis{ending}", figures.cross_model_analysis(measured, colours)
 
 

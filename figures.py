@@ -108,6 +108,22 @@ def shamir_comparison(measured: list[dict], colours: dict[str, str]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
+def smelu_sweep(sweep: list[dict], colours: dict[str, str]) -> Figure:
+    """One architecture with ReLU and SmeLU (``confounds.smelu_sweeps``): PD beside loss, and each against beta."""
+    figure = Figure(figsize=(9, 5.4))
+    axes = figure.subplot_mosaic([["trade", "relative_pd"], ["trade", "val_loss"]], width_ratios=[1.25, 1])
+    plots.plot_trade(axes["trade"], sweep, colours).set_title("PD beside loss in order of β: lower left is better")
+    for metric in ("relative_pd", "val_loss"):
+        plots.plot_along_beta(axes[metric], sweep, metric, colours)
+    axes["relative_pd"].set_title("Each against β; bars: 95 % intervals")
+    axes["val_loss"].set_xlabel("β (square-root scale)")
+    _activation_legend(figure, {cell["activation"]: colours[cell["activation"]] for cell in sweep})
+    name, study = label(sweep[0]["model"]), sweep[0]["study"]
+    figure.suptitle(f"{name} with SmeLU of half-width β (0: ReLU), study {study}: {_trial_counts(sweep)}")
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
 def cross_model_analysis(measured: list[dict], colours: dict[str, str]) -> Figure:
     figure = Figure(figsize=(10, 8.6))
     axes = figure.subplots(2, 2)

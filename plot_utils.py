@@ -41,6 +41,7 @@ OTHER_COLOURS = ("#000000", "#888888", "#EE9977", "#664400", "#66CC66")
 MARKERS = "os^Dv<>PX*"
 GREY = "#666666"
 HEAT = ListedColormap([(1 - k / 7.5, 1 - k / 15, 1) for k in range(6)])  # light enough for black numbers
+DIAMOND = {"fmt": "D", "mec": "black", "mew": 0.6, "ms": 6, "capsize": 4, "lw": 1.5}  # an estimate, for errorbar
 SLANTED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 UNITS = {
     "val_loss": "Validation loss (nats/char)",
@@ -185,14 +186,19 @@ def plot_strip(ax: Axes, cell: dict, metric: str, colour: str) -> Axes:
 
 def plot_estimate(ax: Axes, place: float, cell: dict, metric: str, colour: str, *, horizontal: bool) -> Axes:
     """The mean as a diamond, with its 95 % interval where there is one."""
-    mean, low, high = (cell[f"{kind}_{metric}"] for kind in ("mean", "low", "high"))
+    mean = cell[f"mean_{metric}"]
     if mean is None:
         return ax
-    reach = None if low is None else [[mean - low], [high - mean]]
     x, y = (mean, place) if horizontal else (place, mean)
-    errors = {"xerr" if horizontal else "yerr": reach}
-    ax.errorbar(x, y, **errors, fmt="D", color=colour, mec="black", mew=0.6, ms=6, capsize=4, lw=1.5)
+    errors = {"xerr" if horizontal else "yerr": _reach(cell, metric)}
+    ax.errorbar(x, y, **errors, color=colour, **DIAMOND)
     return ax
+
+
+def _reach(cell: dict, metric: str) -> list[list[float]] | None:
+    """How far the 95 % interval goes below and above the mean, if there is one."""
+    mean, low, high = (cell[f"{kind}_{metric}"] for kind in ("mean", "low", "high"))
+    return None if low is None else [[mean - low], [high - mean]]
 
 
 # ---------------------------------------------------------------- one architecture, all architectures
@@ -274,4 +280,34 @@ def plot_plane(ax: Axes, measured: list[dict], colours: dict[str, str]) -> Axes:
     ax.xaxis.set_major_locator(MaxNLocator(6))
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.15), "ncols": 3}
     _legend_once(ax, columnspacing=1, handletextpad=0.2, **below)
+    return ax
+
+
+# ---------------------------------------------------------------- along the bend of SmeLU
+
+
+def plot_trade(ax: Axes, sweep: list[dict], colours: dict[str, str]) -> Axes:
+    """PD against loss with their 95 % intervals, joined in the order of beta."""
+    known = [cell for cell in sweep if cell["mean_relative_pd"] is not None]
+    if not known:
+        return _nothing(ax, "needs two trials")
+    losses, distances = ([cell[f"mean_{metric}"] for cell in known] for metric in ("val_loss", "relative_pd"))
+    ax.plot(losses, distances, color=GREY, lw=1)
+    for cell, loss, pd in zip(known, losses, distances, strict=True):
+        errors = {"xerr": _reach(cell, "val_loss"), "yerr": _reach(cell, "relative_pd")}
+        ax.errorbar(loss, pd, **errors, color=colours[cell["activation"]], **DIAMOND)
+    ax.set(xlabel=UNITS["val_loss"], ylabel=UNITS["relative_pd"])
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    return ax
+
+
+def plot_along_beta(ax: Axes, sweep: list[dict], metric: str, colours: dict[str, str]) -> Axes:
+    """The mean and 95 % interval of a metric against beta, whose root is the scale so that small ones keep apart."""
+    places = [math.sqrt(cell["beta"]) for cell in sweep]
+    ax.plot(places, _floats([cell[f"mean_{metric}"] for cell in sweep]), color=GREY, lw=1)
+    for place, cell in zip(places, sweep, strict=True):
+        plot_estimate(ax, place, cell, metric, colours[cell["activation"]], horizontal=False)
+    ax.set_xticks(places, [f"{cell['beta']:g}" for cell in sweep])
+    ax.set_ylabel(UNITS[metric])
+    ax.yaxis.set_major_locator(MaxNLocator(5))
     return ax
