@@ -218,8 +218,6 @@ def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figu
     for cell in measured:
         for kind, draw in figures.CELL_FIGURES.items():
             yield f"{cell['model']}_{cell['activation']}_{study}_{kind}.png", draw(cell, colours[cell["activation"]])
-    for model, group in by_model(measured).items():
-        yield f"{model}_shamir_comparison{ending}", figures.shamir_comparison(group, colours)
     for model, cells in by_model(measured).items():
         for kind, draw in figures.MODEL_FIGURES.items():
             if figure := draw(cells, colours):

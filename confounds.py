@@ -1,4 +1,4 @@
-"""What goes along with relative PD: the loss, and the contexts it is measured on, as rows of tables.
+"""What goes along with relative PD: the loss, also along SmeLU's beta, and the contexts, as rows of tables.
 
 Pure functions from the measured cells of a study (``summary.measure_study``); None where there is nothing to compute
 a number from.
@@ -7,14 +7,17 @@ a number from.
 import itertools
 import math
 from collections.abc import Iterable
+from operator import itemgetter
 
 import numpy as np
 
 import stats
+from config import SMELU_BETAS
+from inference import shared_distances
 from labels import label
-from summary import by_model, completed_trials, pair_matrix
+from summary import by_model, completed_trials, finite, pair_matrix
 from table_format import ABSENT, Column, Table, mismatches, number, with_interval
-from tables import ACTIVATION, LOSS, MODEL, PD, READ_BESIDE_LOSS, N
+from tables import ACTIVATION, INTERVALS, LOSS, LOSS_INTERVAL, MODEL, PD, READ_BESIDE_LOSS, N
 
 
 def mean_known(values: Iterable[float | None]) -> float | None:
@@ -149,6 +152,58 @@ def pareto(measured: list[dict]) -> list[Table]:
     return [Table("Pareto front of loss against PD", columns, pareto_rows(measured), notes)]
 
 
+# ---------------------------------------------------------------- loss and PD along the bend of SmeLU
+
+FEWEST_BETAS = 3  # without which a curve says nothing
+
+
+def smelu_sweeps(measured: list[dict]) -> dict[str, list[dict]]:
+    """The cells with ReLU and SmeLU of each architecture that has enough of them, by ``beta``, which is added."""
+    swept = [{**cell, "beta": SMELU_BETAS.get(cell["activation"])} for cell in measured]
+    groups = by_model([cell for cell in swept if cell["beta"] is not None])
+    enough = {model: cells for model, cells in groups.items() if len(cells) >= FEWEST_BETAS}
+    return {model: sorted(cells, key=itemgetter("beta")) for model, cells in enough.items()}
+
+
+def smelu_rows(measured: list[dict]) -> list[dict]:
+    rows = []
+    for cells in smelu_sweeps(measured).values():
+        relu = cells[0] if cells[0]["beta"] == 0 else None
+        rows += [{**cell, **_minus(cell, relu)} for cell in cells]
+    return rows
+
+
+def _minus(cell: dict, relu: dict | None) -> dict[str, float | None]:
+    """The mean PD of ``cell`` minus that of ``relu``, over the seeds that both completed, and its interval."""
+    if relu is None or cell is relu:
+        return dict.fromkeys(("difference", "low_difference", "high_difference"))
+    estimate = stats.paired_difference(*shared_distances([cell, relu])[1])
+    bounds = {"difference": estimate.mean, "low_difference": estimate.low, "high_difference": estimate.high}
+    return {name: finite(value) for name, value in bounds.items()}
+
+
+def smelu(measured: list[dict]) -> list[Table]:
+    rows = smelu_rows(measured)
+    columns = (
+        MODEL,
+        Column("β", ("beta",), number("{:g}")),
+        LOSS_INTERVAL,
+        PD,
+        Column(
+            "PD minus ReLU's [95 % interval]", ("difference", "low_difference", "high_difference"), with_interval(4)
+        ),
+        N,
+    )
+    notes = (
+        "β is the half-width of SmeLU's bend; β = 0 is ReLU. Lower is better for both, so a wider bend is a gain "
+        "where PD comes down and the loss does not go up.",
+        "The difference is paired by seed, over the trials that both completed. Its interval is of one comparison: "
+        "--tables differences adjusts for how many there are.",
+        INTERVALS,
+    )
+    return [Table("SmeLU sweep", columns, rows, notes)] if rows else []
+
+
 # ---------------------------------------------------------------- shared and different contexts
 
 ON_CONTEXTS = ("relative_pd", "top1_mismatches", "global_pd")
@@ -185,4 +240,4 @@ def contexts(measured: list[dict]) -> list[Table]:
     return [Table("Shared and different contexts", columns, context_rows(measured), (note,))]
 
 
-TABLES = {"matched_loss": matched_loss, "pareto": pareto, "contexts": contexts}
+TABLES = {"matched_loss": matched_loss, "pareto": pareto, "smelu": smelu, "contexts": contexts}

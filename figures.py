@@ -14,7 +14,7 @@ from PIL import Image
 
 import plot_disagreement
 import plot_utils as plots
-from confounds import pareto_front
+from confounds import pareto_front, smelu_sweeps
 from controls import KINDS, control_rows
 from inference import against_first, sensitivity_rows
 from labels import in_order, label
@@ -161,11 +161,31 @@ def letter_by_letter(measured: list[dict], colours: dict[str, str]) -> Figure | 
     return figure
 
 
+@matplotlib.rc_context(STYLE)
+def smelu_sweep(measured: list[dict], colours: dict[str, str]) -> Figure | None:
+    """ReLU and SmeLU: PD beside loss, and each against beta."""
+    sweep = smelu_sweeps(measured).get(measured[0]["model"])
+    if not sweep:
+        return None
+    figure = Figure(figsize=(9, 5.4))
+    axes = figure.subplot_mosaic([["trade", "relative_pd"], ["trade", "val_loss"]], width_ratios=[1.25, 1])
+    plots.plot_trade(axes["trade"], sweep, colours).set_title("PD beside loss in order of β: lower left is better")
+    for metric in ("relative_pd", "val_loss"):
+        plots.plot_along_beta(axes[metric], sweep, metric, colours)
+    axes["relative_pd"].set_title("Each against β; bars: 95 % intervals")
+    axes["val_loss"].set_xlabel("β (square-root scale)")
+    _activation_legend(figure, {cell["activation"]: colours[cell["activation"]] for cell in sweep})
+    name = label(sweep[0]["model"])
+    figure.suptitle(f"{name} with SmeLU of half-width β (0: ReLU), {_study_and_trials(sweep)}")
+    return figure
+
+
 # Each from the measured cells of one architecture; None where there is nothing to draw.
 MODEL_FIGURES = {
     "shamir_comparison": shamir_comparison,
     "where_disagreement_lives": where_disagreement_lives,
     "letter_by_letter": letter_by_letter,
+    "smelu_sweep": smelu_sweep,
 }
 
 

@@ -49,6 +49,7 @@ STRONG_DIFFERENCE = 20  # %: from here on the colour stays the same
 ROUND = [1, 2, 5, 10]  # the steps between ticks
 BARS_ALONG = 6  # evaluations at which a curve shows its intervals, at most
 BARS_WITH_NUMBERS = 6  # in a group, at most
+DIAMOND = {"fmt": "D", "mec": "black", "mew": 0.6, "ms": 6, "capsize": 4, "lw": 1.5}  # an estimate, for errorbar
 SLANTED = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
 UNITS = {
     "val_loss": "Validation loss (nats/char)",
@@ -202,12 +203,12 @@ def interval_reach(cell: dict, metric: str) -> list[list[float]] | None:
 
 def plot_estimate(ax: Axes, place: float, cell: dict, metric: str, colour: str, *, horizontal: bool) -> Axes:
     """The mean as a diamond, with its 95 % interval where there is one."""
-    mean, reach = cell[f"mean_{metric}"], interval_reach(cell, metric)
+    mean = cell[f"mean_{metric}"]
     if mean is None:
         return ax
     x, y = (mean, place) if horizontal else (place, mean)
-    errors = {"xerr" if horizontal else "yerr": reach}
-    ax.errorbar(x, y, **errors, fmt="D", color=colour, mec="black", mew=0.6, ms=6, capsize=4, lw=1.5)
+    errors = {"xerr" if horizontal else "yerr": interval_reach(cell, metric)}
+    ax.errorbar(x, y, **errors, color=colour, **DIAMOND)
     return ax
 
 
@@ -445,4 +446,34 @@ def plot_controls(ax: Axes, rows: list[dict], kinds: list[str], colours: dict[st
     ax.set_xlim(-0.01 * longest, 1.18 * longest)
     ax.xaxis.set_major_locator(MaxNLocator(4, steps=ROUND))
     ax.grid(axis="y", visible=False)
+    return ax
+
+
+# ---------------------------------------------------------------- along the bend of SmeLU
+
+
+def plot_trade(ax: Axes, sweep: list[dict], colours: dict[str, str]) -> Axes:
+    """PD against loss with their 95 % intervals, joined in the order of beta."""
+    known = [cell for cell in sweep if cell["mean_relative_pd"] is not None]
+    if not known:
+        return _nothing(ax, "needs two trials")
+    losses, distances = ([cell[f"mean_{metric}"] for cell in known] for metric in ("val_loss", "relative_pd"))
+    ax.plot(losses, distances, color=GREY, lw=1)
+    for cell, loss, pd in zip(known, losses, distances, strict=True):
+        errors = {"xerr": interval_reach(cell, "val_loss"), "yerr": interval_reach(cell, "relative_pd")}
+        ax.errorbar(loss, pd, **errors, color=colours[cell["activation"]], **DIAMOND)
+    ax.set(xlabel=UNITS["val_loss"], ylabel=UNITS["relative_pd"])
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    return ax
+
+
+def plot_along_beta(ax: Axes, sweep: list[dict], metric: str, colours: dict[str, str]) -> Axes:
+    """The mean and 95 % interval of a metric against beta, whose root is the scale so that small ones keep apart."""
+    places = [math.sqrt(cell["beta"]) for cell in sweep]
+    ax.plot(places, _floats([cell[f"mean_{metric}"] for cell in sweep]), color=GREY, lw=1)
+    for place, cell in zip(places, sweep, strict=True):
+        plot_estimate(ax, place, cell, metric, colours[cell["activation"]], horizontal=False)
+    ax.set_xticks(places, [f"{cell['beta']:g}" for cell in sweep])
+    ax.set_ylabel(UNITS[metric])
+    ax.yaxis.set_major_locator(MaxNLocator(5))
     return ax

@@ -61,7 +61,7 @@ def difference_rows(measured: list[dict]) -> list[dict]:
 
 # ---------------------------------------------------------------- two activations
 
-FIRST, SECOND = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4)
+FIRST, SECOND, THIRD = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4), symmetric(0.2, 0.25, 0.15)
 
 
 def test_a_difference_worked_by_hand():
@@ -338,6 +338,33 @@ def test_the_front_of_an_architecture_need_not_be_that_of_all():
     ]
 
 
+def sweep_cells(model: str, **distances: list[list[float]]) -> list[dict]:
+    return [cell_of(matrix, name, model) for name, matrix in distances.items()]
+
+
+def test_the_sweep_is_in_the_order_of_beta_beside_relu():
+    measured = sweep_cells("charlm", smelu_1=THIRD, gelu=SECOND, relu=FIRST, smelu_05=SECOND)
+    rows = confounds.smelu_rows(measured)
+    assert [(row["activation"], row["beta"]) for row in rows] == [("relu", 0), ("smelu_05", 0.5), ("smelu_1", 1)]
+    assert [row["mean_relative_pd"] for row in rows] == pytest.approx([0.5, 0.3, 0.2])
+    assert rows[0]["difference"] is rows[0]["low_difference"] is None
+    assert [row["difference"] for row in rows[1:]] == pytest.approx([-0.2, -0.3])
+    compared = inference.compare_pd(measured[3], measured[2])
+    for name in ("difference", "low_difference", "high_difference"):
+        assert rows[1][name] == compared[name]
+
+
+def test_each_architecture_with_three_betas_has_a_sweep_in_the_order_given():
+    without_relu = sweep_cells("minigpt", smelu_05=FIRST, smelu_1=SECOND, smelu_2=THIRD)
+    two_betas = sweep_cells("tinylstm", relu=FIRST, smelu_1=SECOND, gelu=THIRD)
+    whole = sweep_cells("convlm", relu=FIRST, smelu_01=SECOND, smelu_2=THIRD)
+    measured = [*without_relu, *two_betas, *whole]
+    assert list(confounds.smelu_sweeps(measured)) == ["minigpt", "convlm"]
+    rows = confounds.smelu_rows(measured)
+    assert [row["difference"] is None for row in rows] == [True] * 3 + [True, False, False]
+    assert confounds.smelu(two_betas) == []
+
+
 def test_contexts_are_means_over_pairs():
     def pair(a: int, b: int, apart: float) -> dict:
         different = {"relative_pd": apart, "top1_mismatches": round(1000 * apart), "global_pd": apart / 2}
@@ -362,9 +389,10 @@ def awkward_cells() -> list[dict]:
     diverged = make_cell(activation="gelu", trials=[make_trial(1), make_trial(2), make_diverged(3)])
     lost = make_cell("minigpt", "gelu", trials=[make_diverged(1)], planned=1)
     alone = make_cell("minigpt", "my_activation", trials=[make_trial(1)])
-    usual = [random_cell("charlm", name) for name in ("relu", "swish")]
+    bent = make_cell(activation="smelu_1", trials=[make_trial(1), make_trial(2), make_diverged(3)])
+    usual = [random_cell("charlm", name) for name in ("relu", "swish", "smelu_05")]
     control = varying((), make_cell(study="again", trials=diverged["trials"]))
-    return [*usual, diverged, lost, alone, random_cell("my_model", "my_activation"), control]
+    return [*usual, diverged, bent, lost, alone, random_cell("my_model", "my_activation"), control]
 
 
 @cache
@@ -378,7 +406,7 @@ def awkward_text(name: str, form: str = "github") -> str:
 
 @pytest.mark.parametrize("name", NEW_TABLES)
 def test_diverged_trials_are_counted_in_every_table(name):
-    assert re.search(r"\+ [12] diverged", awkward_text(name))
+    assert re.search(r"\+ [123] diverged", awkward_text(name))
 
 
 @pytest.mark.parametrize("form", FORMATS)

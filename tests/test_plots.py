@@ -16,8 +16,8 @@ import analyze_results
 import figures
 import plot_disagreement
 import plot_utils
-from config import ACTIVATIONS, MODELS, MODERN, STREAMS
-from confounds import pareto_front
+from config import ACTIVATIONS, MODELS, MODERN, SMELU_BETAS, STREAMS
+from confounds import pareto_front, smelu_sweeps
 from summary import measure, measure_study, with_breakdown, with_passages
 from table_format import ABSENT
 
@@ -157,6 +157,38 @@ def test_figures_of_disagreement_need_cells_that_tell_of_it():
         assert [cell["activation"] for cell in chosen] == told
 
 
+def sweep_of(cells: list[dict]) -> list[dict]:
+    (sweep,) = smelu_sweeps(measure_study(cells, "cpu")).values()
+    return sweep
+
+
+SWEEPS = {
+    "whole": [random_cell("nanotransformer", name) for name in SMELU_BETAS],
+    "three betas": [random_cell("charlm", name) for name in ("relu", "smelu_05", "smelu_1")],
+    "one trial": [random_cell("charlm", name, n_trials=1) for name in SMELU_BETAS],
+    "diverged": [
+        *(random_cell("nanotransformer", name) for name in ("relu", "smelu_05")),
+        make_cell("nanotransformer", "smelu_01", trials=[make_trial(1), make_trial(2), make_diverged(3)]),
+        make_cell("nanotransformer", "smelu_2", trials=[make_diverged(1), make_diverged(2)]),
+    ],
+}
+
+
+@pytest.mark.parametrize("cells", SWEEPS.values(), ids=SWEEPS.keys())
+def test_sweep_figures_are_readable_and_small(cells):
+    figure = figures.smelu_sweep(measure_study(cells, "cpu"), colours_of(cells))
+    check_readable(figure)
+    assert len(figures.png_bytes(figure)) < 60_000
+
+
+def test_studies_have_a_sweep_figure_of_each_architecture_with_three_betas():
+    two_betas = [random_cell("minigpt", name) for name in ("relu", "smelu_1")]
+    measured = measure_study([*SWEEPS["whole"], *two_betas, *SWEEPS["three betas"]], "cpu")
+    for named, ending in ((False, ""), (True, "_cpu")):
+        names = [name for name, _ in analyze_results.study_figures(measured, named) if "sweep" in name]
+        assert names == [f"{model}_smelu_sweep{ending}.png" for model in ("charlm", "nanotransformer")]
+
+
 @pytest.mark.parametrize("kind", figures.CELL_FIGURES)
 def test_cell_figures_say_how_many_trials(kind):
     title = cell_figure(kind, CELLS["diverged"]).get_suptitle()
@@ -237,6 +269,33 @@ def test_an_estimate_is_drawn_at_its_mean_with_its_interval(ax):
     assert diamond.get_xydata().tolist() == [[0.5, cell["mean_relative_pd"]]]
     reach = sorted(cap.get_ydata()[0] for cap in caps)
     assert reach == pytest.approx([cell["low_relative_pd"], cell["high_relative_pd"]])
+
+
+def test_the_trade_of_pd_and_loss_joins_what_is_known_in_the_order_of_beta(ax):
+    sweep = sweep_of(SWEEPS["diverged"])
+    plot_utils.plot_trade(ax, sweep, colours_of(sweep))
+    known = {cell["beta"]: [cell["mean_val_loss"], cell["mean_relative_pd"]] for cell in sweep[:-1]}
+    assert [*known] == [0, 0.1, 0.5] and sweep[-1]["mean_relative_pd"] is None
+    assert ax.lines[0].get_xydata().tolist() == [*known.values()]
+    assert [diamond.get_xydata().tolist() for diamond, _, _ in ax.containers] == [[point] for point in known.values()]
+
+
+def test_the_trade_of_pd_and_loss_has_the_intervals_of_both(ax):
+    sweep = sweep_of(SWEEPS["whole"])
+    plot_utils.plot_trade(ax, sweep, colours_of(sweep))
+    for cell, (_, caps, _) in zip(sweep, ax.containers, strict=True):
+        across = [(cell[f"{end}_val_loss"], cell["mean_relative_pd"]) for end in ("low", "high")]
+        upright = [(cell["mean_val_loss"], cell[f"{end}_relative_pd"]) for end in ("low", "high")]
+        assert np.allclose(sorted(tuple(cap.get_xydata()[0]) for cap in caps), sorted(across + upright))
+
+
+def test_a_metric_along_beta_is_drawn_at_the_root_of_beta(ax):
+    sweep = sweep_of(SWEEPS["whole"])
+    plot_utils.plot_along_beta(ax, sweep, "val_loss", colours_of(sweep))
+    points = [[math.sqrt(cell["beta"]), cell["mean_val_loss"]] for cell in sweep]
+    assert ax.lines[0].get_xydata().tolist() == points
+    assert [diamond.get_xydata().tolist() for diamond, _, _ in ax.containers] == [[point] for point in points]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "0.1", "0.25", "0.5", "1", "2"]
 
 
 def test_without_an_interval_only_the_mean_is_drawn(ax):
