@@ -190,7 +190,10 @@ def print_row(label: str, values: dict[str, float]) -> None:
 
 
 def print_coverage(repetitions: int, rng: np.random.Generator) -> None:
-    print("\nCoverage of nominal 95 % intervals, equal/unequal/very unequal trials; in brackets FACTS.md")
+    print(
+        "\nCoverage of nominal 95 % intervals, equal/unequal/very unequal trials; in brackets"
+        " those of other simulations"
+    )
     for n_trials, reported in REPORTED_COVERAGE.items():
         found = [coverage(n_trials, spread, repetitions, rng) for spread in SPREADS.values()]
         cells = ["/".join(f"{rates[name]:.2f}"[-3:] for rates in found) for name in COVERAGE_COLUMNS]
