@@ -12,7 +12,6 @@ import metrics
 CHARACTER_CLASSES = ("lower-case letter", "capital letter", "space", "newline", "punctuation or other")
 WORD_POSITIONS = ("1st letter", "2nd letter", "3rd letter", "4th letter", "5th letter", "6th or later", "no letter")
 CONFIDENCE_BINS = tuple(f"{k / 10} to {(k + 1) / 10}" for k in range(10))
-
 TEXT_BLOCKS = tuple(str(k) for k in range(1, 21))
 
 Grouping = tuple[tuple[str, ...], np.ndarray]  # the groups' names and, for each sample (samples,), its group's index
@@ -37,8 +36,8 @@ def word_position(contexts: np.ndarray, targets: np.ndarray, characters: str) ->
 
 
 def text_block(starts: np.ndarray) -> Grouping:
-    """Stretches of the text with equally many contexts. Neighbours are alike, so what differs between other texts is
-    told by blocks, not by single contexts."""
+    """Stretches of the text with equally many contexts, up to one. Neighbours are alike, so what other contexts
+    would have given is told by stretches, not by single contexts."""
     ranks = np.argsort(np.argsort(starts, kind="stable"), kind="stable")
     return TEXT_BLOCKS, ranks * len(TEXT_BLOCKS) // len(starts)
 

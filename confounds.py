@@ -13,9 +13,9 @@ import numpy as np
 
 import stats
 from config import SMELU_BETAS
-from inference import shared_distances
+from inference import compare_pd
 from labels import label
-from summary import by_model, completed_trials, finite, pair_matrix
+from summary import by_model, completed_trials, pair_matrix
 from table_format import ABSENT, Column, Table, mismatches, number, with_interval
 from tables import ACTIVATION, INTERVALS, LOSS, LOSS_INTERVAL, MODEL, PD, READ_BESIDE_LOSS, N
 
@@ -154,6 +154,7 @@ def pareto(measured: list[dict]) -> list[Table]:
 
 # ---------------------------------------------------------------- loss and PD along the bend of SmeLU
 
+DIFFERENCE = ("difference", "low_difference", "high_difference")
 FEWEST_BETAS = 3  # without which a curve says nothing
 
 
@@ -169,17 +170,10 @@ def smelu_rows(measured: list[dict]) -> list[dict]:
     rows = []
     for cells in smelu_sweeps(measured).values():
         relu = cells[0] if cells[0]["beta"] == 0 else None
-        rows += [{**cell, **_minus(cell, relu)} for cell in cells]
+        for cell in cells:
+            compared = {} if relu is None or cell is relu else compare_pd(cell, relu)
+            rows.append({**cell, **{name: compared.get(name) for name in DIFFERENCE}})
     return rows
-
-
-def _minus(cell: dict, relu: dict | None) -> dict[str, float | None]:
-    """The mean PD of ``cell`` minus that of ``relu``, over the seeds that both completed, and its interval."""
-    if relu is None or cell is relu:
-        return dict.fromkeys(("difference", "low_difference", "high_difference"))
-    estimate = stats.paired_difference(*shared_distances([cell, relu])[1])
-    bounds = {"difference": estimate.mean, "low_difference": estimate.low, "high_difference": estimate.high}
-    return {name: finite(value) for name, value in bounds.items()}
 
 
 def smelu(measured: list[dict]) -> list[Table]:
@@ -189,9 +183,7 @@ def smelu(measured: list[dict]) -> list[Table]:
         Column("β", ("beta",), number("{:g}")),
         LOSS_INTERVAL,
         PD,
-        Column(
-            "PD minus ReLU's [95 % interval]", ("difference", "low_difference", "high_difference"), with_interval(4)
-        ),
+        Column("PD minus ReLU's [95 % interval]", DIFFERENCE, with_interval(4)),
         N,
     )
     notes = (

@@ -65,17 +65,23 @@ def controls(measured: list[dict]) -> list[Table]:
     rows = control_rows(measured)
     same = [row["pairs"] for row in rows if row["varies"] == NOTHING and row["pairs"]]
     exact = sum(all(pair["relative_pd"] == 0 for pair in pairs) for pairs in same)
-    notes = (
+    notes = [
         f"{having} of {len(measured)} cells have controls: results with the same settings of which other streams "
-        "differ between trials. run_all_experiments.py --controls makes them.",
-        "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each source "
-        "alone may already bring out what all together do.",
-        f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
-        "machine is not deterministic. Where only dropout differs, it is 0 for NanoTransformer, which has none.",
-        "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
-        "mistake. That measures how contexts differ, and is a ceiling.",
-    )
-    return [Table("Controls: what causes the differences", columns, rows, notes)]
+        "differ between trials. run_all_experiments.py --controls makes them."
+    ]
+    if rows:
+        notes += [
+            "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each "
+            "source alone may already bring out what all together do. NanoTransformer has no dropout.",
+            "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
+            "mistake. That measures how contexts differ, and is a ceiling.",
+        ]
+    if same:
+        notes.append(
+            f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
+            "machine is not deterministic."
+        )
+    return [Table("Controls: what causes the differences", columns, rows, tuple(notes))]
 
 
 TABLES = {"controls": controls}

@@ -15,7 +15,7 @@ from PIL import Image
 import plot_disagreement
 import plot_utils as plots
 from confounds import pareto_front, smelu_sweeps
-from controls import KINDS, control_rows
+from controls import CONTEXTS, KINDS, control_rows
 from inference import against_first, sensitivity_rows
 from labels import in_order, label
 from summary import by_model, compare_activations, completed_trials, pair_matrix, with_breakdown, with_passages
@@ -292,8 +292,9 @@ def controls(measured: list[dict], colours: dict[str, str]) -> Figure | None:
         plots.plot_controls(ax, own, kinds, colours).set_title(label(model))
         ax.set_xlabel(plots.UNITS["relative_pd"])
     names = {row["activation"] for row in rows}
+    own_trials = [row for row in rows if row["varies"] != CONTEXTS]
     _activation_legend(figure, {name: colour for name, colour in colours.items() if name in names})
-    figure.suptitle(f"PD by what differs between trials, {_study_and_trials(rows)}, 95 % intervals")
+    figure.suptitle(f"PD by what differs between trials, {_study_and_trials(own_trials)}, 95 % intervals")
     return figure
 
 

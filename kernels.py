@@ -1,7 +1,6 @@
 """Matrix products and causal attention as they are fastest on a CPU: the plain arithmetic, with its own backward.
 
-On another device, and for other types than float32, these are PyTorch's own. The speeds named here are ratios seen
-on one x86 machine; ``python -m benchmarks.bench_training`` shows what they come to on yours.
+What is faster was seen on one x86 machine; ``python -m benchmarks.bench_training`` shows what it comes to on yours.
 """
 
 import math
@@ -20,7 +19,7 @@ Mask = Callable[[torch.Size], torch.Tensor | None]  # from a shape to a dropout 
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` through oneDNN, which beats the matrix product that PyTorch chooses for float32."""
+    """``nn.Linear``, for float32 on a CPU through oneDNN, which beats the matrix product that PyTorch chooses."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.device.type != "cpu" or x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
@@ -60,7 +59,7 @@ class _Linear(torch.autograd.Function):
 
 
 def causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Mask) -> torch.Tensor:
-    """softmax(Q K^T / sqrt(D) + future) V, in which dropout ``mask``s the weights: each (B, H, T, D), float32.
+    """softmax(Q K^T / sqrt(D) + future) V, in which dropout ``mask``s the weights: each (B, H, T, D), on the CPU.
 
     Where PyTorch's fused kernel for the CPU has no dropout, this has; and without dropout it is faster too.
     """

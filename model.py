@@ -30,11 +30,10 @@ class Dropout(nn.Module):
         self.masks = masks
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0:
-            return x
         if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        return x * self.mask(x.shape)
+            return F.dropout(x, self.p, self.training)
+        mask = self.mask(x.shape)
+        return x if mask is None else x * mask
 
     def mask(self, shape: torch.Size) -> torch.Tensor | None:
         """A mask of 0 and 1 / (1 - p) for the CPU; None where nothing is dropped."""
@@ -74,7 +73,7 @@ class CausalAttention(nn.Module):
     (B, T, C) -> (B, T, C), or (B, 1, C) for the last position alone.
     """
 
-    def __init__(self, width: int, heads: int, context: int, dropout: Dropout, bias: bool = True):
+    def __init__(self, width: int, heads: int, dropout: Dropout, bias: bool = True):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
@@ -100,10 +99,10 @@ class CausalAttention(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then a feed-forward layer, each added to the residual stream."""
 
-    def __init__(self, shape: Shape, context: int, activation: str, dropout: Dropout, bias: bool = True):
+    def __init__(self, shape: Shape, activation: str, dropout: Dropout, bias: bool = True):
         super().__init__()
         self.attention_norm = nn.LayerNorm(shape.width, bias=bias)
-        self.attention = CausalAttention(shape.width, shape.heads, context, dropout, bias)
+        self.attention = CausalAttention(shape.width, shape.heads, dropout, bias)
         self.feed_forward_norm = nn.LayerNorm(shape.width, bias=bias)
         self.feed_forward = FeedForward(shape.width, shape.hidden, activation, bias)
         self.dropout = dropout
@@ -215,7 +214,7 @@ class Transformer(LanguageModel):
     def __init__(self, config: Config, shape: Shape, activation: str):
         super().__init__(config, shape)
         self.positions = nn.Embedding(config.context, shape.width)
-        block = (shape, config.context, activation, self.dropout, self.biases)
+        block = (shape, activation, self.dropout, self.biases)
         self.blocks = nn.ModuleList(Block(*block) for _ in range(shape.layers))
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:

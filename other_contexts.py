@@ -25,8 +25,10 @@ def block_means(cell: dict, seeds: list[int]) -> np.ndarray:
 
 
 def known_blocks(measured: list[dict]) -> list[dict]:
-    """The cells whose pairs are all broken down by stretches of text."""
-    return [cell for cell in with_breakdown(measured) if all(GROUPING in pair["breakdown"] for pair in cell["pairs"])]
+    """The cells whose pairs are all broken down by stretches of text, none of them empty."""
+    blocks = ([pair["breakdown"].get(GROUPING) for pair in cell["pairs"]] for cell in with_breakdown(measured))
+    known = (all(block and all(block["n_predictions"]) for block in of_cell) for of_cell in blocks)
+    return [cell for cell, is_known in zip(with_breakdown(measured), known, strict=True) if is_known]
 
 
 def rows_of_cells(measured: list[dict]) -> list[dict]:
@@ -35,9 +37,10 @@ def rows_of_cells(measured: list[dict]) -> list[dict]:
         seeds, (distances,) = shared_distances([cell])
         if len(seeds) >= FEWEST:
             both = stats.crossed_estimate(distances, block_means(cell, seeds))
-            width = cell["high_relative_pd"] - cell["low_relative_pd"]
-            widening = (both.high - both.low) / width if width else None
-            rows.append({**cell, "low_both": max(both.low, 0.0), "high_both": both.high, "widening": widening})
+            alone = stats.pairwise_estimate(distances)
+            margin = alone.high - alone.mean
+            bounds = {"mean_both": both.mean, "low_both": max(both.low, 0.0), "high_both": both.high}
+            rows.append({**cell, **bounds, "widening": (both.high - both.mean) / margin if margin else None})
     return rows
 
 
@@ -49,8 +52,7 @@ def rows_of_differences(measured: list[dict]) -> list[dict]:
             seeds, (a, b) = shared_distances([cell, first])
             if len(seeds) >= FEWEST:
                 both = stats.crossed_estimate(a - b, block_means(cell, seeds) - block_means(first, seeds))
-                bounds = {"low_both": both.low, "high_both": both.high, "n_seeds": len(seeds)}
-                rows.append({**compare_pd(cell, first), **bounds})
+                rows.append({**compare_pd(cell, first), "low_both": both.low, "high_both": both.high})
     return rows
 
 
@@ -63,7 +65,7 @@ def other_contexts(measured: list[dict]) -> list[Table]:
         MODEL,
         ACTIVATION,
         PD,
-        Column("Contexts and trials sampled", ("mean_relative_pd", "low_both", "high_both"), with_interval(4)),
+        Column("Contexts and trials sampled", ("mean_both", "low_both", "high_both"), with_interval(4)),
         Column("Wider by", ("widening",), number("{:.2f}")),
         N,
     )

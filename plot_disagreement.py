@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
 
+import plot_utils as plots
 from breakdown import pool
 
 # Of each grouping: what stands below its axis, its ticks, and how many groups are in an order and get a line.
@@ -35,12 +36,12 @@ LONGEST_LINE = 58
 def plot_breakdown(ax: Axes, measured: list[dict], grouping: str, metric: str, colours: dict[str, str]) -> Axes:
     """The metric in each group, over all pairs of each cell (``breakdown.pool``)."""
     _, ticks, ordered = GROUPINGS[grouping]
-    places, offsets = np.arange(len(ticks)), dict(zip(colours, np.linspace(-0.25, 0.25, len(colours)), strict=True))
+    places = np.arange(len(ticks))
     for cell in measured:
         pooled, colour = pool(cell["pairs"], grouping), colours[cell["activation"]]
         enough = pooled["n_predictions"] >= FEWEST * len(cell["pairs"])
         values = np.where(enough, pooled[metric], math.nan)
-        aside = 0 if ordered else offsets[cell["activation"]]
+        aside = 0 if ordered else plots.sideways(cell["activation"], colours)
         ax.plot(places + aside, values, "o", color=colour, ms=4.5)
         ax.plot(places[:ordered], values[:ordered], color=colour, lw=1.2)
     ax.set_xlim(-0.6, len(ticks) - 0.4)

@@ -77,9 +77,13 @@ def count_text(cell: dict) -> str:
 
 def _nothing(ax: Axes, why: str) -> Axes:
     """Axes that say why there is nothing in them."""
-    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
+    _say(ax, why)
     ax.set_axis_off()
     return ax
+
+
+def _say(ax: Axes, why: str) -> None:
+    ax.text(0.5, 0.5, why, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
 def _floats(values: list) -> np.ndarray:
@@ -305,7 +309,7 @@ def plot_pd_over_training(ax: Axes, cells: list[dict], colours: dict[str, str]) 
     for name, points in followed.items():
         steps = np.array([point["step"] for point in points])
         barred = np.unique(np.linspace(0, len(points) - 1, BARS_ALONG).round().astype(int))
-        at = steps + _shift(name, colours) * steps[-1] / len(barred)
+        at = steps + sideways(name, colours) * steps[-1] / len(barred)
         ax.plot(at, [point["mean_relative_pd"] for point in points], color=colours[name], lw=1.5)
         for place in barred:
             reach = interval_reach(points[place], "relative_pd")
@@ -319,7 +323,7 @@ def plot_pd_over_training(ax: Axes, cells: list[dict], colours: dict[str, str]) 
     return ax
 
 
-def _shift(name: str, colours: dict[str, str]) -> float:
+def sideways(name: str, colours: dict[str, str]) -> float:
     """The place of an activation among all of them, from -0.3 to 0.3."""
     last = len(colours) - 1
     return 0.6 * (list(colours).index(name) - last / 2) / max(last, 1)
@@ -385,7 +389,7 @@ def plot_forest(ax: Axes, rows: list[dict], activations: list[str], colours: dic
     ax.grid(axis="y", visible=False)
     if not known:
         ax.set_xticks([])
-        ax.text(0.5, 0.5, "nothing to compare", transform=ax.transAxes, ha="center", va="center", color=GREY)
+        _say(ax, "nothing to compare")
         return ax
     ax.axvline(0, color=GREY, lw=1, zorder=1)
     widest = max(map(abs, ax.get_xlim()))

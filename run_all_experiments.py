@@ -284,8 +284,8 @@ def studies_from(args: argparse.Namespace) -> list[Study]:
 
 
 def run(args: argparse.Namespace) -> int:
-    code = 0
-    for study in studies_from(args):
+    code, studies = 0, studies_from(args)
+    for study in studies:
         code = max(code, run_one(study, args))
         if code > FAILED:
             return code

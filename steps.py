@@ -1,13 +1,15 @@
 """One training step: forward, loss, backward, Adam.
 
-On a GPU the step is recorded once as a CUDA graph and then replayed, so that small models do not wait for Python to
-launch their kernels one by one. A recording is used only if it gives what the plain step gives, to the bit.
+On a GPU the step can be recorded once as a CUDA graph and then replayed, so that small models do not wait for Python
+to launch their kernels one by one. A recording is used only if it gives what the plain step gives, to the bit.
 """
 
 import warnings
 
 import torch
 from torch.nn import functional as F
+
+from storage import UserError
 
 WARM_UP = 3  # plain steps before recording, in which libraries choose and prepare their kernels
 CHECKED = 2  # replayed steps that are compared with plain ones; two, so that a random state that stands still is seen
@@ -37,7 +39,10 @@ class Step:
 
 
 class RecordedStep(Step):
-    """The same as a CUDA graph, once it has shown that it gives the same; otherwise, with a warning, as it was."""
+    """The same as a CUDA graph, once it has shown that it gives the same; otherwise, with a warning, as it was.
+
+    UserError if it cannot be recorded: a recording that fails leaves the process unfit for going on.
+    """
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -65,8 +70,14 @@ class RecordedStep(Step):
         self.batch = inputs.clone(), targets.clone()
         self.optimizer.zero_grad()
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            super().__call__(*self.batch)
+        try:
+            with torch.cuda.graph(self.graph):
+                super().__call__(*self.batch)
+        except RuntimeError as error:
+            cause = error.__context__ or error
+            raise UserError(
+                f"this training step cannot be a CUDA graph; leave out --cuda-graphs ({cause})"
+            ) from error
 
     def _replay(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         for place, value in zip(self.batch, (inputs, targets), strict=True):
@@ -77,27 +88,21 @@ class RecordedStep(Step):
         """One step, replayed and plain from the same state; the plain one counts."""
         random_state = torch.cuda.get_rng_state()
         before = self._copy_of_state()
-        try:
-            if self.graph is None:
-                self._record(inputs, targets)
-            self._replay(inputs, targets)
-        except RuntimeError as error:
-            self._give_up(f"it cannot be recorded ({error})")
+        if self.graph is None:
+            self._record(inputs, targets)
+        self._replay(inputs, targets)
         replayed = self._copy_of_state()
         self._restore(before)
         torch.cuda.set_rng_state(random_state)
         self._on_side_stream(super().__call__, inputs, targets)
-        if not self.given_up and not all(map(torch.equal, replayed, self._tensors())):
-            self._give_up("replaying it does not give the same numbers")
-
-    def _give_up(self, why: str) -> None:
-        self.given_up, self.graph = True, None
-        warnings.warn(f"training without a CUDA graph of the step: {why}", stacklevel=2)
+        if not all(map(_same, replayed, self._tensors())):
+            self.given_up, self.graph = True, None
+            warnings.warn("training without a CUDA graph: it does not give the same numbers", stacklevel=2)
 
     def _tensors(self) -> list[torch.Tensor]:
         """All that a step changes."""
         states = [value for state in self.optimizer.state.values() for value in state.values()]
-        return [*self.model.parameters(), *states, self.finite]
+        return [*self.model.parameters(), *self.model.buffers(), *states, self.finite]
 
     def _copy_of_state(self) -> list[torch.Tensor]:
         return [tensor.detach().clone() for tensor in self._tensors()]
@@ -106,3 +111,8 @@ class RecordedStep(Step):
     def _restore(self, saved: list[torch.Tensor]) -> None:
         for tensor, value in zip(self._tensors(), saved, strict=True):
             tensor.copy_(value)
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal to the bit, where not a number is equal to itself."""
+    return torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

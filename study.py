@@ -35,12 +35,14 @@ class Study:
     """A configuration, the device it runs on, and where its results lie.
 
     ``config.study`` is the study's name, ``scale`` that of the configuration it was made from (cpu or cuda).
+    With ``cuda_graphs`` training steps are replayed (``steps.RecordedStep``), which changes no number.
     """
 
     config: Config
     scale: str
     device: str
     store: Store
+    cuda_graphs: bool = False
 
     @property
     def precision(self) -> str:
@@ -69,6 +71,9 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
+        "--cuda-graphs", action="store_true", help="replay training steps on a GPU; the same bits, sooner (untested)"
+    )
+    parser.add_argument(
         "--vary",
         nargs="+",
         choices=(*STREAMS, "none"),
@@ -90,6 +95,8 @@ def study_from(args: argparse.Namespace) -> Study:
         raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
     if device == "mps" and not torch.backends.mps.is_available():
         raise UserError("no MPS device is available here; choose --device cpu")
+    if args.cuda_graphs and device != "cuda":
+        raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
     default = config.study if device == config.device else f"{config.study}_on_{device}"
     name = default if args.study is None else args.study
     vary = args.vary and tuple(name for name in STREAMS if name in args.vary)
@@ -101,7 +108,8 @@ def study_from(args: argparse.Namespace) -> Study:
         "vary": vary,
     }
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
-    return Study(config, scale, device, Store(args.results_dir.absolute(), args.checkpoints_dir.absolute()))
+    store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
+    return Study(config, scale, device, store, args.cuda_graphs)
 
 
 @cache

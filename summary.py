@@ -122,7 +122,7 @@ def controls_of(cell: dict, others: Iterable[dict]) -> dict[tuple[str, ...], dic
 
 
 def measure_study(cells: list[dict], study: str) -> list[dict]:
-    """The measured cells of a study, in the order of the registries; ``cells`` are those of all studies."""
+    """The measured cells of a study, in the order of ``labels.LABELS``; ``cells`` are those of all studies."""
     found = {(cell["model"], cell["activation"]): cell for cell in cells if cell["study"] == study}
     models = in_order(model for model, _ in found)
     activations = in_order(activation for _, activation in found)

@@ -113,11 +113,11 @@ class TrialRun:
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
         self.model = build_model(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
-        on_gpu = study.device == "cuda"
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.config.learning_rate, fused=True, capturable=on_gpu
+            self.model.parameters(), lr=self.config.learning_rate, fused=True, capturable=study.device == "cuda"
         )
-        self.train_on = (RecordedStep if on_gpu else Step)(self.model, self.optimizer, study.device, study.precision)
+        step = RecordedStep if study.cuda_graphs else Step
+        self.train_on = step(self.model, self.optimizer, study.device, study.precision)
         self.step = 0
         self.history = {"step": [], "train_loss": [], "val_loss": []}
         self.train_accuracy = math.nan

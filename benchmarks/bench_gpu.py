@@ -27,7 +27,7 @@ import config_cpu
 from labels import label
 from metrics import relative_pd
 from seeding import deterministic
-from steps import CHECKED, WARM_UP, Step
+from steps import CHECKED, WARM_UP
 from storage import ROOT, Store, write_json
 from study import Study, environment
 from train import TrialRun, run_trial
@@ -38,8 +38,9 @@ WORKERS = (1, 2, 4)
 SETTLED = WARM_UP + CHECKED + 5  # steps after which libraries and the graph are ready
 
 
-def study_in(folder: str, configuration: config.Config, device: str) -> Study:
-    return Study(configuration, "cuda", device, Store(Path(folder, "results"), Path(folder, "checkpoints")))
+def study_in(folder: str, configuration: config.Config, device: str, recorded: bool = False) -> Study:
+    store = Store(Path(folder, "results"), Path(folder, "checkpoints"))
+    return Study(configuration, "cuda", device, store, cuda_graphs=recorded and device == "cuda")
 
 
 def one_trial(configuration: config.Config, device: str, model: str = "minigpt") -> tuple[dict, float, object]:
@@ -55,10 +56,8 @@ def one_trial(configuration: config.Config, device: str, model: str = "minigpt")
 
 def steps_per_second(configuration: config.Config, device: str, model: str, recorded: bool, count: int) -> float:
     with deterministic(device), tempfile.TemporaryDirectory() as folder:
-        study = study_in(folder, configuration, device)
+        study = study_in(folder, configuration, device, recorded)
         run = TrialRun(study, study.cell(model, "gelu"), 1)
-        if not recorded:
-            run.train_on = Step(run.model, run.optimizer, study.device, study.precision)
         for _ in range(SETTLED):
             run.advance()
         run.wait_for_device()

@@ -6,7 +6,7 @@ For each architecture, in turns within one run:
   obvious  plain modules with the same arithmetic and the same dropout sites (nn.Linear, nn.Dropout, nn.Conv1d,
            PyTorch's attention, Adam's default), batches stacked from slices, two threads
   ours     two processes of one thread, each training a trial
-  floor    only the kernels of a step that do its arithmetic (matrix products, fused attention, LSTM), each at
+  floor    only the kernels of a step that do its arithmetic (matrix products, LSTM), each at
            the best rate that the installed libraries reach here, on both cores
 Reported are medians over the rounds. Then the command that trains a cell of two trials of 100 iterations is timed,
 beside what the obvious loop would take that evaluates one sample at a time. Machines differ and are noisy: read the
@@ -43,7 +43,7 @@ import config_cpu
 from dataset import training_batch, whole_split
 from kernels import Linear
 from labels import label
-from model import CausalAttention, CausalConvolution, Dropout, build_model
+from model import CausalAttention, CausalConvolution, Dropout, LanguageModel, build_model
 from seeding import deterministic
 from storage import PLOTS_DIR, ROOT, Store, write_bytes, write_json
 from study import Study, environment, load_corpus
@@ -103,9 +103,12 @@ PLAIN = {
 
 
 def plain(module: nn.Module) -> nn.Module:
-    """The model with PyTorch's own modules in the place of ours."""
+    """The model with PyTorch's own modules in the place of ours; a head that shares its weights still does."""
+    tied = isinstance(module, LanguageModel) and module.head.weight is module.embedding.weight
     for name, child in list(module.named_children()):
         setattr(module, name, PLAIN[type(child)](child) if type(child) in PLAIN else plain(child))
+    if tied:
+        module.head.weight = module.embedding.weight
     return module
 
 
@@ -175,7 +178,8 @@ def time_parts(architecture: str, activation: str, steps: int) -> dict[str, floa
         run.model.masks.draw = lambda *arguments: timed("masks", draw_mask, *arguments)
         parts.clear()
         for step in range(steps):
-            inputs, targets = timed("batches", training_batch, run.corpus, run.config, run.seed, step)
+            timed("restart", run.model.masks.restart, run.seeds["dropout"], step)
+            inputs, targets = timed("batches", training_batch, run.corpus, run.config, run.seeds["order"], step)
             loss = timed(
                 "forward", lambda x, y: F.cross_entropy(run.model(x).flatten(0, 1), y.flatten()), inputs, targets
             )
@@ -183,6 +187,7 @@ def time_parts(architecture: str, activation: str, steps: int) -> dict[str, floa
             timed("backward", loss.backward)
             timed("optimizer", run.optimizer.step)
         parts["forward"] -= parts["masks"]
+        parts["masks"] += parts.pop("restart")
         seconds = {name: value / steps * LONG_TRIAL for name, value in parts.items()}
         timed("evaluation", run.evaluate)
         timed("saving", run.save)
@@ -218,12 +223,7 @@ PRODUCTS = {
     torch.ops.mkldnn._linear_pointwise.default,
     *(aten.mm.default, aten.addmm.default, aten.bmm.default, aten.bmm.out, aten.baddbmm_.default),
 }
-FUSED = {
-    aten._scaled_dot_product_flash_attention_for_cpu.default,
-    aten._scaled_dot_product_flash_attention_for_cpu_backward.default,
-    aten.mkldnn_rnn_layer.default,
-    aten.mkldnn_rnn_layer_backward.default,
-}
+RECURRENCES = {aten.mkldnn_rnn_layer.default, aten.mkldnn_rnn_layer_backward.default}
 
 
 class KernelLog(TorchDispatchMode):
@@ -236,7 +236,7 @@ class KernelLog(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func in PRODUCTS | FUSED:
+        if func in PRODUCTS | RECURRENCES:
             key = (func, *(_form(a) for a in args))
             self.calls[key] += 1
             self.arguments.setdefault(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import TINY
 
 from benchmarks import bench_gpu
@@ -20,7 +21,8 @@ def test_everything_is_measured(monkeypatch):
     assert "PD of the two 0" in told and f"of {tiny.iterations} iterations" in told
 
 
-def test_without_a_gpu_it_says_so(capsys):
+def test_without_a_gpu_it_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="2"):
         bench_gpu.main([])
     assert "no CUDA device" in capsys.readouterr().err

@@ -71,3 +71,13 @@ def test_rows_are_those_of_cells_that_tell_of_blocks():
     assert (difference["activation"], difference["other_activation"]) == ("gelu", "relu")
     assert difference["difference"] == pytest.approx(rows[1]["mean_relative_pd"] - rows[0]["mean_relative_pd"])
     assert difference["low_both"] <= difference["low_difference"] <= difference["high_difference"]
+
+
+def test_where_contexts_add_nothing_the_interval_is_as_wide_also_when_it_is_cut_at_0():
+    cell = random_cell("charlm", "relu")
+    for pair, distance in zip(cell["pairs"], (0.01, 0.3, 0.35), strict=True):
+        pair["relative_pd"] = distance
+        pair["breakdown"]["text_block"]["relative_pd"] = [distance] * 20
+    (row,) = other_contexts.rows_of_cells(measure_study([cell], "cpu"))
+    assert row["low_relative_pd"] == row["low_both"] == 0
+    assert row["widening"] == pytest.approx(1)
