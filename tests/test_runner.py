@@ -206,6 +206,7 @@ def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_cuda_without_a_device_is_refused(finished, capsys):
     assert_refused(finished, capsys, ("--device", "cuda"), "no CUDA device is available here")
+    assert_refused(finished, capsys, ("--cuda-graphs",), "--cuda-graphs is for CUDA devices, not for cpu")
 
 
 @pytest.mark.parametrize("content", [None, b"Something else."])
