@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="analyze_results.py", description=__doc__)
     parser.add_argument(
-        "--study", metavar="NAME", help="the study to show (default: the one run last, controls aside)"
+        "--study", metavar="NAME", help="the study to show (default: cpu or cuda, else the one run last)"
     )
     parser.add_argument(
         "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
@@ -140,7 +140,7 @@ def read_results(results_dir: Path) -> list[dict]:
 
 def choose_study(cells: list[dict], wanted: str | None) -> str:
     if wanted is None:
-        return latest_study(cells)
+        return latest_study([cell for cell in cells if cell["study"] in DEFAULT_STUDIES] or cells)
     if wanted not in storage.study_names(cells):
         raise UserError(f"no study {wanted!r}; choose --study from {', '.join(storage.study_names(cells))}")
     return wanted
@@ -158,8 +158,7 @@ def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
     others = [name for name in storage.study_names(cells) if name != study]
     if wanted is not None or not others:
         return []
-    head = f"Showing study {study}, the one run last, controls aside"
-    return [f"{head}; choose another with --study: {', '.join(others)}"]
+    return [f"Showing study {study}; choose another with --study: {', '.join(others)}"]
 
 
 def account(measured: list[dict]) -> list[str]:

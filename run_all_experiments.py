@@ -50,6 +50,14 @@ def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:
     return [(cell, number) for cell, number in jobs if number not in done[cell]]
 
 
+def without_complete_cells(study: Study, jobs: list[Job]) -> list[Job]:
+    """``jobs`` but for those of cells whose file holds every trial of the study."""
+    wanted = set(range(1, study.config.n_trials + 1))
+    found = {cell: study.store.read_cell(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
+    complete = {cell for cell, file in found.items() if file and wanted <= {t["trial"] for t in file["trials"]}}
+    return [job for job in jobs if job[0] not in complete]
+
+
 def failed_jobs(study: Study, jobs: list[Job]) -> list[Job]:
     """Those of ``jobs`` whose last run failed."""
     return [job for job in jobs if study.store.error_path(*job).exists()]
@@ -242,6 +250,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shard", type=shard, default=(1, 1), metavar="I/N", help="only trials I, I+N, ... of the plan"
     )
+    parser.add_argument(
+        "--skip-complete",
+        action="store_true",
+        help="leave out cells whose file in the results folder holds all their trials: to go on with a study of "
+        "which only those files are here, as in a fresh clone",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="run only the trials whose last run failed")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS|FILE", help="train on a dask.distributed cluster instead of this machine"
@@ -311,6 +325,8 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
     cells = dict.fromkeys(cell for cell, _ in jobs)
     for cell in cells:
         check_cell(study, cell)
+    if args.skip_complete:
+        jobs = without_complete_cells(study, jobs)
     pending = pending_jobs(study, jobs)
     if args.retry_failed:
         jobs = pending = failed_jobs(study, pending)

@@ -277,6 +277,12 @@ def test_the_study_run_last_is_shown_and_named(tmp_path, capsys):
     assert not any("ReLU" in line for line in rest)
 
 
+def test_the_default_study_is_shown_also_when_others_are_newer(tmp_path, capsys):
+    write_cells(tmp_path / "results", [*two_studies(), random_cell("charlm", "relu", "cpu")])
+    run(tmp_path, "--no-plots", "--tables", "results")
+    assert capsys.readouterr().out.startswith("Showing study cpu; choose another with --study: aaa, later")
+
+
 def test_the_study_asked_for_is_shown(tmp_path, capsys):
     write_cells(tmp_path / "results", two_studies())
     assert run(tmp_path, "--no-plots", "--study", "aaa", "--tables", "results") == 0

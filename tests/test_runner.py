@@ -203,6 +203,19 @@ def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, 
     assert_refused(finished, capsys, options, reason)
 
 
+def test_complete_cells_can_be_left_out_where_only_their_files_are(finished, capsys):
+    shutil.rmtree(finished / "results" / "trials")
+    assert call(finished, *GRID, "--dry-run") == 0
+    assert "12 trials of 30 iterations: 0 done, 12 pending" in capsys.readouterr().out
+    assert call(finished, *GRID, "--dry-run", "--skip-complete") == 0
+    assert "0 trials of 30 iterations: 0 done, 0 pending" in capsys.readouterr().out
+    assert call(finished, *GRID, "--trials", "4", "--dry-run", "--skip-complete") == 0
+    assert "16 trials of 30 iterations: 0 done, 16 pending" in capsys.readouterr().out
+    next((finished / "results").glob("charlm_gelu_*.json")).unlink()
+    assert call(finished, *GRID, "--dry-run", "--skip-complete") == 0
+    assert "3 trials of 30 iterations: 0 done, 3 pending" in capsys.readouterr().out
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
 def test_cuda_without_a_device_is_refused(finished, capsys):
     assert_refused(finished, capsys, ("--device", "cuda"), "no CUDA device is available here")
