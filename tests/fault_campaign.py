@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from runs import GRID, LiveRun, differing, grid_jobs, process_state, run, study_in  # noqa: E402
+from runs import GRID, LiveRun, differing, grid_jobs, process_state, run, study_in, wait_until  # noqa: E402
 
 from integrity import verify  # noqa: E402
 from run_all_experiments import pending_jobs  # noqa: E402
@@ -40,15 +40,6 @@ TMPFS_SIZE = "24m"
 
 class Failure(Exception):
     """The runner did not behave as it should."""
-
-
-def wait_until(condition: Callable[[], object], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Campaign:

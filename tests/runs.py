@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +53,16 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
         timeout=300,
         check=False,
     )
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> bool:
+    """Whether ``condition`` comes true within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class LiveRun:

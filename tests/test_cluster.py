@@ -9,8 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fault_campaign import wait_until
-from runs import ACTIVATIONS, GRID, MODELS, TESTS, LiveRun, differing, run
+from runs import ACTIVATIONS, GRID, MODELS, TESTS, LiveRun, differing, run, wait_until
 
 import run_all_experiments
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fault_campaign import wait_until
-from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in
+from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in, wait_until
 
 import config
 import run_all_experiments

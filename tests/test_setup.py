@@ -6,11 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
+from runs import wait_until
 
 import fetch_corpus
 import storage
@@ -309,15 +309,6 @@ elif "--finish" not in options:
     print("training with", *options)
     time.sleep(60)
 """
-
-
-def wait_until(condition, seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Background:
