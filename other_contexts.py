@@ -26,9 +26,12 @@ def block_means(cell: dict, seeds: list[int]) -> np.ndarray:
 
 def known_blocks(measured: list[dict]) -> list[dict]:
     """The cells whose pairs are all broken down by stretches of text, none of them empty."""
-    blocks = ([pair["breakdown"].get(GROUPING) for pair in cell["pairs"]] for cell in with_breakdown(measured))
-    known = (all(block and all(block["n_predictions"]) for block in of_cell) for of_cell in blocks)
-    return [cell for cell, is_known in zip(with_breakdown(measured), known, strict=True) if is_known]
+
+    def is_known(pair: dict) -> bool:
+        blocks = pair["breakdown"].get(GROUPING)
+        return blocks is not None and all(blocks["n_predictions"])
+
+    return [cell for cell in with_breakdown(measured) if all(map(is_known, cell["pairs"]))]
 
 
 def rows_of_cells(measured: list[dict]) -> list[dict]:
