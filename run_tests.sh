@@ -10,4 +10,4 @@ bash setup.sh --quiet
 venv/bin/python -c 'import distributed' 2> /dev/null ||
     venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
 venv/bin/python -m ruff check .
-exec venv/bin/python -m pytest "$@"
+exec venv/bin/python -m pytest --numprocesses logical --dist loadfile "$@"

@@ -55,7 +55,7 @@ def run(folder: Path, *options: str, **environment: str) -> subprocess.Completed
     )
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> bool:
     """Whether ``condition`` comes true within ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():

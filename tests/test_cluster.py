@@ -65,11 +65,11 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
         def in_work() -> set[tuple[int, str]]:
             return set(witness.seen("executing")) - set(witness.seen("memory"))
 
-        assert wait_until(lambda: len(witness.seen("memory")) >= 3 and in_work(), 60)
+        assert wait_until(lambda: len(witness.seen("memory")) >= 3 and in_work())
         pid, key = in_work().pop()
         os.kill(pid, signal.SIGKILL)
         finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/trials/*/trial_*.json")}
-        assert wait_until(lambda: not live.alive, 60)
+        assert wait_until(lambda: not live.alive)
     assert live.process.returncode == 0, live.text()
     assert (pid, key) not in witness.seen("memory")
     assert len(finished) >= 3 and all(path.stat().st_mtime_ns == then for path, then in finished.items())

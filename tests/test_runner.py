@@ -335,12 +335,12 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds worker processes in /proc")
 def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "9", "--workers", "2")
-    assert wait_until(lambda: "trial 1/9  step 3/" in live.text() and "trial 2/9  step 3/" in live.text(), 60)
+    assert wait_until(lambda: "trial 1/9  step 3/" in live.text() and "trial 2/9  step 3/" in live.text())
     first, second = live.workers()
     os.kill(first, signal.SIGKILL)
-    assert wait_until(lambda: "FAILED: the worker process ended with signal SIGKILL" in live.text(), 60)
+    assert wait_until(lambda: "FAILED: the worker process ended with signal SIGKILL" in live.text())
     os.kill(second, signal.SIGTERM)
-    assert wait_until(lambda: len(set(live.workers()) - {first, second}) == 2, 60)
+    assert wait_until(lambda: len(set(live.workers()) - {first, second}) == 2)
     live.process.send_signal(signal.SIGTERM)
     assert live.process.wait(60) == 143
     text = live.text()
