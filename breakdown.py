@@ -66,19 +66,21 @@ def break_down(p: np.ndarray, q: np.ndarray, groupings: dict[str, Grouping]) -> 
     Every group is listed; the PD of one without samples is None. Mismatches add up to those of all samples, and so
     does PD when it is weighted by samples.
     """
+    distance, differs = metrics.relative_pd_by_sample(p, q), metrics.top1_differs(p, q)
+
+    def by_group(names: tuple[str, ...], index: np.ndarray) -> dict[str, list]:
+        counts, sums, mismatches = (
+            np.bincount(index, weights, minlength=len(names)).tolist() for weights in (None, distance, differs)
+        )
+        return {
+            "group": list(names),
+            "n_predictions": counts,
+            "relative_pd": [total / count if count else None for total, count in zip(sums, counts, strict=True)],
+            "top1_mismatches": [int(count) for count in mismatches],
+        }
+
     groupings = groupings | {"confidence": confidence(p, q)}
-    return {name: _by_group(p, q, *grouping) for name, grouping in groupings.items()}
-
-
-def _by_group(p: np.ndarray, q: np.ndarray, names: tuple[str, ...], index: np.ndarray) -> dict[str, list]:
-    chosen = [index == group for group in range(len(names))]
-    pairs = [(p[rows], q[rows]) if rows.any() else None for rows in chosen]
-    return {
-        "group": list(names),
-        "n_predictions": [int(rows.sum()) for rows in chosen],
-        "relative_pd": [metrics.relative_pd(*pair) if pair else None for pair in pairs],
-        "top1_mismatches": [metrics.top1_mismatches(*pair) if pair else 0 for pair in pairs],
-    }
+    return {name: by_group(*grouping) for name, grouping in groupings.items()}
 
 
 def pool(pairs: list[dict], grouping: str) -> dict[str, np.ndarray]:

@@ -33,6 +33,11 @@ def relative_pd(p, q) -> float:
     return float(_relative_difference(*_checked(p, q)).mean())
 
 
+def relative_pd_by_sample(p, q) -> np.ndarray:
+    """``relative_pd`` of each sample (samples,)."""
+    return _relative_difference(*_checked(p, q)).mean(axis=1)
+
+
 def true_label_pd(p, q, targets) -> float:
     """Relative prediction difference on the true class only, in [0, 2]: the closest analogue of the
     click-rate metric for which PD was made."""
@@ -75,10 +80,16 @@ def hellinger(p, q) -> float:
     return float(np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum(axis=1) / 2).mean())
 
 
-def top1_mismatches(p, q) -> int:
-    """Samples on which the most probable class differs; of equally probable classes the first counts."""
+def top1_differs(p, q) -> np.ndarray:
+    """Whether the most probable class of each sample differs (samples,); of equally probable classes the first
+    counts."""
     p, q = _checked(p, q)
-    return int((p.argmax(axis=1) != q.argmax(axis=1)).sum())
+    return p.argmax(axis=1) != q.argmax(axis=1)
+
+
+def top1_mismatches(p, q) -> int:
+    """Samples on which the most probable class differs."""
+    return int(top1_differs(p, q).sum())
 
 
 def topk_agreement(p, q, k: int = TOP_K) -> float:
