@@ -23,7 +23,7 @@ from config import ACTIVATIONS, MODELS
 from labels import counted, in_order
 from plot_utils import activation_colours
 from storage import UserError
-from summary import by_model, latest_study, measure_study, summarize_study
+from summary import by_model, latest_study, measure_study, shared_environment, summarize_study
 from table_format import FORMATS, remark, render
 
 TABLES = {
@@ -32,6 +32,7 @@ TABLES = {
     for name, table in module.TABLES.items()
 }
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
+MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment
 REPORT_PATH = storage.ROOT / "data" / "report.json"
 
 
@@ -178,6 +179,7 @@ def account(measured: list[dict]) -> list[str]:
         "Diverged trials": [f"{_name(cell)} {cell['n_diverged']}" for cell in measured if cell["n_diverged"]],
         "Nothing yet of": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
         "Not comparable, because cells differ in": differing_settings(measured),
+        "Comparable but for rounding, because trials differ in": differing_machines(measured),
     }
     return [head, *(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)]
 
@@ -196,6 +198,12 @@ def differing_settings(measured: list[dict]) -> list[str]:
     names = sorted({name for cell in measured for name in cell["config"]} - {"model", "activation", "shape"})
     values = {name: {str(cell["config"].get(name)) for cell in measured} for name in names}
     return [f"{name} ({' or '.join(sorted(seen))})" for name, seen in values.items() if len(seen) > 1]
+
+
+def differing_machines(measured: list[dict]) -> list[str]:
+    """What rounding depends on and is not the same for all trials."""
+    found = shared_environment(measured)
+    return [f"{name} ({' or '.join(map(str, found[name]))})" for name in MACHINE if isinstance(found.get(name), list)]
 
 
 # ---------------------------------------------------------------- what is written

@@ -11,7 +11,7 @@ import numpy as np
 import metrics
 from breakdown import break_down, text_groupings
 from dataset import probe_set, shuffled_probe
-from storage import Cell, Damaged, check_identity, exclusive, fingerprint, set_aside, write_json
+from storage import Cell, Damaged, check_identity, exclusive, fingerprint, set_aside
 from study import Study, load_corpus
 
 # What is measured of a trial that completed, and null of one that diverged.
@@ -68,7 +68,8 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
 
     Cell files are committed and predictions are not, so the file may hold trials whose predictions are not here.
     They are kept, with their pairs, as long as the trials that are here came out as the file says, to the bit. On a
-    machine that rounds otherwise they do not, and the cell begins anew with the trials that are here.
+    machine that rounds otherwise they do not: then that file is kept aside, and the cell begins anew with the trials
+    that are here.
     """
     store = study.store
     with exclusive(store.lock_path(cell, "cell"), wait=True):
@@ -78,11 +79,12 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
         if not records:
             return
         if previous is not None and not agree(records, previous):
-            report(
-                {"step": 0, "note": f"{store.cell_path(cell)} is from a machine that rounds otherwise; begun anew"}
-            )
+            path, kept = store.cell_path(cell), store.earlier_cell_path(cell)
+            path.replace(kept)
+            note = f"{path} is from a machine that rounds otherwise; begun anew, the earlier one is {kept}"
+            report({"step": 0, "note": note})
             previous = None
-        write_json(store.cell_path(cell), build_cell(study, cell, records, previous))
+        store.write_cell(cell, build_cell(study, cell, records, previous))
 
 
 TRIAL_KEYS = (

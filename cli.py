@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+from storage import Damaged
+
 MISTAKE = 2
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = "stopped; what was trained is saved, and the same command goes on from there"
@@ -21,7 +23,8 @@ class Parser(argparse.ArgumentParser):
 
 def report_mistake(program: str, error: Exception) -> int:
     """Print ``error`` on one line of stderr; returns the exit code."""
-    print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    remedy = "; restore it or remove it" if isinstance(error, Damaged) else ""
+    print(f"{program}: error: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
     return MISTAKE
 
 

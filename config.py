@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 MODELS = ("charlm", "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm")
 ACTIVATIONS = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
 
-# The half-width of SmeLU's bend in each activation of a sweep; with 0 it is ReLU.
-SMELU_BETAS = {"relu": 0.0, "smelu_01": 0.1, "smelu_025": 0.25, "smelu_05": 0.5, "smelu_1": 1.0, "smelu_2": 2.0}
+# The half-width of SmeLU's bend in each activation of a sweep; with 0 it is ReLU. The name follows from it (0.25:
+# smelu_025), so that results of one half-width are never taken for those of another.
+SMELU_BETAS = {"relu": 0.0} | {f"smelu_{beta:g}".replace(".", ""): beta for beta in (0.1, 0.25, 0.5, 1.0, 2.0)}
 MODERN = ("geglu", "reglu", "mish", "elu", "selu", "prelu", "squared_relu", *SMELU_BETAS)
 ACTIVATION_GROUPS = {"modern": MODERN, "smelu": tuple(SMELU_BETAS)}  # other lists that --activations knows by name
 

@@ -1,5 +1,6 @@
 """Whether what lies on the disk is what was written, and whether a trial can be made again."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -81,11 +82,22 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
         if records.keys() == numbers:
             rebuilt = build_cell(study, cell, records, previous=None)
             of_the_run = ("planned_trials", "status")
-            wrong = [name for name in rebuilt if name not in of_the_run and rebuilt[name] != found.get(name)]
+            wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
             if wrong:
                 yield "damaged", f"{path} says otherwise than its trials ({', '.join(wrong)})"
     except ResultError as error:
         yield ("damaged" if isinstance(error, Damaged) else "foreign"), str(error)
+
+
+def same(computed: object, found: object) -> bool:
+    """Whether both are the same, but for how sums of floating-point numbers are rounded."""
+    if isinstance(computed, dict) and isinstance(found, dict):
+        return computed.keys() == found.keys() and all(same(computed[key], found[key]) for key in computed)
+    if isinstance(computed, list) and isinstance(found, list):
+        return len(computed) == len(found) and all(map(same, computed, found))
+    if isinstance(computed, float) and isinstance(found, float):
+        return math.isclose(computed, found, rel_tol=1e-9, abs_tol=1e-12)
+    return computed == found
 
 
 # ---------------------------------------------------------------- reproduce
@@ -100,17 +112,17 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
         again = aside.read_predictions(cell, number, after["predictions_sha256"])
     rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in MEASURED]
     same_predictions = before["predictions_sha256"] == after["predictions_sha256"]
-    same = same_predictions and all(before[name] == after[name] for name in (*MEASURED, *WRITTEN))
+    same_bits = same_predictions and all(before[name] == after[name] for name in (*MEASURED, *WRITTEN))
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]
-        same = same and same_weights
+        same_bits = same_bits and same_weights
         rows.append(["weights", *verdict(same_weights)])
     rows.append(["predictions", *verdict(same_predictions)])
     rows.extend([name, *verdict(before[name] == after[name])] for name in WRITTEN)
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
-    return same, account + "\n\n" + compare_environments(before["environment"], environment(study.device))
+    return same_bits, account + "\n\n" + compare_environments(before["environment"], environment(study.device))
 
 
 def known_trial(study: Study, cell: Cell, number: int) -> dict:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from config import SMELU_BETAS
+
 LABELS = {
     "charlm": "CharLM",
     "minigpt": "MiniGPT",
@@ -20,11 +22,7 @@ LABELS = {
     "selu": "SELU",
     "prelu": "PReLU",
     "squared_relu": "Squared ReLU",
-    "smelu_01": "SmeLU β=0.1",
-    "smelu_025": "SmeLU β=0.25",
-    "smelu_05": "SmeLU β=0.5",
-    "smelu_1": "SmeLU β=1",
-    "smelu_2": "SmeLU β=2",
+    **{name: f"SmeLU β={beta:g}" for name, beta in SMELU_BETAS.items() if beta > 0},
 }
 
 

@@ -96,14 +96,28 @@ def read_json(path: Path) -> dict:
     try:
         record = json.loads(read_bytes(path))
     except ValueError as error:
-        raise Damaged(f"{path} is damaged ({error}); restore it or remove it") from None
+        raise Damaged(f"{path} is damaged ({error})") from None
     if not isinstance(record, dict):
-        raise Damaged(f"{path} is damaged (not a JSON object); restore it or remove it")
+        raise Damaged(f"{path} is damaged (not a JSON object)")
     return record
 
 
 def digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
+
+
+def write_checked(path: Path, record: dict) -> None:
+    """Write ``record`` with a checksum of itself."""
+    write_json(path, {**record, "checksum": digest(json.dumps(record).encode())})
+
+
+def read_checked(path: Path, required: bool = True) -> dict:
+    """What ``write_checked`` wrote; Damaged if it was altered, or has no checksum though one is ``required``."""
+    record = read_json(path)
+    checksum = record.pop("checksum", None)
+    if (required or checksum is not None) and checksum != digest(json.dumps(record).encode()):
+        raise Damaged(f"{path} does not match its checksum")
+    return record
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
@@ -236,8 +250,8 @@ class Cell:
 
 
 def check_study_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"study name {name!r} may only have letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(f"study name {name!r} may only have letters, digits, '.', '_' and '-', at most 100")
     return name
 
 
@@ -259,6 +273,10 @@ class Store:
 
     def predictions_path(self, cell: Cell, number: int) -> Path:
         return self.trials_dir(cell) / f"trial_{number}.npz"
+
+    def earlier_cell_path(self, cell: Cell) -> Path:
+        """Where a cell file that a machine which rounds otherwise had made is kept."""
+        return self.trials_dir(cell) / "cell_made_elsewhere.json"
 
     def checkpoint_path(self, cell: Cell, number: int) -> Path:
         return self.checkpoints / cell.name / f"trial_{number}.pt"
@@ -286,17 +304,11 @@ class Store:
         return {int(match[1]) for match in numbers if match and f"trial_{match[1]}.npz" in names}
 
     def write_record(self, cell: Cell, number: int, record: dict) -> None:
-        checksum = digest(json.dumps(record).encode())
-        write_json(self.record_path(cell, number), {**record, "checksum": checksum})
+        write_checked(self.record_path(cell, number), record)
 
     def read_record(self, cell: Cell, number: int) -> dict:
         """The record of a finished trial; Damaged if it is not what was written."""
-        path = self.record_path(cell, number)
-        record = read_json(path)
-        checksum = record.pop("checksum", None)
-        if checksum != digest(json.dumps(record).encode()):
-            raise Damaged(f"{path} does not match its checksum")
-        return record
+        return read_checked(self.record_path(cell, number))
 
     def write_predictions(self, cell: Cell, number: int, steps: list[int], probabilities: np.ndarray) -> str:
         """Save probe probabilities, a (samples, V) float32 array for each of ``steps``; returns the SHA-256."""
@@ -314,33 +326,56 @@ class Store:
         with np.load(io.BytesIO(payload)) as arrays:
             return arrays["probabilities"]
 
+    def write_cell(self, cell: Cell, content: dict) -> None:
+        write_checked(self.cell_path(cell), content)
+
     def read_cell(self, cell: Cell) -> dict | None:
         """The cell file, or None if there is none."""
         path = self.cell_path(cell)
         return read_cell_file(path) if path.exists() else None
 
 
-CELL_KEYS = {"model", "activation", "study", "trials", "pairs", "config", "fingerprint"}
-TRIAL_KEYS = {"trial", "status", "val_loss", "training_time", "history", "environment"}
-PAIR_KEYS = {"trials", "relative_pd", "top1_mismatches", "n_predictions", "history"}
+# What every cell file, trial and pair has; the numbers among it may be null.
+TRIAL_NUMBERS = {
+    *("trial", "seed", "train_loss", "val_loss", "train_accuracy", "val_accuracy"),
+    *("training_time", "evaluation_time"),
+}
+PAIR_NUMBERS = {
+    *("relative_pd", "top1_mismatches", "n_predictions", "true_label_pd", "global_pd", "total_variation"),
+    *("jensen_shannon", "symmetric_kl", "hellinger", "top5_agreement", "normalized_mismatch", "one_right"),
+    *("both_wrong", "loss_correlation", "perplexity_correlation", "ensemble_gain"),
+}
+CELL_KEYS = {
+    *("model", "activation", "study", "status", "planned_trials", "n_parameters"),
+    *("config", "fingerprint", "environment", "trials", "pairs"),
+}
+TRIAL_KEYS = {*TRIAL_NUMBERS, "status", "finished", "history", "environment"}
+PAIR_KEYS = {*PAIR_NUMBERS, "trials", "history"}
+CONFIG_KEYS = {"iterations", "vary"}
 
 
-def missing_keys(cell: dict) -> set[str]:
-    """What a cell, its trials or its pairs lack of what a cell file has; not a cell at all lacks everything."""
-    missing = CELL_KEYS - cell.keys()
-    for name, keys in (("trials", TRIAL_KEYS), ("pairs", PAIR_KEYS)):
+def faults_of(cell: dict) -> list[str]:
+    """In words, what ``cell`` lacks of what a cell file has, or has in another form."""
+    faults = [f"no {key}" for key in sorted(CELL_KEYS - cell.keys())]
+    config = cell.get("config", {})
+    if not isinstance(config, dict) or (config and CONFIG_KEYS - config.keys()):
+        faults.append(f"config without {' and '.join(sorted(CONFIG_KEYS))}")
+    for name, keys, numbers in (("trials", TRIAL_KEYS, TRIAL_NUMBERS), ("pairs", PAIR_KEYS, PAIR_NUMBERS)):
         entries = cell.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            return missing | {name}
-        missing |= {key for entry in entries for key in keys - entry.keys()}
-    return missing
+            faults.append(f"{name} is no list of objects")
+            continue
+        faults += [f"no {key}" for key in sorted({key for entry in entries for key in keys - entry.keys()})]
+        odd = {key for entry in entries for key in numbers if not isinstance(entry.get(key), int | float | None)}
+        faults += [f"{key} is no number" for key in sorted(odd)]
+    return faults
 
 
 def read_cell_file(path: Path) -> dict:
-    """The cell in ``path``; Damaged if it is not whole."""
-    cell = read_json(path)
-    if missing := missing_keys(cell):
-        raise Damaged(f"{path} is no cell file (no {', '.join(sorted(missing))}); restore it or remove it")
+    """The cell in ``path``; Damaged if it is not whole. One without a checksum is taken as it is."""
+    cell = read_checked(path, required=False)
+    if faults := faults_of(cell):
+        raise Damaged(f"{path} is no cell file ({', '.join(faults)})")
     return cell
 
 

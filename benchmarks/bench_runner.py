@@ -150,7 +150,8 @@ def make_done(study: Study) -> None:
             for number in numbers:
                 study.store.record_path(cell, number).write_text("{}")
                 study.store.predictions_path(cell, number).touch()
-            content = dict.fromkeys(CELL_KEYS) | {"fingerprint": fingerprint(study.identity(cell)), "pairs": []}
+            facts = study.identity(cell)
+            content = dict.fromkeys(CELL_KEYS) | {"config": facts, "fingerprint": fingerprint(facts), "pairs": []}
             trials = [dict.fromkeys(TRIAL_KEYS) | {"trial": number} for number in numbers]
             write_json(study.store.cell_path(cell), content | {"trials": trials})
 

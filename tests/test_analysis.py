@@ -369,6 +369,46 @@ def test_a_damaged_cell_is_one_line_and_stays_as_it_is(tmp_path, capsys):
     assert [path.read_bytes() for path in results.iterdir()] == [before]
 
 
+FAULTS = {
+    "no n_parameters": lambda cell: cell.pop("n_parameters"),
+    "no planned_trials": lambda cell: cell.pop("planned_trials"),
+    "config without iterations and vary": lambda cell: cell["config"].pop("iterations"),
+    "no evaluation_time, no seed": lambda cell: [cell["trials"][0].pop(key) for key in ("seed", "evaluation_time")],
+    "no true_label_pd": lambda cell: cell["pairs"][2].pop("true_label_pd"),
+    "val_loss is no number": lambda cell: cell["trials"][0].update(val_loss="2.6"),
+    "relative_pd is no number": lambda cell: cell["pairs"][0].update(relative_pd=[0.2]),
+    "pairs is no list of objects": lambda cell: cell.update(pairs=[1]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_cell_that_lacks_something_is_one_line(tmp_path, capsys, fault):
+    cell = random_cell("charlm", "relu")
+    FAULTS[fault](cell)
+    write_cells(tmp_path / "results", [cell])
+    expect_mistake(tmp_path, capsys, [], f"charlm_relu_cpu.json is no cell file ({fault}); restore it or remove it")
+
+
+def test_a_number_that_was_altered_is_one_line(tmp_path, capsys):
+    path = tmp_path / "results" / "charlm_relu_cpu.json"
+    storage.write_checked(path, random_cell("charlm", "relu"))
+    assert run(tmp_path, "--no-plots", "--tables", "results") == 0
+    text = path.read_text()
+    path.write_text(text.replace('"top1_mismatches": ', '"top1_mismatches": 1', 1))
+    expect_mistake(tmp_path, capsys, [], "charlm_relu_cpu.json does not match its checksum; restore it or remove it")
+
+
+def test_trials_of_machines_that_may_round_otherwise_are_named(tmp_path, capsys):
+    here, there = random_cell("charlm", "relu"), random_cell("charlm", "gelu")
+    for cell, capability in ((here, "AVX2"), (there, "AVX512")):
+        for trial in cell["trials"]:
+            trial["environment"]["cpu_capability"] = capability
+    write_cells(tmp_path / "results", [here, there])
+    assert run(tmp_path, "--no-plots", "--tables", "results") == 0
+    line = "Comparable but for rounding, because trials differ in: cpu_capability (AVX2 or AVX512)\n"
+    assert line in capsys.readouterr().out
+
+
 def test_an_empty_folder_is_one_line(tmp_path, capsys):
     (tmp_path / "results").mkdir()
     expect_mistake(tmp_path, capsys, [], "no results in")

@@ -239,6 +239,7 @@ def test_a_corpus_that_is_missing_or_altered_is_refused(finished, tmp_path, monk
         (b"[]", "is damaged"),
         (b"\xff\xfe", "is damaged"),
         (b'{"model": "charlm", "pairs": []}', "is no cell file .no activation, "),
+        (b'{"checksum": ""}', "does not match its checksum"),
     ],
 )
 def test_a_damaged_cell_file_is_refused_and_kept(finished, capsys, content, reason):
@@ -265,7 +266,8 @@ def test_a_cell_file_that_lacks_trials_is_brought_up_to_date(undisturbed, finish
     path = finished / "results" / "tinylstm_swiglu_tiny.json"
     cell = json.loads(path.read_text())
     cell["trials"], cell["pairs"] = cell["trials"][:2], cell["pairs"][:1]
-    path.write_text(json.dumps(cell))
+    del cell["checksum"]
+    storage.write_checked(path, cell)
     assert call(finished, *GRID, "--verify") == 1
     assert call(finished, *GRID) == 0
     assert not differing(undisturbed, finished)
@@ -291,10 +293,23 @@ def test_verify_names_what_is_missing_damaged_or_foreign(finished, capsys):
     ]:
         assert f"{kind:8} {what}" in lines
     assert lines[-1].startswith("remove the record")
+    assert not any("says otherwise" in line for line in lines)
     assert call(finished, *GRID, "--iterations", "31", "--verify") == 1
     assert re.search(
         "foreign  .* was made with other settings .iterations 30 there, 31 here", capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(("change", "code"), [(1 + 1e-14, 0), (1 + 1e-6, 1)])
+def test_verify_tells_a_wrong_number_in_a_cell_from_rounding(finished, capsys, change, code):
+    path = finished / "results" / "charlm_gelu_tiny.json"
+    cell = storage.read_checked(path)
+    cell["pairs"][1]["breakdown"]["confidence"]["relative_pd"] = [
+        value and value * change for value in cell["pairs"][1]["breakdown"]["confidence"]["relative_pd"]
+    ]
+    storage.write_checked(path, cell)
+    assert call(finished, *GRID, "--verify") == code
+    assert (f"{path} says otherwise than its trials (pairs)" in capsys.readouterr().out) == bool(code)
 
 
 def test_a_trial_can_be_reproduced(finished, capsys):

@@ -16,7 +16,7 @@ from dataset import whole_split
 from metrics import relative_pd, top1_mismatches
 from model import build_model
 from seeding import deterministic
-from storage import Busy, Damaged, OtherSettings, Store, exclusive
+from storage import Busy, Damaged, OtherSettings, Store, exclusive, read_checked, write_checked
 from study import Study, load_corpus
 
 CELL = ("charlm", "gelu")
@@ -205,14 +205,16 @@ def test_a_cell_of_a_machine_that_rounds_otherwise_begins_anew(tiny_study):
     path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
     clone = elsewhere(tiny_study, "clone")
     clone.store.results.mkdir(parents=True)
-    committed = json.loads(path.read_text())
+    committed = read_checked(path)
     for trial in committed["trials"]:
         trial["predictions_sha256"] = "of other bits"
     copy = clone.store.cell_path(clone.cell(*CELL))
-    copy.write_text(json.dumps(committed))
+    write_checked(copy, committed)
     notes = []
     run(clone, 2, report=lambda progress: notes.append(progress.get("note")))
-    assert any(note and "rounds otherwise" in note for note in notes)
+    kept = clone.store.earlier_cell_path(clone.cell(*CELL))
+    assert any(note and "rounds otherwise" in note and str(kept) in note for note in notes)
+    assert read_checked(kept) == committed
     cell = json.loads(copy.read_text())
     assert [trial["trial"] for trial in cell["trials"]] == [2] and cell["pairs"] == []
 
