@@ -147,9 +147,9 @@ def compare_trials(
     def predictions(number: int) -> np.ndarray:
         return study.store.read_predictions(cell, number, records[number]["predictions_sha256"])
 
-    corpus = load_corpus(study.device)
+    corpus = load_corpus("cpu")
     probe = probe_set(corpus, study.config)
-    contexts, targets = probe.contexts.cpu().numpy(), probe.targets.cpu().numpy()
+    contexts, targets = probe.contexts.numpy(), probe.targets.numpy()
     groupings = text_groupings(contexts, targets, probe.starts, corpus.characters)
     shuffled = shuffled_probe(study.config)
     pairs = []

@@ -1,6 +1,7 @@
 """What the commands share: a mistake gets one line on stderr, and exit code 2."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,16 @@ def report_mistake(program: str, error: Exception) -> int:
     remedy = "; restore it or remove it" if isinstance(error, Damaged) else ""
     print(f"{program}: error: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
     return MISTAKE
+
+
+def say(text: str) -> None:
+    """Print ``text`` at once. Work goes on where nobody hears it: its reader is gone, or its log's disk is full."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        pass
 
 
 def positive_int(text: str) -> int:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import cli
 from storage import Busy, UserError, read_json
 from study import Study
 from train import run_trial
@@ -63,6 +64,8 @@ def run_on_cluster(
     """
     with connect(address) as client:
         resources = {"GPU": 1} if study.device == "cuda" else None
+        if not any(fits(worker, resources) for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
+            cli.say(f"no worker{' with --resources GPU=1' if resources else ''} is at {address} yet; waiting for one")
         submitted = {
             client.submit(
                 cluster_trial, study, job, pure=False, retries=RETRIES, resources=resources, priority=-order
@@ -73,6 +76,7 @@ def run_on_cluster(
         while submitted:
             if should_stop():
                 client.cancel(list(submitted))
+                cli.say("trials in work on the cluster go on to their end; what had not begun is cancelled")
                 return
             for future in finished.next_batch(block=False):
                 try:
@@ -82,6 +86,11 @@ def run_on_cluster(
                 on_event(event)
                 future.release()
             time.sleep(POLL_SECONDS)
+
+
+def fits(worker: dict, resources: dict[str, int] | None) -> bool:
+    """Whether a worker, as the scheduler describes it, has the ``resources`` that a task needs."""
+    return all(worker["resources"].get(name, 0) >= amount for name, amount in (resources or {}).items())
 
 
 def event_of(future: Future, job: Job) -> Event:

@@ -10,7 +10,18 @@ from tabulate import tabulate
 
 import metrics
 from cells import MEASURED, build_cell
-from storage import Cell, Damaged, ResultError, Store, UserError, check_identity, digest, read_bytes
+from storage import (
+    Cell,
+    Damaged,
+    Misplaced,
+    ResultError,
+    Store,
+    UserError,
+    check_identity,
+    digest,
+    read_bytes,
+    read_sealed,
+)
 from study import Study, environment
 from train import run_trial
 from workers import Job
@@ -18,6 +29,16 @@ from workers import Job
 WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
 
 Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)
+
+
+class Missing(ResultError):
+    """A file that should be there."""
+
+
+def kind_of(error: ResultError) -> str:
+    if isinstance(error, Missing):
+        return "missing"
+    return "damaged" if isinstance(error, Damaged) and not isinstance(error, Misplaced) else "foreign"
 
 
 # ---------------------------------------------------------------- verify
@@ -38,6 +59,7 @@ def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
                 yield from verify_trial(study, cell, number)
             else:
                 yield "missing", f"{cell.name} trial {number}"
+                yield from verify_state(study, cell, number)
         yield from verify_cell(study, cell)
 
 
@@ -47,22 +69,37 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     try:
         record = store.read_record(cell, number)
     except Damaged as error:
-        yield "damaged", str(error)
+        yield kind_of(error), str(error)
         return
     weights = store.checkpoint_path(cell, number)
-    checks: list[tuple[str, Callable[[], object]]] = [
-        ("foreign", lambda: check_identity(store.record_path(cell, number), record, study.identity(cell))),
-        ("damaged", lambda: store.read_predictions(cell, number, record["predictions_sha256"])),
+    checks: list[Callable[[], object]] = [
+        lambda: check_identity(store.record_path(cell, number), record, study.identity(cell)),
+        lambda: store.read_predictions(cell, number, record["predictions_sha256"]),
+        lambda: check_weights(weights, record["weights_sha256"]),
     ]
-    for kind, check in checks:
+    for check in checks:
         try:
             check()
         except ResultError as error:
-            yield kind, str(error)
-    if not weights.exists():
-        yield "missing", f"{weights}"
-    elif digest(read_bytes(weights)) != record["weights_sha256"]:
-        yield "damaged", f"{weights} does not match the hash in its record"
+            yield kind_of(error), str(error)
+
+
+def check_weights(path: Path, sha256: str) -> None:
+    """Damaged unless the weights in ``path`` are those of the record."""
+    if not path.exists():
+        raise Missing(path)
+    if digest(read_bytes(path)) != sha256:
+        raise Damaged(f"{path} does not match the hash in its record")
+
+
+def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
+    """Check what an unfinished trial would go on from."""
+    for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
+        if path.exists():
+            try:
+                read_sealed(path)
+            except Damaged as error:
+                yield "damaged", str(error)
 
 
 def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
@@ -86,7 +123,7 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
             if wrong:
                 yield "damaged", f"{path} says otherwise than its trials ({', '.join(wrong)})"
     except ResultError as error:
-        yield ("damaged" if isinstance(error, Damaged) else "foreign"), str(error)
+        yield kind_of(error), str(error)
 
 
 def same(computed: object, found: object) -> bool:
@@ -110,15 +147,15 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
         aside = Store(Path(folder, "results"), Path(folder, "checkpoints"))
         after = run_trial(Study(study.config, study.scale, study.device, aside), cell, number, report)
         again = aside.read_predictions(cell, number, after["predictions_sha256"])
-    rows = [[name, before[name], after[name], difference(before[name], after[name])] for name in MEASURED]
-    same_predictions = before["predictions_sha256"] == after["predictions_sha256"]
-    same_bits = same_predictions and all(before[name] == after[name] for name in (*MEASURED, *WRITTEN))
+    rows = [[name, before.get(name), after[name], difference(before.get(name), after[name])] for name in MEASURED]
+    same_predictions = before.get("predictions_sha256") == after["predictions_sha256"]
+    same_bits = same_predictions and all(before.get(name) == after[name] for name in (*MEASURED, *WRITTEN))
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]
         same_bits = same_bits and same_weights
         rows.append(["weights", *verdict(same_weights)])
     rows.append(["predictions", *verdict(same_predictions)])
-    rows.extend([name, *verdict(before[name] == after[name])] for name in WRITTEN)
+    rows.extend([name, *verdict(before.get(name) == after[name])] for name in WRITTEN)
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -133,7 +134,7 @@ class Progress:
             self.bar.write(text)
             return
         state = f"{len(self.done)} of {self.n_jobs} trials done, {self._left()}"
-        print(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {state}", flush=True)
+        cli.say(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {state}")
 
     def _left(self) -> str:
         taken = sum(self.steps.values())
@@ -172,7 +173,7 @@ def run_study(study: Study, jobs: list[Job], pending: list[Job], runner: Runner)
             runner(again, hear, lambda: bool(received))
     progress.bar.close()
     if received:
-        print(cli.STOPPED)
+        cli.say(cli.STOPPED)
         return 128 + received[0]
     return conclude(study, progress)
 
@@ -201,16 +202,22 @@ def conclude(study: Study, progress: Progress) -> int:
     """Say how the run ended; returns the exit code."""
     failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
     diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
-    print(
+    stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy)
+    cli.say(
         f"{len(progress.done)} of {progress.n_jobs} trials done, {len(failed)} failed, {diverged} diverged, "
         f"in {clock(time.monotonic() - progress.start)}"
     )
     if busy:
-        print(f"{len(busy)} trials were left to another run that has them in work")
+        cli.say(f"{counted(len(busy), 'trial')} left to another run, which has them in work")
+    if stopped:
+        cli.say(f"{counted(stopped, 'trial')} not finished, because workers were told to stop; run again to go on")
     for event in failed:
-        cell, number = event.job
-        print(f"failed: {cell.name} trial {number}, see {study.store.error_path(cell, number)}")
-    return FAILED if failed else 0
+        (cell, number), path = event.job, study.store.error_path(*event.job)
+        if not path.exists():
+            keep_error(study, event)  # the disk was full then, perhaps
+        where = f"see {path}" if path.exists() else "whose error could not be kept"
+        cli.say(f"failed: {cell.name} trial {number}, {where}")
+    return FAILED if failed or stopped else 0
 
 
 # ---------------------------------------------------------------- command
@@ -291,10 +298,11 @@ def shard(text: str) -> tuple[int, int]:
 
 def studies_from(args: argparse.Namespace) -> list[Study]:
     """The study asked for and, with --controls, its controls: nothing differs between their trials, or one stream."""
-    study = study_from(args)
-    varied = ("none", *STREAMS) if args.controls else ()
-    controls = ({"vary": [name], "study": f"{study.config.study}_{name}"} for name in varied)
-    return [study, *(study_from(argparse.Namespace(**vars(args) | control)) for control in controls)]
+    study = study_from(args, runs_here=not (args.scheduler or args.verify or args.dry_run))
+    varied = {"none": (), **{name: (name,) for name in STREAMS}} if args.controls else {}
+    name = study.config.study
+    configs = [replace(study.config, study=f"{name}_{kind}", vary=vary) for kind, vary in varied.items()]
+    return [study, *(replace(study, config=config) for config in configs)]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -332,15 +340,17 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
         jobs = pending = failed_jobs(study, pending)
     n_workers = args.workers or workers_for(study.device)
     where = f"the cluster at {args.scheduler}" if args.scheduler else counted(n_workers, "worker")
-    print(announce(study, len(jobs), len(pending), where, args), flush=True)
+    cli.say(announce(study, len(jobs), len(pending), where, args))
     if args.dry_run:
-        print(describe_plan(study, jobs, pending))
+        cli.say(describe_plan(study, jobs, pending))
         return 0
     read_corpus()
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     try:
         update_cells(study, cells)
+        for job in set(jobs) - set(pending):
+            study.store.error_path(*job).unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {study.store.results}: {error.strerror}") from None
     return run_study(study, jobs, pending, choose_runner(study, n_workers, args.scheduler))
@@ -357,11 +367,11 @@ def choose_runner(study: Study, n_workers: int, scheduler: str | None) -> Runner
 def run_verify(study: Study, jobs: list[Job]) -> int:
     findings = list(verify(study, jobs))
     for kind, what in findings:
-        print(f"{kind:8} {what}")
+        cli.say(f"{kind:8} {what}")
     counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
-    print(f"study {study.config.study!r}, {len(jobs)} trials: {', '.join(counts)}")
+    cli.say(f"study {study.config.study!r}, {len(jobs)} trials: {', '.join(counts)}")
     if any(kind == "damaged" for kind, _ in findings):
-        print("remove the record (trial_<i>.json) of what is damaged, or the cell file, and run again to mend it")
+        cli.say("remove the record (trial_<i>.json) of what is damaged, or the cell file, and run again to mend it")
     return FAILED if findings else 0
 
 
@@ -372,8 +382,8 @@ def run_reproduce(study: Study, model: str, activation: str, trial: str) -> int:
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--reproduce: trial {error}") from None
     same, account = reproduce(study, study.cell(model, activation), number, tell)
-    print(account)
-    print("the same bits" if same else "NOT the same bits")
+    cli.say(account)
+    cli.say("the same bits" if same else "NOT the same bits")
     return 0 if same else FAILED
 
 
@@ -386,7 +396,8 @@ def announce(study: Study, n_jobs: int, n_pending: int, where: str, args: argpar
     return (
         f"study {config.study!r}: the {study.scale.upper()} configuration ({why}), "
         f"on {study.device}, {where}\n"
-        f"{n_jobs} trials{part} of {config.iterations} iterations: {n_jobs - n_pending} done, {n_pending} pending"
+        f"{counted(n_jobs, 'trial')}{part} of {counted(config.iterations, 'iteration')}: "
+        f"{n_jobs - n_pending} done, {n_pending} pending"
     )
 
 

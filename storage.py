@@ -44,6 +44,10 @@ class Damaged(ResultError):
     """A file that is not what was written."""
 
 
+class Misplaced(Damaged):
+    """A file that belongs to another trial or cell."""
+
+
 class OtherSettings(ResultError):
     """A result that was made with other settings."""
 
@@ -281,12 +285,17 @@ class Store:
     def checkpoint_path(self, cell: Cell, number: int) -> Path:
         return self.checkpoints / cell.name / f"trial_{number}.pt"
 
+    def previous_state_path(self, cell: Cell, number: int) -> Path:
+        """The resume state before the last one, for when that is damaged."""
+        return self.checkpoint_path(cell, number).with_suffix(".pt.previous")
+
     def final_weights_path(self, cell: Cell, number: int) -> Path:
         """Where the weights of a finished trial lie until its record is written."""
         return self.checkpoint_path(cell, number).with_suffix(".pt.final")
 
     def settle_weights(self, cell: Cell, number: int) -> None:
-        """Put the weights of a trial whose record is written into the place of its resume state."""
+        """Put the weights of a trial whose record is written into the place of its resume states."""
+        self.previous_state_path(cell, number).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
 
@@ -294,7 +303,7 @@ class Store:
         return self.trials_dir(cell) / f"trial_{number}.error.txt"
 
     def lock_path(self, cell: Cell, what: str) -> Path:
-        return self.checkpoints / cell.name / f"{what}.lock"
+        return self.trials_dir(cell) / f"{what}.lock"
 
     def done_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record and predictions."""
@@ -307,8 +316,14 @@ class Store:
         write_checked(self.record_path(cell, number), record)
 
     def read_record(self, cell: Cell, number: int) -> dict:
-        """The record of a finished trial; Damaged if it is not what was written."""
-        return read_checked(self.record_path(cell, number))
+        """The record of a finished trial; Damaged if it is not what was written, Misplaced if another trial's."""
+        path = self.record_path(cell, number)
+        record = read_checked(path)
+        names = ("model", "activation", "study", "trial")
+        if tuple(map(record.get, names)) != (cell.model, cell.activation, cell.study, number):
+            owner = " ".join(f"{name} {record.get(name)}" for name in names)
+            raise Misplaced(f"{path} is of another trial ({owner})")
+        return record
 
     def write_predictions(self, cell: Cell, number: int, steps: list[int], probabilities: np.ndarray) -> str:
         """Save probe probabilities, a (samples, V) float32 array for each of ``steps``; returns the SHA-256."""
@@ -376,6 +391,9 @@ def read_cell_file(path: Path) -> dict:
     cell = read_checked(path, required=False)
     if faults := faults_of(cell):
         raise Damaged(f"{path} is no cell file ({', '.join(faults)})")
+    cell_of = Cell(cell["model"], cell["activation"], cell["study"])
+    if path.stem != cell_of.name:
+        raise Misplaced(f"{path} is the file of another cell ({cell_of.name})")
     return cell
 
 

@@ -85,15 +85,15 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
 
 
-def study_from(args: argparse.Namespace) -> Study:
-    """The study that the options ask for; UserError where they cannot be met."""
+def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
+    """The study that the options ask for; UserError where they cannot be met, if it ``runs_here``."""
     has_cuda = torch.cuda.is_available()
     scale = ("cuda" if has_cuda else "cpu") if args.config == "auto" else args.config
     config = CONFIGS[scale]
     device = args.device or config.device
-    if device == "cuda" and not has_cuda:
+    if device == "cuda" and runs_here and not has_cuda:
         raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
-    if device == "mps" and not torch.backends.mps.is_available():
+    if device == "mps" and runs_here and not torch.backends.mps.is_available():
         raise UserError("no MPS device is available here; choose --device cpu")
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")

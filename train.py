@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from storage import (
     Busy,
     Cell,
     Damaged,
+    Misplaced,
     UserError,
     check_identity,
     check_writable,
@@ -186,6 +188,7 @@ class TrialRun:
             "fingerprint": fingerprint(self.study.identity(self.cell)),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "trial": self.number,
             "step": self.step,
             "finite": self.train_on.finite,
             "history": self.history,
@@ -195,22 +198,32 @@ class TrialRun:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        with suppress(FileNotFoundError):
+            self.checkpoint_path.replace(self.study.store.previous_state_path(self.cell, self.number))
         write_sealed(self.checkpoint_path, buffer.getvalue())
 
     def resume(self) -> str | None:
-        """Go on from the saved state, if there is one; otherwise, or if it is damaged, from the start.
+        """Go on from the last sound state, if there is one; otherwise from the start.
 
         Returns what a user should know about it, or None. OtherSettings if it belongs to other settings.
         """
-        if not self.checkpoint_path.exists():
-            return None
-        try:
-            payload = read_sealed(self.checkpoint_path)
-        except Damaged as error:
-            set_aside(self.checkpoint_path)
-            return f"{error}; set aside, training from the start"
-        state = torch.load(io.BytesIO(payload), map_location=self.study.device, weights_only=True)
-        check_identity(self.checkpoint_path, state, self.study.identity(self.cell))
+        told = []
+        for path in (self.checkpoint_path, self.study.store.previous_state_path(self.cell, self.number)):
+            if path.exists():
+                try:
+                    self.load(path)
+                    return "; ".join([*told, f"continued at step {self.step}"])
+                except Damaged as error:
+                    set_aside(path)
+                    told.append(f"{error}; set aside")
+        return "; ".join([*told, "training from the start"]) if told else None
+
+    def load(self, path: Path) -> None:
+        """Stand where the saved state in ``path`` does; Damaged if it is not whole, or another trial's."""
+        state = torch.load(io.BytesIO(read_sealed(path)), map_location=self.study.device, weights_only=True)
+        check_identity(path, state, self.study.identity(self.cell))
+        if state.get("trial") != self.number:
+            raise Misplaced(f"{path} is of another trial")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.train_on.finite.copy_(state["finite"])
@@ -218,7 +231,6 @@ class TrialRun:
         self.train_accuracy = state["train_accuracy"]
         self.predictions = list(state["predictions"].cpu().numpy())
         self.training_time, self.evaluation_time = state["times"]
-        return f"continued at step {self.step}"
 
     # ------------------------------------------------ the end
 
@@ -347,26 +359,23 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     config = study.config
-    print(
+    cli.say(
         f"{cell.name} on {study.device}: {counted(config.n_trials, 'trial')} of {config.iterations} iterations, "
         f"{config.batch_size} x {config.context} characters a step"
     )
     for number in range(1, config.n_trials + 1):
         done = number in study.store.done_trials(cell)
-        print(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{': already done' * done}")
+        cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{': already done' * done}")
         run_trial(study, cell, number, tell, should_stop)
-    print(describe_cell(study.store.read_cell(cell)))
-    print(f"written to {study.store.cell_path(cell)}")
+    cli.say(describe_cell(study.store.read_cell(cell)))
+    cli.say(f"written to {study.store.cell_path(cell)}")
 
 
 def tell(progress: dict) -> None:
     if "note" in progress:
-        print(f"  {progress['note']}")
+        cli.say(f"  {progress['note']}")
     elif "val_loss" in progress:
-        print(
-            "  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress),
-            flush=True,
-        )
+        cli.say("  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress))
 
 
 def describe_cell(cell: dict) -> str:
@@ -397,10 +406,10 @@ def main(argv: list[str] | None = None) -> int:
     with cli.stop_signals() as received:
         try:
             train_cell(args, lambda: bool(received))
-        except (UserError, Busy) as error:
+        except (UserError, Busy, OSError) as error:
             return cli.report_mistake(parser.prog, error)
         except Interrupted:
-            print(cli.STOPPED)
+            cli.say(cli.STOPPED)
             return 128 + received[0]
     return 0
 

@@ -120,8 +120,9 @@ class Worker:
     def why_dead(self) -> str:
         self.process.join()
         code = self.process.exitcode
-        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"the worker process ended with {cause} (out of memory, or killed from outside)"
+        if code < 0:
+            return f"the worker process was killed by {signal.Signals(-code).name}: out of memory, or from outside"
+        return f"the worker process ended by itself, with exit code {code}; what it said last stands above"
 
 
 def assign_gpus(device: str, n_workers: int) -> list[int | None]:

@@ -114,9 +114,9 @@ class Campaign:
         """Let the run that is going on, if there is one, come to its end."""
         if self.current is not None:
             code = self.ended(self.current)
-            failed = "\nfailed: " in self.current.text()
-            if code != int(failed):
-                raise Failure(f"exit code {code} with {'' if failed else 'no '}failed trials, see {self.current.log}")
+            unfinished = re.search("^failed: |not finished, because", self.current.text(), re.MULTILINE)
+            if code != int(bool(unfinished)):
+                raise Failure(f"exit code {code} though {unfinished and unfinished[0]!r}, see {self.current.log}")
             self.current = None
             self.take_stock()
 
@@ -126,7 +126,7 @@ class Campaign:
             raise Failure(f"still there after {PATIENCE} s, see {live.log}")
         if "Traceback" in live.text():
             raise Failure(f"a traceback, see {live.log}")
-        if re.search("worker process ended with (signal SIGTERM|exit code)", live.text()):
+        if re.search("worker process (was killed by SIGTERM|ended by itself)", live.text()):
             raise Failure(f"a worker that was told to stop failed its trial, see {live.log}")
         return live.process.wait()
 

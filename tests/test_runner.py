@@ -320,7 +320,68 @@ def test_a_trial_can_be_reproduced(finished, capsys):
     assert snapshot(finished) == before
 
 
+def test_verify_looks_at_states_and_knows_whose_files_are_whose(finished, capsys):
+    trials, checkpoints = finished / "results" / "trials", finished / "checkpoints"
+    folder = trials / "charlm_gelu_tiny"
+    shutil.copy(folder / "trial_1.json", folder / "trial_2.json")
+    shutil.copy(folder / "trial_1.npz", folder / "trial_2.npz")
+    state = checkpoints / "tinylstm_gelu_tiny" / "trial_4.pt"
+    state.write_bytes(b"cut off")
+    weights = checkpoints / "tinylstm_swiglu_tiny" / "trial_1.pt"
+    weights.unlink()
+    weights.mkdir()
+    assert call(finished, *GRID, "--trials", "4", "--verify") == 1
+    out = capsys.readouterr().out
+    other = "is of another trial (model charlm activation gelu study tiny trial 1)"
+    for line in (
+        f"foreign  {folder / 'trial_2.json'} {other}",
+        f"damaged  {state} does not match its hash",
+        f"damaged  {weights} cannot be read: Is a directory",
+    ):
+        assert line in out.splitlines()
+
+
+def test_a_study_of_another_device_can_be_looked_at_here(finished, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for option in ("--dry-run", "--verify"):
+        assert call(finished, *GRID, "--study", "none", "--device", "cuda", option) == (option == "--verify")
+    assert "12 trials: 12 missing, 0 damaged, 0 foreign" in capsys.readouterr().out
+    assert_refused(finished, capsys, (*GRID, "--study", "none", "--device", "cuda"), "no CUDA device is available")
+
+
+def test_a_record_of_another_trial_is_set_aside_and_its_trial_trained(undisturbed, finished):
+    folder = finished / "results" / "trials" / "charlm_gelu_tiny"
+    shutil.copy(folder / "trial_1.json", folder / "trial_2.json")
+    (finished / "results" / "charlm_gelu_tiny.json").unlink()
+    done = run(finished, *GRID)
+    assert done.returncode == 0 and "is of another trial" in done.stdout and "set aside" in done.stdout
+    assert (folder / "trial_2.json.damaged").exists()
+    assert not differing(undisturbed, finished)
+
+
 # ---------------------------------------------------------------- failure and stopping
+
+
+def test_an_error_that_no_longer_holds_is_taken_away(finished):
+    error = finished / "results" / "trials" / "charlm_gelu_tiny" / "trial_1.error.txt"
+    error.write_text("earlier")
+    assert call(finished, *GRID) == 0
+    assert not error.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_loses_no_result(undisturbed, tmp_path):
+    with open("/dev/full", "w") as log:  # noqa: PTH123
+        subprocess.run(command(tmp_path, *GRID), stdout=log, stderr=subprocess.DEVNULL, timeout=300, check=False)
+    assert not differing(undisturbed, tmp_path)
+
+
+def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, "--dry-run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(60)) == ("", 0)
 
 
 def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
@@ -353,7 +414,7 @@ def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     assert wait_until(lambda: "trial 1/9  step 3/" in live.text() and "trial 2/9  step 3/" in live.text())
     first, second = live.workers()
     os.kill(first, signal.SIGKILL)
-    assert wait_until(lambda: "FAILED: the worker process ended with signal SIGKILL" in live.text())
+    assert wait_until(lambda: "FAILED: the worker process was killed by SIGKILL" in live.text())
     os.kill(second, signal.SIGTERM)
     assert wait_until(lambda: len(set(live.workers()) - {first, second}) == 2)
     live.process.send_signal(signal.SIGTERM)
@@ -362,7 +423,7 @@ def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     assert text.endswith("stopped; what was trained is saved, and the same command goes on from there\n")
     assert text.count("FAILED") == 1 and "Traceback" not in text
     (error,) = (tmp_path / "results").rglob("*.error.txt")
-    assert "signal SIGKILL (out of memory, or killed from outside)" in error.read_text()
+    assert "killed by SIGKILL: out of memory, or from outside" in error.read_text()
     assert not wait_until(live.workers, 0.1)
     there = study_in(tmp_path)
     assert pending_jobs(there, grid_jobs(there)[:3])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from metrics import relative_pd, top1_mismatches
 from model import build_model
 from seeding import deterministic
 from storage import Busy, Damaged, OtherSettings, Store, exclusive, read_checked, write_checked
-from study import Study, load_corpus
+from study import CONFIGS, Study, load_corpus
 
 CELL = ("charlm", "gelu")
 VARIED = [(), ("init",), ("order",), ("dropout",), ("init", "order", "dropout")]
@@ -117,9 +118,38 @@ def test_a_damaged_checkpoint_is_told_and_never_trusted(tiny_study, harm):
     path.write_bytes({"truncated": content[:1000], "flipped": content, "empty": b""}[harm])
     notes = []
     run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
-    assert any(note and "does not match its hash; set aside" in note for note in notes)
+    assert any(note and re.search("does not match its hash; set aside; continued at step 0$", note) for note in notes)
     assert path.with_name(path.name + ".damaged").exists()
     assert_same_trial(tiny_study, undisturbed)
+
+
+def test_where_no_state_is_sound_a_trial_begins_anew(tiny_study):
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed)
+    stop = iter([False, False, True])
+    with pytest.raises(train.Interrupted):
+        run(tiny_study, should_stop=lambda: next(stop))
+    place = tiny_study.cell(*CELL), 1
+    for path in (tiny_study.store.checkpoint_path(*place), tiny_study.store.previous_state_path(*place)):
+        path.write_bytes(path.read_bytes()[:-1])
+    notes = []
+    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
+    assert any(note and note.endswith("set aside; training from the start") for note in notes)
+    assert_same_trial(tiny_study, undisturbed)
+
+
+def test_the_state_of_another_trial_is_never_trusted(tiny_study):
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed, 2)
+    stop = iter([False, False, True])
+    with pytest.raises(train.Interrupted):
+        run(tiny_study, 1, should_stop=lambda: next(stop))
+    cell, store = tiny_study.cell(*CELL), tiny_study.store
+    store.checkpoint_path(cell, 1).rename(store.checkpoint_path(cell, 2))
+    notes = []
+    record = run(tiny_study, 2, report=lambda progress: notes.append(progress.get("note")))
+    assert any(note and "is of another trial; set aside; training from the start" in note for note in notes)
+    assert record["predictions_sha256"] == run(undisturbed, 2)["predictions_sha256"]
 
 
 @pytest.mark.parametrize("kind", ["json", "npz"])
@@ -230,8 +260,10 @@ def test_a_damaged_record_without_others_leaves_no_cell(tiny_study):
 
 def test_a_trial_is_never_trained_twice_at_once(tiny_study):
     lock = tiny_study.store.lock_path(tiny_study.cell(*CELL), "trial_1")
-    with exclusive(lock), pytest.raises(Busy):
-        run(tiny_study)
+    other_checkpoints = replace(tiny_study, store=replace(tiny_study.store, checkpoints=lock.parent / "elsewhere"))
+    for study in (tiny_study, other_checkpoints):
+        with exclusive(lock), pytest.raises(Busy):
+            run(study)
     run(tiny_study)
 
 
@@ -415,3 +447,58 @@ def test_default_study_is_the_report_s():
         42,
     )
     assert len(cpu.models) * len(cpu.activations) == 36 and cpu.n_trials == 3
+
+
+# ---------------------------------------------------------------- the command
+
+
+def command(of: Study, *options: str) -> int:
+    places = ["--results-dir", str(of.store.results), "--checkpoints-dir", str(of.store.checkpoints)]
+    try:
+        return train.main(["--model", "charlm", "--activation", "gelu", *places, *options])
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.fixture
+def tiny_configuration(tiny_study, monkeypatch):
+    monkeypatch.setitem(CONFIGS, "cpu", tiny_study.config)
+
+
+def test_the_command_trains_a_cell_and_prints_an_account(tiny_study, tiny_configuration, capsys):
+    assert command(tiny_study, "--config", "cpu") == 0
+    out = capsys.readouterr().out
+    cell = tiny_study.store.read_cell(tiny_study.cell(*CELL))
+    for trial in cell["trials"]:
+        assert f"trial {trial['trial']}/2, seed {trial['seed']}\n  step     0  train loss " in out
+        assert re.search(rf"{trial['trial']} +{trial['seed']} +completed +.*{trial['val_loss']:.4f}", out)
+    (pair,) = cell["pairs"]
+    assert re.search(rf"1, 2 +{pair['relative_pd']:.4f} +{pair['top1_mismatches']}/40\n", out)
+    assert command(tiny_study, "--config", "cpu") == 0
+    assert capsys.readouterr().out.count("already done") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--activation", "sine"), "unknown activation 'sine'"),
+        (("--trials", "-1"), "'-1' is not a whole number above 0"),
+        (("--study", "n" * 101), "at most 100"),
+        (("--iterations", "7"), "iterations 6 there, 7 here"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tiny_study, tiny_configuration, capsys, options, reason):
+    assert command(tiny_study, "--config", "cpu", "--trials", "1") == 0
+    capsys.readouterr()
+    assert command(tiny_study, "--config", "cpu", *options) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1 and reason in complaint
+
+
+def test_a_disk_that_fails_is_one_line(tiny_study, tiny_configuration, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "write_predictions", full)
+    assert command(tiny_study, "--config", "cpu") == 2
+    assert capsys.readouterr().err == "train.py: error: [Errno 28] No space left on device\n"
