@@ -128,7 +128,7 @@ def where_disagreement_lives(measured: list[dict], colours: dict[str, str]) -> F
     measured = with_breakdown(measured)
     if not measured:
         return None
-    figure = Figure(figsize=(9, 5.6))
+    figure = Figure(figsize=(9, 5.8))
     axes = figure.subplots(2, 3, sharex="col", sharey="row")
     for column, (grouping, (said, *_)) in enumerate(plot_disagreement.GROUPINGS.items()):
         plot_disagreement.plot_group_shares(axes[0, column], measured, grouping)
@@ -139,7 +139,8 @@ def where_disagreement_lives(measured: list[dict], colours: dict[str, str]) -> F
         ax.set(ylabel=name, ylim=(0, 1.06 * ax.get_ylim()[1]))
     shares = Patch(color=plot_disagreement.LIGHT, label="fraction of all predictions")
     _activation_legend(figure, colours, shares)
-    figure.suptitle(f"Where disagreement lives: {label(measured[0]['model'])}, {_study_and_trials(measured)}")
+    where = f"Where disagreement lives: {label(measured[0]['model'])}, {_study_and_trials(measured)}"
+    figure.suptitle(f"{where}\nmeans over all pairs; which activations differ is tested over all predictions only")
     return figure
 
 
@@ -198,7 +199,7 @@ def cross_model_analysis(measured: list[dict], colours: dict[str, str]) -> Figur
     plots.plot_grid(axes[0, 0], measured, "relative_pd", colours).set_title("A. Relative PD, 95 % intervals")
     from_noise = [row["cv_from_noise"] for row in sensitivity_rows(measured)]
     plots.plot_cv(axes[0, 1], compared, "relative_pd", from_noise).set_title("B. CV of PD over (n) activations")
-    plots.plot_plane(axes[1, 0], measured, colours).set_title("C. PD beside loss: lower left is better")
+    plots.plot_plane(axes[1, 0], measured, colours).set_title("C. Means of PD and loss: lower left is better")
     plots.plot_matrix(axes[1, 1], matrix, models, activations).set_title("D. Relative PD, all classes")
     axes[1, 1].set_xticks(range(len(activations)), activations, **plots.SLANTED)
     _activation_legend(figure, colours)
@@ -239,7 +240,7 @@ def loss_pd_plane(measured: list[dict], colours: dict[str, str]) -> Figure:
     _activation_legend(figure, colours)
     figure.suptitle(
         f"Loss and PD, {_study_and_trials(measured)}; lower left is better\n"
-        "bars: 95 % intervals; dashed: Pareto front of the means"
+        "dashed: Pareto front of the means; bars below: 95 % intervals"
     )
     return figure
 

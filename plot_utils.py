@@ -144,7 +144,7 @@ def plot_pair_history(ax: Axes, cell: dict, metric: str, colour: str) -> Axes:
     curves = [pair["history"][metric] for pair in pairs]
     plot_curves(ax, pairs[0]["history"]["step"], curves, colour, f"mean of {counted(len(pairs), 'pair')}")
     ax.margins(y=0.12)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=-0.03 * ax.get_ylim()[1])  # a pair without any difference can be seen
     ax.legend()
     return ax
 

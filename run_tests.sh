@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Sets up if needed, then lints and tests.
 #
-#   usage: ./run_tests.sh [pytest options]
+#   usage: ./run_tests.sh [pytest options]        such as -x, or tests/test_metrics.py
 set -euo pipefail
 
 CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+case ${1:-} in -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]##*/}"; exit ;; esac
 bash setup.sh --quiet
 # The tests of --scheduler need it; who only trains does not.
 venv/bin/python -c 'import distributed' 2> /dev/null ||

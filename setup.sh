@@ -84,7 +84,11 @@ install_requirements() {
     mv "$draft" "$stamp"
 }
 
+# What the lines at the top say.
+show_help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
 quiet=''
+if [[ ${1:-} == -h || ${1:-} == --help ]]; then show_help; exit; fi
 if [[ ${1:-} == --quiet ]]; then quiet=--quiet; shift; fi
 if (($#)); then fail "unknown option $1; usage: [PYTHON=/path/to/python3] ./setup.sh [--quiet]"; fi
 if [[ ! -w $here ]]; then fail "cannot write to $here"; fi

@@ -101,8 +101,13 @@ def texts(table: Table) -> list[list[str]]:
 
 
 def csv_text(table: Table) -> str:
-    """One line for each row, under the names of the numbers; an empty field where there is none."""
-    fields = list(dict.fromkeys(field for column in table.columns for field in column.fields))
+    """One line for each row, under the names of the numbers; an empty field where there is none.
+
+    Rows of cells say of which architecture they are, though a table of one says so in its title.
+    """
+    shown = [field for column in table.columns for field in column.fields]
+    named = ["model"] if table.rows and "model" in table.rows[0] else []
+    fields = list(dict.fromkeys([*named, *shown]))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(fields)

@@ -207,8 +207,8 @@ def speed(measured: list[dict]) -> list[Table]:
         N,
     )
     note = (
-        "Training steps only, without evaluation. Times depend on the machine and on what else it did meanwhile: no "
-        "difference is shown where it is within the std."
+        "Training steps only, without evaluation. Times depend on the machine and on what else it did meanwhile, "
+        "which may have been the same for all trials of a cell, and is then not seen in their std."
     )
     return [Table("3.6 Training speed ranking, per trial", columns, rows, (note,))]
 

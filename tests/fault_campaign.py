@@ -1,6 +1,6 @@
 """Disturbs a small study in every way, then compares it with an undisturbed one; run by hand:
 
-    python tests/fault_campaign.py --faults 100 [--seed S] [--keep]
+    python tests/fault_campaign.py [--faults N] [--seed S] [--keep]
 
 Each round is one study: faults are injected into its runs, and between them, until it is complete; then every result
 must be that of the undisturbed study to the bit, times aside. A fault counts only if it is known to have happened.
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,7 @@ STARTUP = 60  # seconds at most until workers are there
 PATIENCE = 90  # seconds at most for a run to end once it has a reason to
 ATTEMPTS = 5  # undisturbed starts within which a disturbed study must become complete
 TMPFS_SIZE = "24m"
+KILLS = 4  # how often each fault that ends a worker or the runner comes while each of the others comes once
 
 
 class Failure(Exception):
@@ -357,19 +358,27 @@ def make_undisturbed(folder: Path) -> Path:
     return folder
 
 
-def bag(kinds: Sequence[str], source: random.Random) -> Iterator[str]:
-    """All kinds in random order, again and again."""
+def is_kill(kind: str) -> bool:
+    """Whether this fault ends a worker or the runner by a signal."""
+    return "(SIG" in kind
+
+
+def bag(kinds: Iterable[str], source: random.Random) -> Iterator[str]:
+    """All kinds in random order, kills more often than the others, again and again."""
+    kinds = [again for kind in kinds for again in [kind] * (KILLS if is_kill(kind) else 1)]
     while True:
         yield from source.sample(kinds, len(kinds))
 
 
 def report(campaign: Campaign, seconds: float) -> str:
     width = max(map(len, campaign.faults))
+    kills = sum(count for kind, count in campaign.injected.items() if is_kill(kind))
     lines = [f"{kind:{width}}  {campaign.injected[kind]:4}" for kind in campaign.faults]
     return "\n".join(
         [
             *lines,
-            f"{campaign.injected.total()} faults injected in {campaign.n_rounds} studies and {campaign.n_runs} runs, "
+            f"{campaign.injected.total()} faults injected ({kills} of them kills) in {campaign.n_rounds} studies and "
+            f"{campaign.n_runs} runs, "
             f"{campaign.survived.total()} survived; {len(campaign.lost)} records lost, "
             f"{len(campaign.differing)} results differ; {seconds:.0f} s",
             *campaign.lost,
@@ -380,7 +389,7 @@ def report(campaign: Campaign, seconds: float) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=100, metavar="N", help="how many to inject (default: 100)")
+    parser.add_argument("--faults", type=int, default=160, metavar="N", help="how many to inject (default: 160)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places (default: 0)")
     parser.add_argument("--keep", action="store_true", help="keep the logs and the undisturbed study")
     args = parser.parse_args()
@@ -394,7 +403,7 @@ def main() -> int:
         if not own_disk:
             print("left out: filling the disk (no tmpfs can be mounted here)")
         try:
-            for kind in bag(list(campaign.faults), campaign.random):
+            for kind in bag(campaign.faults, campaign.random):
                 if campaign.injected.total() >= args.faults:
                     break
                 if campaign.inject(kind):

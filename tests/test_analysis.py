@@ -57,6 +57,7 @@ def rows_of(capsys, folder: Path, cells: list[dict], name: str) -> list[dict]:
 @pytest.mark.parametrize("name", ["results", "overview", "architectures", "reproducibility", "accuracy", "variance"])
 def test_numbers_of_a_hand_worked_cell(tmp_path, capsys, name):
     (row,) = rows_of(capsys, tmp_path, [worked_cell()], name)
+    assert row["model"] == "charlm"
     expected = {
         "mean_val_loss": 2.63,
         "std_val_loss": math.sqrt(0.0026 / 3),

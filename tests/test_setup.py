@@ -430,6 +430,14 @@ def test_dry_run_and_help_start_nothing(background):
     assert not background.logs()
 
 
+@pytest.mark.parametrize("script", ["setup.sh", "run_tests.sh"])
+def test_scripts_explain_themselves_and_set_nothing_up(tmp_path, script):
+    shutil.copy(ROOT / script, tmp_path)
+    helped = subprocess.run(["bash", tmp_path / script, "--help"], capture_output=True, text=True, check=True)
+    assert f"./{script} " in helped.stdout and not helped.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [script]
+
+
 @pytest.mark.parametrize("script", ["setup.sh", "run_background.sh", "run_tests.sh", ".ci/run"])
 def test_scripts_parse_and_may_be_executed(script):
     assert os.access(ROOT / script, os.X_OK)
