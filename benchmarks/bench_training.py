@@ -408,7 +408,7 @@ def draw(results: list[dict]) -> bytes:
     looks = {
         "obvious": ("#cccccc", "the obvious loop"),
         "ours": ("#555555", "ours"),
-        "floor": ("white", "its kernels alone"),
+        "floor": ("white", "the kernels alone"),
     }
     for offset, (name, (colour, said)) in enumerate(looks.items()):
         places = [i + (offset - 1) * 0.27 for i in range(len(results))]
