@@ -4,7 +4,6 @@ Pure functions from the measured cells of a study (``summary.measure_study``); N
 a number from.
 """
 
-import itertools
 import math
 from collections.abc import Iterable
 from operator import itemgetter
@@ -13,7 +12,7 @@ import numpy as np
 
 import stats
 from config import SMELU_BETAS
-from inference import compare_pd
+from inference import PD_DIFFERENCES, compare_pd, compare_pd_permuted, difference_rows, sensitivity
 from labels import label
 from summary import by_model, completed_trials, pair_matrix
 from table_format import ABSENT, Column, Table, mismatches, number, with_interval
@@ -46,28 +45,46 @@ def pair_losses(cell: dict, pair: dict) -> list[float]:
     return np.mean([history[number] for number in pair["trials"]], axis=0).tolist()
 
 
-def matched_rows(measured: list[dict]) -> list[dict]:
-    rows = []
+def matched_cells(measured: list[dict], every: int = 1) -> list[dict]:
+    """The cells with their architecture's matched loss as ``level``, and with PD at that loss as PD of each pair.
+
+    Read off every ``every``-th evaluation, counted from the end, and the first.
+    """
+    matched = []
     for cells in by_model(measured).values():
-        finals = {cell["activation"]: [pair_losses(cell, p)[-1] for p in cell["pairs"]] for cell in cells}
-        level = max(itertools.chain(*finals.values()), default=None)
-        rows += [{**cell, "level": level, **matched_estimate(cell, level)} for cell in cells]
-    return rows
+        finals = [pair_losses(cell, pair)[-1] for cell in cells for pair in cell["pairs"]]
+        level = max(finals, default=None)
+        matched += [
+            {**cell, "level": level, "pairs": [_at_loss(cell, pair, level, every) for pair in cell["pairs"]]}
+            for cell in cells
+        ]
+    return matched
 
 
-def matched_estimate(cell: dict, level: float) -> dict:
-    """PD at the loss ``level``: mean over pairs with its interval; None unless all pairs reach it."""
-    pairs = [
-        {**pair, "matched_pd": pd_at_loss(pair_losses(cell, pair), pair["history"]["relative_pd"], level)}
-        for pair in cell["pairs"]
+def _at_loss(cell: dict, pair: dict, level: float, every: int) -> dict:
+    losses, distances = pair_losses(cell, pair), pair["history"]["relative_pd"]
+    places = sorted({0, *range(len(losses) - 1, -1, -every)})
+    found = pd_at_loss([losses[place] for place in places], [distances[place] for place in places], level)
+    return {**pair, "relative_pd": found}
+
+
+def matched_rows(measured: list[dict]) -> list[dict]:
+    """Each cell with its PD at matched loss, mean over pairs with interval; None unless all its pairs reach it."""
+    matched, coarse = (map(_matched_estimate, matched_cells(measured, every)) for every in (1, 2))
+    return [
+        {**cell, **found, "coarse_matched_pd": coarser["matched_pd"]}
+        for cell, found, coarser in zip(measured, matched, coarse, strict=True)
     ]
-    if not pairs or any(pair["matched_pd"] is None for pair in pairs):
-        return dict.fromkeys(("matched_pd", "low_matched_pd", "high_matched_pd"))
-    trials, matrix = pair_matrix(pairs, "matched_pd")
-    whole = len(trials) > 2 and len(pairs) == math.comb(len(trials), 2)
-    interval = stats.pairwise_estimate(matrix) if whole else None
+
+
+def _matched_estimate(cell: dict) -> dict:
+    pairs = cell["pairs"]
+    known = pairs and all(pair["relative_pd"] is not None for pair in pairs)
+    whole = known and cell["n_trials"] > 2 and len(pairs) == math.comb(cell["n_trials"], 2)
+    interval = stats.pairwise_estimate(pair_matrix(pairs, "relative_pd")[1]) if whole else None
     return {
-        "matched_pd": mean_known(pair["matched_pd"] for pair in pairs),
+        "level": cell["level"],
+        "matched_pd": mean_known(pair["relative_pd"] for pair in pairs) if known else None,
         "low_matched_pd": interval.low if interval else None,
         "high_matched_pd": interval.high if interval else None,
     }
@@ -91,15 +108,15 @@ def matched_loss(measured: list[dict]) -> list[Table]:
     notes = (
         "The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
         "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
-        "PD at that loss is read off each pair's own curve, linearly between the evaluations around it; with few "
-        "evaluations that is coarse.",
+        "PD at that loss is read off each pair's own curve, linearly between the evaluations around it. "
+        "--tables matched_differences tests it.",
         *_cv_lines(rows),
     )
     return [Table("PD at matched loss", columns, rows, notes)]
 
 
 def _cv_lines(rows: list[dict]) -> list[str]:
-    """How much activations differ at the end and at matched loss, a line for each architecture."""
+    """For each architecture, how much activations differ at the end and at matched loss, and how coarse that is."""
     lines = []
     for model, cells in by_model(rows).items():
         known = [cell for cell in cells if cell["matched_pd"] is not None]
@@ -108,10 +125,24 @@ def _cv_lines(rows: list[dict]) -> list[str]:
                 100 * stats.coefficient_of_variation([cell[name] for cell in known])
                 for name in ("mean_relative_pd", "matched_pd")
             )
+            shift = max(abs(cell["coarse_matched_pd"] - cell["matched_pd"]) for cell in known)
             lines.append(
-                f"{label(model)}: CV of PD over activations {end:.2f} % at the end, {matched:.2f} % matched."
+                f"{label(model)}: CV of PD over activations {end:.2f} % at the end, {matched:.2f} % matched. With "
+                f"every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
             )
     return lines
+
+
+def matched_differences(measured: list[dict]) -> list[Table]:
+    """The tests of sensitivity and of differences, of PD at matched loss in place of PD at the end."""
+    matched = matched_cells(measured)
+    note = "Of PD at matched loss (--tables matched_loss); all else as in the table of PD at the end."
+    _, verdicts = sensitivity(matched)
+    rows = difference_rows(matched, compare_pd_permuted)
+    return [
+        Table("Sensitivity of PD at matched loss", verdicts.columns, verdicts.rows, (note,)),
+        Table("Differences of PD at matched loss", PD_DIFFERENCES, rows, (note,)),
+    ]
 
 
 # ---------------------------------------------------------------- loss against PD
@@ -232,4 +263,10 @@ def contexts(measured: list[dict]) -> list[Table]:
     return [Table("Shared and different contexts", columns, context_rows(measured), (note,))]
 
 
-TABLES = {"matched_loss": matched_loss, "pareto": pareto, "smelu": smelu, "contexts": contexts}
+TABLES = {
+    "matched_loss": matched_loss,
+    "matched_differences": matched_differences,
+    "pareto": pareto,
+    "smelu": smelu,
+    "contexts": contexts,
+}

@@ -176,10 +176,6 @@ def differences(measured: list[dict]) -> list[Table]:
         f"Holm's method adjusts the paired p for all comparisons within one architecture ({sizes} of them); a "
         "difference is shown where that p is at most 0.05. Nothing is adjusted across architectures."
     )
-    permuted = (
-        Column("p, labels permuted", ("p_permutation", "error_p_permutation"), p_text),
-        Column("Smallest p of permuting", ("smallest_p",), p_text),
-    )
     pd_notes = (
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
         "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
@@ -193,10 +189,9 @@ def differences(measured: list[dict]) -> list[Table]:
         "the seeds that both completed; interval and p are those of the paired t test.",
         holm_note,
     )
-    pd_columns = _difference_columns("Difference of relative PD", permuted)
     loss_columns = _difference_columns("Difference of val loss (nats/char)")
     return [
-        Table("Differences between activations", pd_columns, of_pd, pd_notes),
+        Table("Differences between activations", PD_DIFFERENCES, of_pd, pd_notes),
         Table("Differences of loss between activations", loss_columns, of_loss, loss_notes),
     ]
 
@@ -215,6 +210,15 @@ def _difference_columns(header: str, second_opinion: tuple[Column, ...] = ()) ->
         Column("Shown", ("shown",), str, numeric=False),
         N_SHARED,
     )
+
+
+PD_DIFFERENCES = _difference_columns(
+    "Difference of relative PD",
+    (
+        Column("p, labels permuted", ("p_permutation", "error_p_permutation"), p_text),
+        Column("Smallest p of permuting", ("smallest_p",), p_text),
+    ),
+)
 
 
 # ---------------------------------------------------------------- all activations of an architecture

@@ -304,6 +304,34 @@ def test_where_the_loss_alone_decides_nothing_is_left_at_matched_loss():
     assert [row["mean_relative_pd"] for row in rows] == pytest.approx([3, 2.3])
     assert [row["level"] for row in rows] == [2.7, 2.7]
     assert [row["matched_pd"] for row in rows] == pytest.approx([2.3, 2.3])
+    assert [row["coarse_matched_pd"] for row in rows] == pytest.approx([2.3, 2.3])
+
+
+def test_what_reading_between_evaluations_may_be_off_is_told():
+    curves = on_a_curve("relu", [4, 2.8, 2.4, 2]), on_a_curve("gelu", [4, 3.2, 2.8, 2.6])
+    for pair in curves[0]["pairs"]:
+        pair["history"]["relative_pd"] = [1, 1, 3, 3]
+    table, *_ = confounds.matched_loss(list(curves))
+    # ReLU at 2.6: 2 between steps 1 and 2; with steps 0, 1 and 3 only, 1 + 2 * 0.2 / 0.8 = 1.5.
+    assert [row["matched_pd"] for row in table.rows] == pytest.approx([2, 2.4])
+    assert table.notes[-1].endswith("would be read up to 0.5000 off.")
+
+
+def test_differences_at_matched_loss_are_tested_as_those_at_the_end():
+    rng = np.random.default_rng(3)
+    at_end, matched = [], []
+    for activation, shift in (("relu", 0.0), ("gelu", 0.01), ("swish", 1.0)):
+        cell = on_a_curve(activation, [4, 3, 3])
+        for pair in cell["pairs"]:
+            distance = 2 + shift + rng.normal(0, 0.01)
+            pair["relative_pd"] = distance
+            pair["history"] = pair["history"] | {"relative_pd": [1, distance, 9]}
+        at_end.append(cell | {"pairs": [dict(pair) for pair in cell["pairs"]]})
+        matched.append(cell | {"pairs": [pair | {"relative_pd": 9} for pair in cell["pairs"]]})
+    sensitivity, differences = confounds.matched_differences(matched)
+    assert sensitivity.rows == inference.sensitivity(at_end)[1].rows
+    assert differences.rows == inference.differences(at_end)[0].rows
+    assert {row["shown"] for row in differences.rows} == {"yes", "no"}
 
 
 def test_a_cell_without_pairs_has_no_matched_pd():
