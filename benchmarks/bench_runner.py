@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
 
@@ -151,7 +151,8 @@ def make_done(study: Study) -> None:
                 study.store.record_path(cell, number).write_text("{}")
                 study.store.predictions_path(cell, number).touch()
             facts = study.identity(cell)
-            content = dict.fromkeys(CELL_KEYS) | {"config": facts, "fingerprint": fingerprint(facts), "pairs": []}
+            content = dict.fromkeys(CELL_KEYS) | asdict(cell)
+            content |= {"config": facts, "fingerprint": fingerprint(facts), "pairs": []}
             trials = [dict.fromkeys(TRIAL_KEYS) | {"trial": number} for number in numbers]
             write_json(study.store.cell_path(cell), content | {"trials": trials})
 
