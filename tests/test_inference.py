@@ -328,7 +328,7 @@ def test_differences_at_matched_loss_are_tested_as_those_at_the_end():
             pair["history"] = pair["history"] | {"relative_pd": [1, distance, 9]}
         at_end.append(cell | {"pairs": [dict(pair) for pair in cell["pairs"]]})
         matched.append(cell | {"pairs": [pair | {"relative_pd": 9} for pair in cell["pairs"]]})
-    sensitivity, differences = confounds.matched_differences(matched)
+    (sensitivity,), (differences,) = confounds.matched_sensitivity(matched), confounds.matched_differences(matched)
     assert sensitivity.rows == inference.sensitivity(at_end)[1].rows
     assert differences.rows == inference.differences(at_end)[0].rows
     assert {row["shown"] for row in differences.rows} == {"yes", "no"}
