@@ -11,4 +11,6 @@ bash setup.sh --quiet
 venv/bin/python -c 'import distributed' 2> /dev/null ||
     venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-cluster.txt
 venv/bin/python -m ruff check .
+# A process on each core, so one thread for each.
+export OMP_NUM_THREADS=1
 exec venv/bin/python -m pytest --numprocesses logical --dist loadfile "$@"
