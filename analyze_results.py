@@ -1,7 +1,6 @@
 """Results to tables, figures and the summary file. Needs nothing but the cell files in ``results/``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
         (audit if arguments.audit else write_page if arguments.html else analyze)(arguments)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        cli.close_output()
     except (UserError, OSError) as error:
         return cli.report_mistake("analyze_results.py", error)
     return 0
