@@ -1,7 +1,8 @@
-"""Which differences between activations are shown: tests of relative PD (all classes) and of loss, as rows of tables.
+"""Which differences between activations are shown: tests of metrics of pairs and of loss, as rows of tables.
 
-Pure functions from the measured cells of a study (``summary.measure_study``). Trials are matched by seed, and what is
-not a number becomes None. Random permutations start from ``SEED``, so that the same cells give the same rows.
+Pure functions from the measured cells of a study (``summary.measure_study``). Unless another is asked for, the metric
+is relative PD over all classes. Trials are matched by seed, and what is not a number becomes None. Random
+permutations start from ``SEED``, so that the same cells give the same rows.
 """
 
 import itertools
@@ -23,34 +24,39 @@ FEWEST = 3  # trials without which there is no test
 PLANNED_DIFFERENCES = (0.05, 0.10, 0.20, 0.30)
 RULES = {
     "sensitive": "p, adjusted by Holm's method over the architectures below, is at most 0.05",
-    "not shown": "it is not, and the interval of the CV ends below 10 %: a difference worth having is ruled out",
+    "not shown": "it is not, and the interval of the CV ends below 10 %, the least that the report calls sensitive",
     "too few trials to tell": "neither, or fewer than 3 trials",
 }
 RULE = Column("When", ("rule",), str, numeric=False)
 VERDICT = Column("Verdict", ("verdict",), str, numeric=False)
 N_SHARED = Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count)
+CV_WITHOUT_NOISE = Column(
+    "CV without noise (%), 95 % interval",
+    ("low_cv", "high_cv"),
+    lambda low, high: ABSENT if low is None else f"[{low:.2f}, {high:.2f}]",
+)
 N_COMPARED = Column("Activations", ("n_activations", "n_cells"), "{} of {}".format)
 
 
 # ---------------------------------------------------------------- trials with the same seeds
 
 
-def shared_distances(cells: list[dict]) -> tuple[list[int], np.ndarray]:
-    """The seeds (N,) of which every one of ``cells`` (K,) has all pairs, and the PD between them (K, N, N)."""
-    known = [_known_pairs(cell) for cell in cells]
+def shared_distances(cells: list[dict], metric: str = "relative_pd") -> tuple[list[int], np.ndarray]:
+    """The seeds (N,) of which every one of ``cells`` (K,) has all pairs, and the metric between them (K, N, N)."""
+    known = [_known_pairs(cell, metric) for cell in cells]
     pairs = set.intersection(*map(set, known)) if known else set()
     seeds = _whole(pairs)
     distances = np.zeros((len(cells), len(seeds), len(seeds)))
     for (i, first), (j, second) in itertools.permutations(enumerate(seeds), 2):
-        distances[:, i, j] = [pd[frozenset((first, second))] for pd in known]
+        distances[:, i, j] = [values[frozenset((first, second))] for values in known]
     return seeds, distances
 
 
-def _known_pairs(cell: dict) -> dict[frozenset[int], float]:
-    """Relative PD by the seeds of the pair."""
+def _known_pairs(cell: dict, metric: str) -> dict[frozenset[int], float]:
+    """The metric by the seeds of the pair."""
     seed = {trial["trial"]: trial["seed"] for trial in cell["trials"]}
-    known = [pair for pair in cell["pairs"] if pair["relative_pd"] is not None]
-    return {frozenset(seed[trial] for trial in pair["trials"]): pair["relative_pd"] for pair in known}
+    known = [pair for pair in cell["pairs"] if pair.get(metric) is not None]
+    return {frozenset(seed[trial] for trial in pair["trials"]): pair[metric] for pair in known}
 
 
 def _whole(pairs: set[frozenset[int]]) -> list[int]:
@@ -90,9 +96,9 @@ def difference_rows(measured: list[dict], compare: Callable[[dict, dict], dict])
     return rows
 
 
-def compare_pd(first: dict, second: dict) -> dict:
+def compare_pd(first: dict, second: dict, metric: str = "relative_pd") -> dict:
     """Mean PD of the ``first`` cell minus that of the ``second``, over the seeds that both completed."""
-    seeds, (a, b) = shared_distances([first, second])
+    seeds, (a, b) = shared_distances([first, second], metric)
     return {
         **_compared(first, second, seeds),
         **_difference(stats.paired_difference(a, b), stats.pairwise_estimate(b).mean),
@@ -180,8 +186,9 @@ def differences(measured: list[dict]) -> list[Table]:
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
         "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
         holm_note,
-        "Permuting trial labels, unpaired, is a second opinion with fewer assumptions and less power. Its p is exact "
-        "(or has its Monte Carlo error beside it) and cannot be below the smallest that so few trials allow.",
+        "Permuting trial labels, unpaired, is a second opinion on other assumptions: that cells do not share what a "
+        "seed does, and vary equally. Every labeling is tried, or as many as give p the Monte Carlo error beside it; "
+        "it cannot be below the smallest that so few trials allow.",
         READ_BESIDE_LOSS,
     )
     loss_notes = (
@@ -224,13 +231,13 @@ PD_DIFFERENCES = _difference_columns(
 # ---------------------------------------------------------------- all activations of an architecture
 
 
-def with_enough_trials(cells: list[dict]) -> list[dict]:
-    return [cell for cell in cells if len(shared_distances([cell])[0]) >= FEWEST]
+def with_enough_trials(cells: list[dict], metric: str = "relative_pd") -> list[dict]:
+    return [cell for cell in cells if len(shared_distances([cell], metric)[0]) >= FEWEST]
 
 
-def sensitivity_rows(measured: list[dict]) -> list[dict]:
+def sensitivity_rows(measured: list[dict], metric: str = "relative_pd") -> list[dict]:
     """One row for each architecture: CV (%) over its activations with at least ``FEWEST`` trials."""
-    rows = [_sensitivity(cells) for cells in by_model(measured).values()]
+    rows = [_sensitivity(cells, metric) for cells in by_model(measured).values()]
     for row, p in zip(rows, holm(row["p"] for row in rows), strict=True):
         bounds = (math.nan if row[name] is None else row[name] / 100 for name in ("cv", "low_cv", "high_cv"))
         row["p_holm"] = p
@@ -238,9 +245,9 @@ def sensitivity_rows(measured: list[dict]) -> list[dict]:
     return rows
 
 
-def _sensitivity(cells: list[dict]) -> dict:
-    compared = with_enough_trials(cells)
-    seeds, distances = shared_distances(compared)
+def _sensitivity(cells: list[dict], metric: str) -> dict:
+    compared = with_enough_trials(cells, metric)
+    seeds, distances = shared_distances(compared, metric)
     tested = len(compared) > 1
     result = stats.activation_cv(distances, np.random.default_rng(SEED)) if tested else None
     return {
@@ -252,8 +259,9 @@ def _sensitivity(cells: list[dict]) -> dict:
         "high_cv": finite(100 * result.cv.high) if tested else None,
         "cv_from_noise": finite(100 * result.from_noise) if tested else None,
         "p": finite(result.significance.p) if tested else None,
-        "error_p": result.significance.standard_error if tested else None,
-        "smallest_p": result.significance.smallest_p if tested else None,
+        "p_shuffled": finite(result.shuffled.p) if tested else None,
+        "error_p_shuffled": result.shuffled.standard_error if tested else None,
+        "smallest_p": result.shuffled.smallest_p if tested else None,
         **_counts(cells, seeds),
     }
 
@@ -264,12 +272,13 @@ def sensitivity(measured: list[dict]) -> list[Table]:
         MODEL,
         N_COMPARED,
         Column("CV of PD (%)", ("cv",), number("{:.2f}")),
-        Column("CV without noise (%), 95 % interval", ("low_cv", "high_cv"), _bounds),
+        CV_WITHOUT_NOISE,
         Column("CV from noise alone (%)", ("cv_from_noise",), number("{:.2f}")),
-        Column("p", ("p", "error_p"), p_text),
-        Column("Smallest p of permuting", ("smallest_p",), p_text),
+        Column("p", ("p",), p_text),
         Column("p, Holm", ("p_holm",), p_text),
         VERDICT,
+        Column("p, shuffled", ("p_shuffled", "error_p_shuffled"), p_text),
+        Column("Smallest p of shuffling", ("smallest_p",), p_text),
         N_SHARED,
     )
     notes = (
@@ -277,18 +286,17 @@ def sensitivity(measured: list[dict]) -> list[Table]:
         "them completed. It contains the noise of the trials and is never 0; the interval is of the CV that would be "
         "left without it, and so starts lower and may even end below the CV observed. From noise alone: the CV to "
         "expect if all activations were alike.",
-        "p: activations permuted within each seed. Sensitive says that activations differ, not that one is best, nor "
-        "that the loss does not explain it.",
+        "p: F test of equal means over activations, paired by seed; Geisser and Greenhouse's correction is in it and "
+        "in the interval, because some activations vary more from seed to seed than others. p, shuffled: activations "
+        "shuffled within each seed, which tests that they are alike in every way, in how widely they vary too.",
+        "Sensitive says that activations differ, not that one is best, nor that the loss does not explain it. Not "
+        "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % from the rest.",
         "Activations with fewer than 3 trials are left out; their CV stands in 3.5.7, without a test.",
     )
     return [
         Table("Sensitivity: the rule, fixed before the numbers", (VERDICT, RULE), rules),
         Table("Sensitivity of PD to the activation", columns, sensitivity_rows(measured), notes),
     ]
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    return ABSENT if low is None else f"[{low:.2f}, {high:.2f}]"
 
 
 # ---------------------------------------------------------------- how many trials
@@ -300,7 +308,7 @@ def planner_rows(measured: list[dict]) -> list[dict]:
     for cells in by_model(measured).values():
         pilot = with_enough_trials(cells)
         seeds, distances = shared_distances(pilot)
-        spread, correlation = spread_and_correlation(distances) if len(seeds) >= FEWEST else (None, None)
+        spread, correlation = stats.spread_and_correlation(distances) if len(seeds) >= FEWEST else (None, None)
         for comparisons in sorted({1, math.comb(len(cells), 2) or 1}):
             row = {"model": cells[0]["model"], "n_activations": len(pilot), "n_cells": len(cells)}
             row |= {"comparisons": comparisons, "cv_between_trials": spread, "correlation": correlation}
@@ -319,22 +327,6 @@ def _trials(difference: float, spread: float | None, correlation: float | None, 
     return stats.trials_needed(difference, spread, correlation, alpha=ALPHA / comparisons)
 
 
-def spread_and_correlation(distances: np.ndarray) -> tuple[float | None, float]:
-    """Pilot cells (K, N, N) with the same seeds: CV between trials, and how trials of one seed go together.
-
-    From the covariance over seeds of each cell's pseudo-values, divided by their mean: the root of the mean variance,
-    and the mean covariance of two cells over the mean variance (0 for one cell) [derived].
-    """
-    values = stats.pseudo_values(distances)  # (K, N)
-    means = values.mean(axis=1, keepdims=True)
-    covariance = np.atleast_2d(np.cov(values / means)) if means.all() else np.zeros((1, 1))
-    k, variance = len(covariance), float(np.diagonal(covariance).mean())
-    if variance == 0:
-        return None, 0.0
-    between = (covariance.sum() - k * variance) / (k * (k - 1)) if k > 1 else 0.0
-    return math.sqrt(variance), float(between / variance)
-
-
 def planner(measured: list[dict]) -> list[Table]:
     columns = (
         MODEL,
@@ -350,7 +342,7 @@ def planner(measured: list[dict]) -> list[Table]:
         "mean PD is this much above another's: for one comparison chosen beforehand, and for the first step of "
         "Holm's method over all of an architecture's.",
         "From the pilot's spread over trials and from how far trials with the same seed go together in its cells. "
-        "With 3 trials both are rough guesses, and so is the plan; never run fewer than 6, whatever it says.",
+        f"With 3 trials both are rough guesses, and so is the plan. Never fewer than {stats.FEWEST_PLANNED}.",
     )
     return [Table("Trials needed to show a difference", columns, planner_rows(measured), notes)]
 

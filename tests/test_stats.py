@@ -45,7 +45,7 @@ def test_three_trials_worked_by_hand():
     assert estimate.n == 3
     assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.4, 0.4 - margin, 0.4 + margin), rel=1e-6)
     assert stats.pseudo_values(HAND_WORKED) == pytest.approx([0.0, 0.4, 0.8], abs=1e-12)
-    assert stats.between_trial_cv(HAND_WORKED) == pytest.approx(1.0)
+    assert stats.spread_and_correlation(HAND_WORKED[None]) == (pytest.approx(1.0), 0)
 
 
 @pytest.mark.parametrize("n", [3, 4, 7, 12])
@@ -107,7 +107,7 @@ def test_trials_that_do_not_differ_at_all(rng):
     assert stats.label_permutation_test(constant_distances(8), 4, rng).p == 1
     found = stats.activation_cv(np.stack([same, same, same]), rng)
     assert (found.cv.mean, found.from_noise) == pytest.approx((0, 0), abs=1e-9)
-    assert found.significance.p == 1
+    assert (found.significance.p, found.shuffled.p) == (1, 1)
 
 
 def test_matrices_of_the_wrong_kind_are_refused(rng):
@@ -211,9 +211,14 @@ def test_shuffling_two_activations_is_flipping_signs(rng):
     differences = stats.pseudo_values(cells[0]) - stats.pseudo_values(cells[1])
     flipped = [abs(np.mean(signs * differences)) for signs in itertools.product((1, -1), repeat=7)]
     exact = np.mean(np.array(flipped) >= flipped[0] - 1e-12)
-    outcome = stats.activation_cv(cells, rng).significance
+    outcome = stats.activation_cv(cells, rng).shuffled
     assert outcome.p == pytest.approx(exact, abs=4 * outcome.standard_error)
     assert outcome.smallest_p == 1 / 2**6
+
+
+def test_two_activations_are_tested_as_a_pair(rng):
+    cells = random_distances(rng, 2, 7, 7)
+    assert stats.activation_cv(cells, rng).significance.p == pytest.approx(stats.paired_test(*cells).p)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.05, 0.15, 0.5])
@@ -225,11 +230,22 @@ def test_cv_interval_inverts_the_f_test(rng, strength):
     residuals = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
     mean_square = (residuals**2).sum() / 35
     f = n * table.mean(axis=1).var(ddof=1) / mean_square
+    epsilon = geisser_greenhouse(table)
+    df = 5 * epsilon, 35 * epsilon
     for bound, probability in ((found.cv.low, 0.975), (found.cv.high, 0.025)):
-        noncentrality = n * k * (bound * table.mean()) ** 2 / mean_square
+        noncentrality = epsilon * n * k * (bound * table.mean()) ** 2 / mean_square
         if bound > 0:
-            assert special.ncfdtr(5, 35, noncentrality, f) == pytest.approx(probability, abs=1e-6)
-    assert (found.cv.low > 0) == (scipy_stats.f.sf(f, 5, 35) < 0.025)
+            assert special.ncfdtr(*df, noncentrality, f) == pytest.approx(probability, abs=1e-6)
+    assert (found.cv.low > 0) == (found.significance.p < 0.025)
+    assert found.significance.p == pytest.approx(scipy_stats.f.sf(f, *df))
+
+
+def geisser_greenhouse(table: np.ndarray) -> float:
+    """Epsilon from the eigenvalues of the covariance of orthonormal contrasts, as it is defined; ``table`` (K, N)."""
+    k = len(table)
+    contrasts = np.linalg.svd(np.eye(k) - 1 / k)[0][:, : k - 1].T
+    eigenvalues = np.linalg.eigvalsh(np.cov(contrasts @ table))
+    return float(eigenvalues.sum() ** 2 / ((k - 1) * (eigenvalues**2).sum()))
 
 
 def test_verdict_follows_its_rule():
@@ -253,8 +269,8 @@ def test_trials_needed_agrees_with_the_tables_of_the_paired_t_test(effect, trial
 
 
 def test_trials_needed_respects_the_floor_of_permutation_and_grows_sensibly():
-    assert stats.trials_needed(2.0, 0.01) == 4
-    assert stats.trials_needed(2.0, 0.01, alpha=0.05 / 15) == 6
+    assert stats.trials_needed(2.0, 0.01) == stats.FEWEST_PLANNED
+    assert stats.trials_needed(2.0, 0.01, alpha=0.05 / 150) == 8
     assert stats.trials_needed(0.1, 0.2) > stats.trials_needed(0.2, 0.2) > stats.trials_needed(0.2, 0.2, 0.8)
     assert stats.trials_needed(-0.2, 0.2) < stats.trials_needed(0.2, 0.2)
     assert stats.trials_needed(0.001, 0.3) > 100_000
@@ -301,7 +317,14 @@ def test_cv_of_alike_and_of_different_activations(rng):
     different = coverage.sensitivity(5, np.linspace(0.35, 0.65, 6), REPETITIONS // 2, rng, **study)
     assert different["from noise"] == pytest.approx(alike["from noise"], rel=0.12)
     assert different["covered"] >= 0.92
-    assert different["p <= .05"] > 0.8
+    assert different["p <= .05"] > 0.6
+
+
+def test_one_activation_that_varies_more_does_not_pass_for_a_difference(rng):
+    rates = coverage.sensitivity(5, repetitions=REPETITIONS, rng=rng, correlation=0.7, **coverage.one_varies_more())
+    assert rates["shuffled p <= .05"] > 0.11
+    assert rates["p <= .05"] < 0.11
+    assert rates["covered"] >= 0.9
 
 
 def test_planned_trials_have_the_planned_power(rng):
