@@ -1,18 +1,21 @@
-"""Which metrics tell the same story: rank correlations of relative PD's companions with it, as rows of tables.
+"""Do relative PD's companions tell its story? Each metric by itself, and rank correlations, as rows of tables.
 
 Pure functions from the measured cells of a study (``summary.measure_study``); None where there is nothing to compute
 a number from.
 """
 
 import itertools
+import math
 
 import numpy as np
 from scipy.stats import rankdata
 
-from confounds import mean_known
-from labels import counted
+from confounds import MATCHED, matched_cells
+from inference import CV_WITHOUT_NOISE, N_SHARED, VERDICT, compare_pd, difference_rows, p_text, sensitivity_rows
+from labels import counted, label
 from summary import by_model
 from table_format import ABSENT, Column, Table, number, trial_count
+from tables import MODEL
 
 COMPANIONS = {
     "relative_pd": "Relative PD, all classes",
@@ -34,15 +37,122 @@ COMPANIONS = {
     "val_loss": "Val loss",
 }
 REVERSED = {"top5_agreement", "loss_correlation", "perplexity_correlation"}
+JUDGED = ("relative_pd", "true_label_pd", "total_variation", "jensen_shannon", "top1_mismatches")
 TRIAL_COUNTS = ("n_trials", "n_diverged", "planned_trials")
 SAME, MUCH_THE_SAME = 0.9, 0.7
 FEWEST_CELLS = 3
 
 
+# ---------------------------------------------------------------- each metric by itself
+
+
+def cell_metrics(measured: list[dict]) -> list[Table]:
+    """A table for each architecture: every metric of pairs, for every activation, with its interval."""
+    return [_metric_table(model, cells) for model, cells in by_model(measured).items()]
+
+
+def _metric_table(model: str, cells: list[dict]) -> Table:
+    kinds = ("mean", "low", "high")
+    names = [name for name in COMPANIONS if name != "val_loss"]
+    rows = [
+        {
+            "metric": name,
+            **{f"{kind}_{cell['activation']}": cell[f"{kind}_{name}"] for cell in cells for kind in kinds},
+        }
+        for name in names
+    ]
+    columns = (
+        Column("Metric, mean over pairs [95 % interval]", ("metric",), COMPANIONS.get, numeric=False),
+        *(
+            Column(f"{label(cell['activation'])} (N = {_trials(cell)})", keys, _four_digits)
+            for cell in cells
+            for keys in [tuple(f"{kind}_{cell['activation']}" for kind in kinds)]
+        ),
+    )
+    note = (
+        "Mismatches are counts, of the probe set; divergences are in nats; each metric's formula is in metrics.py. "
+        "Intervals are jackknife-t over trials, with the contexts held fixed; they are no test of a difference."
+    )
+    return Table(f"Metrics: {label(model)}", columns, rows, (note,))
+
+
+def _trials(cell: dict) -> str:
+    return trial_count(*(cell[name] for name in TRIAL_COUNTS))
+
+
+def _four_digits(mean: float | None, low: float | None, high: float | None) -> str:
+    if mean is None:
+        return ABSENT
+    return f"{mean:#.4g}" if low is None else f"{mean:#.4g} [{low:#.4g}, {high:#.4g}]"
+
+
+def verdict_rows(measured: list[dict]) -> list[dict]:
+    """The sensitivity of every architecture by each metric, at the end and at equal loss.
+
+    ``n_shown`` of ``n_differences`` between two activations are shown, ``n_against`` of them with the other sign
+    than relative PD's, where that is shown too.
+    """
+    rows = []
+    for when, cells, metrics in (("the end", measured, JUDGED), ("equal loss", matched_cells(measured), MATCHED)):
+        of_pd = _shown_signs(cells, "relative_pd")
+        for metric in metrics:
+            signs = _shown_signs(cells, metric)
+            rows += [
+                {**row, "when": when, "metric": metric, **_compared_with_pd(row["model"], signs, of_pd)}
+                for row in sensitivity_rows(cells, metric)
+            ]
+    models = list(by_model(measured))
+    return sorted(rows, key=lambda row: models.index(row["model"]))
+
+
+Signs = dict[tuple[str, str, str], float]  # of differences, by architecture and two activations; 0 if not shown
+
+
+def _shown_signs(measured: list[dict], metric: str) -> Signs:
+    signs = {}
+    for row in difference_rows(measured, lambda first, second: compare_pd(first, second, metric)):
+        pair = row["model"], row["activation"], row["other_activation"]
+        signs[pair] = math.copysign(1, row["difference"]) if row["shown"] == "yes" else 0
+    return signs
+
+
+def _compared_with_pd(model: str, signs: Signs, of_pd: Signs) -> dict:
+    own = {pair: sign for pair, sign in signs.items() if pair[0] == model}
+    return {
+        "n_differences": len(own),
+        "n_shown": sum(sign != 0 for sign in own.values()),
+        "n_against": sum(sign * of_pd[pair] < 0 for pair, sign in own.items()),
+    }
+
+
+def metrics(measured: list[dict]) -> list[Table]:
+    columns = (
+        MODEL,
+        Column("At", ("when",), str, numeric=False),
+        Column("Metric", ("metric",), COMPANIONS.get, numeric=False),
+        Column("CV (%)", ("cv",), number("{:.2f}")),
+        CV_WITHOUT_NOISE,
+        Column("p, Holm", ("p_holm",), p_text),
+        VERDICT,
+        Column("Differences shown", ("n_shown", "n_differences"), "{} of {}".format),
+        Column("against PD's", ("n_against",), number("{}")),
+        N_SHARED,
+    )
+    notes = (
+        "What --tables sensitivity and --tables differences say of relative PD, said of other metrics too; p is "
+        "adjusted over architectures, differences within them, for each metric by itself.",
+        "Against PD's: differences that are shown with one sign where that of relative PD over all classes is shown "
+        "with the other. Relative PD counts every class alike, however improbable; others weigh what is probable.",
+    )
+    return [Table("Does the answer depend on the metric?", columns, verdict_rows(measured), notes)]
+
+
+# ---------------------------------------------------------------- do they tell the same story?
+
+
 def cell_means(cell: dict) -> dict[str, float | None]:
     """The mean over a cell's pairs of every companion metric, and over its trials of the loss."""
-    means = {name: mean_known(pair.get(name) for pair in cell["pairs"]) for name in COMPANIONS}
-    return means | {"val_loss": cell["mean_val_loss"]}
+    return {name: cell[f"mean_{name}"] for name in COMPANIONS}
 
 
 def rank_correlation(groups: list[np.ndarray]) -> float | None:
@@ -133,4 +243,4 @@ def companions(measured: list[dict]) -> list[Table]:
     ]
 
 
-TABLES = {"companions": companions}
+TABLES = {"metrics": metrics, "cell_metrics": cell_metrics, "companions": companions}

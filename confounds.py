@@ -27,7 +27,10 @@ def mean_known(values: Iterable[float | None]) -> float | None:
 # ---------------------------------------------------------------- PD at matched loss
 
 
-def pd_at_loss(losses: list[float], distances: list[float], level: float) -> float | None:
+MATCHED = ("relative_pd", "top1_mismatches")  # metrics whose course over training is known
+
+
+def at_loss(losses: list[float], distances: list[float], level: float) -> float | None:
     """``distances`` where ``losses``, of the same evaluations, first come down to ``level``; linear in between."""
     reached = next((place for place, loss in enumerate(losses) if loss <= level), None)
     if reached is None:
@@ -46,9 +49,10 @@ def pair_losses(cell: dict, pair: dict) -> list[float]:
 
 
 def matched_cells(measured: list[dict], every: int = 1) -> list[dict]:
-    """The cells with their architecture's matched loss as ``level``, and with PD at that loss as PD of each pair.
+    """The cells with their architecture's matched loss as ``level``, and for each pair ``MATCHED`` at that loss.
 
-    Read off every ``every``-th evaluation, counted from the end, and the first.
+    Beside these a pair has ``step``, at which it came down to that loss. Read off every ``every``-th evaluation,
+    counted from the end, and the first.
     """
     matched = []
     for cells in by_model(measured).values():
@@ -62,10 +66,11 @@ def matched_cells(measured: list[dict], every: int = 1) -> list[dict]:
 
 
 def _at_loss(cell: dict, pair: dict, level: float, every: int) -> dict:
-    losses, distances = pair_losses(cell, pair), pair["history"]["relative_pd"]
+    losses, history = pair_losses(cell, pair), pair["history"]
     places = sorted({0, *range(len(losses) - 1, -1, -every)})
-    found = pd_at_loss([losses[place] for place in places], [distances[place] for place in places], level)
-    return {**pair, "relative_pd": found}
+    seen = [losses[place] for place in places]
+    names = (*MATCHED, "step")
+    return pair | {name: at_loss(seen, [history[name][place] for place in places], level) for name in names}
 
 
 def matched_rows(measured: list[dict]) -> list[dict]:
@@ -84,6 +89,7 @@ def _matched_estimate(cell: dict) -> dict:
     interval = stats.pairwise_estimate(pair_matrix(pairs, "relative_pd")[1]) if whole else None
     return {
         "level": cell["level"],
+        "matched_step": mean_known(pair["step"] for pair in pairs) if known else None,
         "matched_pd": mean_known(pair["relative_pd"] for pair in pairs) if known else None,
         "low_matched_pd": interval.low if interval else None,
         "high_matched_pd": interval.high if interval else None,
@@ -98,6 +104,7 @@ def matched_loss(measured: list[dict]) -> list[Table]:
         LOSS,
         PD,
         Column("Matched loss (nats/char)", ("level",), number("{:.4f}")),
+        Column("Reached at step", ("matched_step",), number("{:.0f}")),
         Column(
             "Relative PD at that loss [95 % interval]",
             ("matched_pd", "low_matched_pd", "high_matched_pd"),
@@ -110,6 +117,8 @@ def matched_loss(measured: list[dict]) -> list[Table]:
         "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
         "PD at that loss is read off each pair's own curve, linearly between the evaluations around it. "
         "--tables matched_sensitivity and matched_differences test it.",
+        "What learns faster reaches that loss after fewer steps, and more steps by themselves may make models "
+        "differ: equal loss is not equal training. The slowest pair sets the loss, which is then taken as fixed.",
         *_cv_lines(rows),
     )
     return [Table("PD at matched loss", columns, rows, notes)]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 import audit_tables
 import figures
+from companions import COMPANIONS, verdict_rows
 from inference import FEWEST, RULES, compare_pd, difference_rows, p_text, sensitivity_rows
 from labels import counted, label
 from summary import by_model, shared_environment
@@ -46,7 +47,7 @@ AUDITED = (
 )
 ANSWERS = {
     "sensitive": "Disagreement (PD) depends on the activation",
-    "not shown": "No effect of the activation on disagreement (PD) is shown, and one worth having is ruled out",
+    "not shown": "No effect of the activation on disagreement (PD) is shown, and one of 10 % is ruled out",
     "too few trials to tell": "Too few trials to tell",
 }
 LONGEST_OPEN = 12  # rows of the tables under one heading; with more they are folded
@@ -97,7 +98,7 @@ def identifier(text: str) -> str:
 
 def answer(measured: list[dict]) -> list[Markup]:
     """What the rule says of each architecture, and of activations two by two."""
-    rows = sensitivity_rows(measured)
+    rows, by_metric = sensitivity_rows(measured), verdict_rows(measured)
     verdicts = [_verdict(verdict, rows) for verdict in RULES if any(row["verdict"] == verdict for row in rows)]
     cards = [
         tag(
@@ -105,6 +106,7 @@ def answer(measured: list[dict]) -> list[Markup]:
             tag("h3", label(row["model"])),
             tag("span", row["verdict"], class_=f"verdict {identifier(row['verdict'])}"),
             tag("p", in_words(row)),
+            *paragraphs(other_verdicts(row["model"], by_metric)),
         )
         for row in rows
     ]
@@ -129,6 +131,17 @@ def in_words(row: dict) -> str:
         f"{percent(row['cv_from_noise'])}; without noise it would be {percent(row['low_cv'])} to "
         f"{percent(row['high_cv'])} (95 % interval). Adjusted p: {p_text(row['p_holm'])} ({basis})."
     )
+
+
+def other_verdicts(model: str, by_metric: list[dict]) -> list[str]:
+    """What the same rule says of an architecture by other metrics, and at equal loss, where anything is tested."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in by_metric:
+        in_the_table = row["when"] == "the end" and row["metric"] == "relative_pd"
+        if row["model"] == model and row["p"] is not None and not in_the_table:
+            found.setdefault(row["when"], {}).setdefault(row["verdict"], []).append(COMPANIONS[row["metric"]])
+    said = {when: [f"{verdict} by {', '.join(names)}" for verdict, names in by.items()] for when, by in found.items()}
+    return [f"At {when}: {'; '.join(verdicts)}." for when, verdicts in said.items()]
 
 
 def two_by_two(measured: list[dict]) -> list[Markup]:

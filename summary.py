@@ -15,16 +15,34 @@ import stats
 from config import STREAMS
 from labels import in_order
 
-TRIAL_METRICS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time")
+TRIAL_METRICS = (
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "probe_entropy",
+    "calibration_error",
+    "training_time",
+)
 PAIR_METRICS = (
     "relative_pd",
     "true_label_pd",
+    "global_pd",
     "total_variation",
     "jensen_shannon",
+    "symmetric_kl",
+    "hellinger",
     "top1_mismatches",
+    "one_right",
+    "both_wrong",
     "normalized_mismatch",
     "top5_agreement",
+    "loss_correlation",
+    "perplexity_correlation",
+    "ensemble_gain",
+    "text_distance",
 )
+CORRELATIONS = ("loss_correlation", "perplexity_correlation")  # which can be below 0, as no other metric can
 COMPARED_METRICS = ("val_loss", "val_accuracy", "relative_pd", "top1_mismatches", "training_time")
 
 
@@ -48,7 +66,7 @@ def measure(cell: dict, others: Iterable[dict] = ()) -> dict:
         "controls": controls_of(cell, others),
     }
     for metric in TRIAL_METRICS:
-        values = [trial[metric] for trial in completed]
+        values = [trial[metric] for trial in completed if trial.get(metric) is not None]
         measured |= _described(metric, values, stats.mean_estimate(values) if values else None)
     for metric in PAIR_METRICS:
         measured |= _described_pairs(metric, cell["pairs"], len(completed))
@@ -68,7 +86,7 @@ def over_training(cell: dict) -> list[dict]:
 
 
 def _described_pairs(metric: str, pairs: list[dict], n_trials: int) -> dict:
-    values = [pair[metric] for pair in pairs if pair[metric] is not None]
+    values = [pair[metric] for pair in pairs if pair.get(metric) is not None]
     whole = values and len(values) == math.comb(n_trials, 2)
     return _described(metric, values, _pairwise(pairs, metric) if whole else None)
 
@@ -85,7 +103,7 @@ def _described(metric: str, values: list[float], interval: stats.Estimate | None
 def _pairwise(pairs: list[dict], metric: str) -> stats.Estimate:
     """The interval over pairs, cut off at 0, below which no distance can be."""
     estimate = stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
-    return replace(estimate, low=np.maximum(estimate.low, 0))
+    return estimate if metric in CORRELATIONS else replace(estimate, low=np.maximum(estimate.low, 0))
 
 
 def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:

@@ -124,11 +124,18 @@ def trials(measured: list[dict]) -> list[Table]:
         Column("Val loss (nats/char)", ("val_loss",), loss),
         Column("Train accuracy (%)", ("train_accuracy",), percent),
         Column("Val accuracy (%)", ("val_accuracy",), percent),
+        Column("Entropy (nats)", ("probe_entropy",), loss),
+        Column("Calibration error", ("calibration_error",), loss),
         Column("Training time (s)", ("training_time",), number("{:.1f}")),
     )
     rows = [row for cell in measured for row in _trial_rows(cell)]
-    note = "Validation numbers are over the whole validation split, training ones over fixed windows of theirs."
-    return [Table("3.4 Trial details", columns, rows, (note, "Means are over the completed trials."))]
+    notes = (
+        "Validation numbers are over the whole validation split, training ones over fixed windows of theirs.",
+        "On the probe set: mean entropy of the predictions; expected calibration error, the mean distance between "
+        "the probability of what is predicted and how often it is right.",
+        "Means are over the completed trials.",
+    )
+    return [Table("3.4 Trial details", columns, rows, notes)]
 
 
 def _trial_rows(cell: dict) -> list[dict]:

@@ -45,6 +45,8 @@ def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
         "train_accuracy": 0.28,
         "val_accuracy": 0.27,
         "probe_accuracy": 0.26,
+        "probe_entropy": 2.4,
+        "calibration_error": 0.05,
         "training_time": 20.0 + number,
         "evaluation_time": 2.0,
         "finished": f"2026-01-02T03:04:{number % 60:02d}+00:00",

@@ -14,6 +14,7 @@ from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, ran
 
 import analyze_results
 import audit_tables
+import companions
 import html_report
 import inference
 import storage
@@ -180,10 +181,15 @@ def test_the_answer_is_that_of_the_sensitivity_table(whole):
         header = [column.header for column in table.columns]
         cell = dict(zip(header, shown, strict=True))
         assert card["text"].startswith(label(row["model"]) + cell["Verdict"])
-        numbers = re.findall(r"\d+\.\d+", card["text"])
+        said, others = card["text"].split(" shared seeds)")
+        numbers = re.findall(r"\d+\.\d+", said)
         bounds = re.findall(r"\d+\.\d+", cell["CV without noise (%), 95 % interval"])
         assert numbers == [cell["CV of PD (%)"], cell["CV from noise alone (%)"], *bounds, cell["p, Holm"]]
-        assert f"{cell['Activations']} activations, N = {cell['N shared seeds']} shared seeds" in card["text"]
+        assert f"{cell['Activations']} activations, N = {cell['N shared seeds']}" in said
+        for line in companions.verdict_rows(measured):
+            if line["model"] == row["model"] and (line["when"], line["metric"]) != ("the end", "relative_pd"):
+                name = re.escape(companions.COMPANIONS[line["metric"]])
+                assert re.search(rf"At {line['when']}: [^.]*{line['verdict']} by [^;.]*{name}", others)
 
 
 def answers(cells: list[dict]) -> list[str]:

@@ -208,11 +208,11 @@ def test_the_rule_is_printed_above_the_numbers():
 def test_spread_and_correlation_of_a_pilot_worked_by_hand():
     effects = np.array([-0.02, 0.0, 0.01, 0.03])
     same = np.stack([additive(effects, 0.4), additive(2 * effects, 0.8)])
-    spread, correlation = inference.spread_and_correlation(same)
+    spread, correlation = stats.spread_and_correlation(same)
     assert spread == pytest.approx(2 * effects.std(ddof=1) / 0.4)
     assert correlation == pytest.approx(1)
-    assert inference.spread_and_correlation(np.stack([same[0], additive(-effects, 0.4)]))[1] == pytest.approx(-1)
-    assert inference.spread_and_correlation(same[:1]) == (pytest.approx(spread), 0)
+    assert stats.spread_and_correlation(np.stack([same[0], additive(-effects, 0.4)]))[1] == pytest.approx(-1)
+    assert stats.spread_and_correlation(same[:1]) == (pytest.approx(spread), 0)
 
 
 def test_the_plan_is_that_of_the_pilot():
@@ -227,6 +227,60 @@ def test_the_plan_is_that_of_the_pilot():
 def test_a_pilot_that_does_not_vary_plans_nothing():
     (row,) = inference.planner_rows([cell_of(0.3 * (1 - np.eye(4)))])
     assert row["trials_for_5_percent"] is None
+
+
+# ---------------------------------------------------------------- each metric by itself
+
+
+def with_metric(cells: list[dict], metric: str, value) -> list[dict]:
+    """The cells with another metric for every pair: ``value`` of the cell and of the pair."""
+    changed = [{**cell, "pairs": [{**pair, metric: value(cell, pair)} for pair in cell["pairs"]]} for cell in cells]
+    return [summary.measure(cell) for cell in changed]
+
+
+def verdicts(measured: list[dict]) -> dict[tuple[str, str], dict]:
+    return {(row["when"], row["metric"]): row for row in companions.verdict_rows(measured)}
+
+
+def test_every_metric_is_judged_by_itself():
+    apart = three_activations("charlm", seed=3, shifts=(0.0, 0.1, 0.2))
+    reversed_ = with_metric(apart, "total_variation", lambda cell, pair: 1 - pair["relative_pd"])
+    rows = verdicts(with_metric(reversed_, "jensen_shannon", lambda cell, pair: 0.01 + 0.001 * sum(pair["trials"])))
+    pd, opposite, alike = (rows["the end", name] for name in ("relative_pd", "total_variation", "jensen_shannon"))
+    (shown,) = inference.sensitivity_rows(apart)
+    assert {name: pd[name] for name in shown} == shown
+    assert (pd["n_shown"], pd["n_differences"], pd["n_against"]) == (3, 3, 0)
+    assert (opposite["n_shown"], opposite["n_against"]) == (3, 3)
+    assert (alike["verdict"], alike["n_shown"], alike["n_against"]) == ("not shown", 0, 0)
+    assert {name for when, name in rows if when == "equal loss"} == {"relative_pd", "top1_mismatches"}
+
+
+def test_equal_loss_is_judged_by_what_is_read_off_there():
+    rows = verdicts(three_activations("charlm", seed=3))
+    matched = confounds.matched_cells(three_activations("charlm", seed=3))
+    for metric in confounds.MATCHED:
+        (row,) = inference.sensitivity_rows(matched, metric)
+        assert rows["equal loss", metric]["cv"] == row["cv"]
+
+
+def test_every_metric_of_every_cell_has_its_interval():
+    cells = three_activations("charlm", seed=4)
+    (table,) = companions.cell_metrics(cells)
+    assert [row["metric"] for row in table.rows] == list(summary.PAIR_METRICS)
+    row = table.rows[0]
+    expected = stats.pairwise_estimate(summary.pair_matrix(cells[1]["pairs"], "relative_pd")[1])
+    assert [row[f"{kind}_gelu"] for kind in ("mean", "low", "high")] == pytest.approx(
+        [expected.mean, expected.low, expected.high]
+    )
+    assert f"{expected.mean:#.4g} [{expected.low:#.4g}, {expected.high:#.4g}]" in render(table, "github")
+
+
+def test_correlations_may_have_an_interval_below_zero_and_distances_may_not():
+    values = {(1, 2): 0.01, (1, 3): 0.01, (2, 3): 0.9}
+    (cell,) = with_metric(
+        [cell_of(symmetric(*values.values()))], "loss_correlation", lambda _, p: values[*p["trials"]]
+    )
+    assert cell["low_loss_correlation"] < 0 == cell["low_relative_pd"]
 
 
 # ---------------------------------------------------------------- companions
@@ -286,7 +340,7 @@ def test_the_matrix_has_both_correlations_of_every_two_metrics():
     "level, distance", [(4.0, 0.1), (3.0, 0.2), (2.75, 0.25), (2.5, 0.3), (2.2, 0.36), (1.9, None)]
 )
 def test_pd_at_a_loss_is_on_the_line_between_evaluations(level, distance):
-    found = confounds.pd_at_loss([3.5, 3.0, 2.5, 2.0], [0.1, 0.2, 0.3, 0.4], level)
+    found = confounds.at_loss([3.5, 3.0, 2.5, 2.0], [0.1, 0.2, 0.3, 0.4], level)
     assert found == (None if distance is None else pytest.approx(distance))
 
 
