@@ -1,6 +1,7 @@
 """Results to tables, figures and the summary file. Needs nothing but the cell files in ``results/``."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ TABLES = {
     for name, table in module.TABLES.items()
 }
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
+OF_STUDY = "shamir_"  # how names of figures of a whole study begin
 MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment
 REPORT_PATH = storage.ROOT / "data" / "report.json"
 
@@ -92,7 +94,7 @@ def analyze(arguments: argparse.Namespace) -> None:
     if not arguments.no_plots:
         storage.check_writable(arguments.plots_dir)
         named = arguments.study is not None or measured[0]["study"] not in DEFAULT_STUDIES
-        count = write_figures(study_figures(measured, named), arguments.plots_dir)
+        count = write_figures(study_figures(measured, named), arguments.plots_dir, basis_of(measured))
         print(remark(f"Figures: {count} in {arguments.plots_dir}", arguments.format))
 
 
@@ -230,14 +232,21 @@ def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figu
                 yield f"{model}_{kind}{ending}", figure
     for kind, draw in figures.STUDY_FIGURES.items():
         if figure := draw(measured, colours):
-            yield f"shamir_{kind}{ending}", figure
+            yield f"{OF_STUDY}{kind}{ending}", figure
 
 
-def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path) -> int:
-    """Write each figure under its name; returns how many."""
+def basis_of(measured: list[dict]) -> str:
+    """A digest of what all trials of a study predict; figures of the whole study keep it, so that none goes stale."""
+    trials = [(_name(cell), [trial.get("predictions_sha256") for trial in cell["trials"]]) for cell in measured]
+    return storage.digest(json.dumps(trials).encode())
+
+
+def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path, basis: str) -> int:
+    """Write each figure under its name, those of the whole study with its ``basis``; returns how many."""
     count = 0
     for name, figure in drawn:
-        storage.write_bytes(plots_dir / name, figures.png_bytes(figure))
+        of_study = name.startswith(OF_STUDY)
+        storage.write_bytes(plots_dir / name, figures.png_bytes(figure, basis if of_study else None))
         count += 1
     return count
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import plot_disagreement
 import plot_utils as plots
@@ -23,6 +24,7 @@ from summary import by_model, compare_activations, completed_trials, pair_matrix
 DPI = 120
 COLOUR_STEP = 17
 PALETTE_SIZE = 256
+BASIS = "Trials"  # a PNG's text that says which trials it is drawn from
 LEGEND_CHARACTERS = 125  # in a line below a figure
 SHOWN = "{}: p at most 0.05, paired test, Holm's method within the architecture"
 PANELS, PANEL_HEIGHT = 3, 2.7  # of small axes in a row, and inches
@@ -45,8 +47,8 @@ STYLE = {
 }
 
 
-def png_bytes(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes.
+def png_bytes(figure: Figure, basis: str | None = None) -> bytes:
+    """The figure as a PNG, with ``basis`` among its texts; the same figure gives the same bytes.
 
     Coarse colours make it half the size, and a palette of them, if there are no more than it holds, half of that.
     """
@@ -56,7 +58,10 @@ def png_bytes(figure: Figure) -> bytes:
         coarse = image.convert("RGB").point(lambda level: round(level / COLOUR_STEP) * COLOUR_STEP)
     if coarse.getcolors(PALETTE_SIZE):
         coarse = coarse.quantize(PALETTE_SIZE)
-    coarse.save(small, format="png", optimize=True)
+    told = PngInfo()
+    if basis is not None:
+        told.add_text(BASIS, basis)
+    coarse.save(small, format="png", optimize=True, pnginfo=told)
     return small.getvalue()
 
 
@@ -197,8 +202,8 @@ def cross_model_analysis(measured: list[dict], colours: dict[str, str]) -> Figur
     compared = [compare_activations(cells) for cells in by_model(measured).values()]
     matrix, models, activations = _pd_matrix(measured)
     plots.plot_grid(axes[0, 0], measured, "relative_pd", colours).set_title("A. Relative PD, 95 % intervals")
-    from_noise = [row["cv_from_noise"] for row in sensitivity_rows(measured)]
-    plots.plot_cv(axes[0, 1], compared, "relative_pd", from_noise).set_title("B. CV of PD over (n) activations")
+    tested = sensitivity_rows(measured)
+    plots.plot_cv(axes[0, 1], compared, "relative_pd", tested).set_title("B. CV of PD over (n) activations")
     plots.plot_plane(axes[1, 0], measured, colours).set_title("C. Means of PD and loss: lower left is better")
     plots.plot_matrix(axes[1, 1], matrix, models, activations).set_title("D. Relative PD, all classes")
     axes[1, 1].set_xticks(range(len(activations)), activations, **plots.SLANTED)

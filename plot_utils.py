@@ -39,7 +39,7 @@ COLOURS = {
 }
 OTHER_COLOURS = ("#000000", "#888888", "#EE9977", "#664400", "#66CC66")
 MARKERS = "os^Dv<>PX*"
-GREY = "#666666"
+GREY, DARK = "#666666", "#003366"
 HEAT = ListedColormap([(1 - k / 7.5, 1 - k / 15, 1) for k in range(6)])  # light enough for black numbers
 # From more reproducible to less, in steps of 5 %; light enough for black numbers.
 LESS_TO_MORE = ListedColormap(
@@ -250,20 +250,21 @@ def plot_grid(ax: Axes, measured: list[dict], metric: str, colours: dict[str, st
     return ax
 
 
-def plot_cv(ax: Axes, compared: list[dict], metric: str, from_noise: list[float | None]) -> Axes:
-    """CV over activations (%) of each architecture, beside the CV to expect if all activations were alike."""
-    for place, (row, noise) in enumerate(zip(compared, from_noise, strict=True)):
-        cv = row[f"cv_{metric}"]
+def plot_cv(ax: Axes, compared: list[dict], metric: str, tested: list[dict]) -> Axes:
+    """CV over activations (%) of each architecture, and what is ``tested`` of it (``inference.sensitivity_rows``)."""
+    for place, (row, test) in enumerate(zip(compared, tested, strict=True)):
+        cv, noise = row[f"cv_{metric}"], test["cv_from_noise"]
         if cv is None:
             ax.text(place, 0, "needs two\nactivations", ha="center", va="bottom", size=9, color=GREY)
             continue
         ax.bar(place, cv, width=0.55, color="#BBBBBB", label="CV over activations")
-        ax.annotate(
-            f"{cv:.1f}", (place, max(cv, noise or 0)), (0, 4), textcoords="offset points", ha="center", size=9
-        )
+        top = max(cv, noise or 0, test["high_cv"] or 0)
+        ax.annotate(f"{cv:.1f}", (place, top), (0, 4), textcoords="offset points", ha="center", size=9)
         if noise is not None:
             reach = [place - 0.36, place + 0.36]
             ax.plot(reach, [noise] * 2, color="black", lw=2, label="from noise alone")
+            bounds = [test["low_cv"], test["high_cv"]]
+            ax.plot([place] * 2, bounds, "-_", color=DARK, lw=1.5, ms=9, label="without noise, 95 % interval")
     names = [f"{label(row['model'])} ({row[f'n_activations_{metric}']})" for row in compared]
     ax.set_xticks(range(len(compared)), names, **SLANTED)
     ax.set_xlim(-0.6, len(compared) - 0.4)

@@ -6,10 +6,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import analyze_results
+import figures
 import model
 from storage import CORPUS_PATH, ROOT, read_cells
 from summary import measure_study
@@ -29,15 +32,20 @@ def to_append() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def committed_cells(tmp_path_factory) -> list[dict]:
-    """The cells of the last commit: a run on this machine may have changed those in the folder."""
+def committed(tmp_path_factory) -> Path:
+    """Results and figures of the last commit: a run on this machine may have changed those in the folder."""
     folder = tmp_path_factory.mktemp("committed")
-    archive = subprocess.run(["git", "archive", "HEAD", "results"], cwd=ROOT, capture_output=True)
+    archive = subprocess.run(["git", "archive", "HEAD", "results", "plots"], cwd=ROOT, capture_output=True)
     if archive.returncode:
         pytest.skip("needs the repository's history")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
         files.extractall(folder, filter="data")
-    return read_cells(folder / "results")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def committed_cells(committed) -> list[dict]:
+    return read_cells(committed / "results")
 
 
 TABLE_COMMANDS = re.findall(
@@ -50,6 +58,14 @@ def test_tables_are_those_of_the_committed_studies(command, study, name, committ
     shown = rebuilt_by(command)
     made = analyze_results.TABLES[name](measure_study(committed_cells, study))
     assert shown.strip() == "\n\n".join(render(table, "github") for table in made).strip()
+
+
+@pytest.mark.parametrize(("study", "ending"), [("cpu", ""), ("reference", "_reference")])
+def test_figures_of_whole_studies_are_drawn_from_their_committed_cells(study, ending, committed, committed_cells):
+    basis = analyze_results.basis_of(measure_study(committed_cells, study))
+    for kind in {*figures.STUDY_FIGURES} - ({"controls"} if ending else set()):
+        with Image.open(committed / "plots" / f"shamir_{kind}{ending}.png") as image:
+            assert image.text[figures.BASIS] == basis
 
 
 def test_parameter_counts_are_those_of_the_models():
