@@ -9,6 +9,7 @@ Trials are "equal" if all have noise of the same scale, "unequal" if a trial's s
 """
 
 import argparse
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -230,8 +231,9 @@ def one_varies_more(spread: float = 0.6, activations: int = 6) -> dict:
 
 def print_six_activations(repetitions: int, rng: np.random.Generator) -> None:
     print("\nSix activations with equal means, one of them very unequal, the others equal trials")
-    for n_trials in (3, 5, 8):
-        print_row(f"N = {n_trials}", sensitivity(n_trials, repetitions=repetitions, rng=rng, **one_varies_more()))
+    for n_trials, (shared, correlation) in itertools.product((3, 5, 8), (("", 0.0), (", shared seeds", 0.7))):
+        study = one_varies_more() | {"correlation": correlation}
+        print_row(f"N = {n_trials}{shared}", sensitivity(n_trials, repetitions=repetitions, rng=rng, **study))
     print("\nSix activations, unequal trials, shared seeds, apart")
     study = {"spread": 0.3, "correlation": 0.7, "apart": True}
     for n_trials in (3, 5, 8):
