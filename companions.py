@@ -1,4 +1,4 @@
-"""Do relative PD's companions tell its story? Each metric by itself, and rank correlations, as rows of tables.
+"""Do relative PD's companions tell its story? Each metric by itself, ranks and rank correlations, as rows of tables.
 
 Pure functions from the measured cells of a study (``summary.measure_study``); None where there is nothing to compute
 a number from.
@@ -8,12 +8,21 @@ import itertools
 import math
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import friedmanchisquare, rankdata
 
 from confounds import MATCHED, matched_cells
-from inference import CV_WITHOUT_NOISE, N_SHARED, VERDICT, compare_pd, difference_rows, p_text, sensitivity_rows
-from labels import counted, label
-from summary import by_model
+from inference import (
+    CV_WITHOUT_NOISE,
+    N_SHARED,
+    VERDICT,
+    compare_pd,
+    difference_rows,
+    holm,
+    p_text,
+    sensitivity_rows,
+)
+from labels import counted, in_order, label
+from summary import by_model, measure
 from table_format import ABSENT, Column, Table, number, trial_count
 from tables import MODEL
 
@@ -147,6 +156,58 @@ def metrics(measured: list[dict]) -> list[Table]:
     return [Table("Does the answer depend on the metric?", columns, verdict_rows(measured), notes)]
 
 
+# ---------------------------------------------------------------- over all architectures
+
+
+def rank_rows(measured: list[dict]) -> list[dict]:
+    """The activations' mean ranks over architectures by loss and by every metric; rank 1 is the lowest mean.
+
+    Only architectures with a mean for every activation count. ``p`` is that of Friedman's test (1937, J. Am. Stat.
+    Assoc. 32:675), ``w`` Kendall's coefficient of concordance, from 0 to 1; both are None for fewer than two
+    architectures or three activations.
+    """
+    at_equal_loss = [measure(cell) for cell in matched_cells(measured)]
+    rows = [_ranked(measured, metric) | {"when": "the end"} for metric in ("val_loss", *JUDGED)]
+    rows += [_ranked(at_equal_loss, metric) | {"when": "equal loss"} for metric in MATCHED]
+    return [row | {"p_holm": p} for row, p in zip(rows, holm(row["p"] for row in rows), strict=True)]
+
+
+def _ranked(measured: list[dict], metric: str) -> dict:
+    names = in_order(cell["activation"] for cell in measured)
+    means = [
+        [found.get(name) for name in names]
+        for cells in by_model(measured).values()
+        for found in [{cell["activation"]: cell[f"mean_{metric}"] for cell in cells}]
+    ]
+    blocks = [block for block in means if None not in block]
+    ranks = rankdata(blocks, axis=1) if blocks else np.empty((0, len(names)))
+    row = {"metric": metric, "n_architectures": len(blocks), "w": None, "p": None}
+    if len(blocks) > 1 and len(names) > 2 and np.ptp(ranks):
+        chi_squared, row["p"] = map(float, friedmanchisquare(*ranks.T))
+        row["w"] = chi_squared / (len(blocks) * (len(names) - 1))
+    return row | {name: float(ranks[:, place].mean()) if blocks else None for place, name in enumerate(names)}
+
+
+def ranks(measured: list[dict]) -> list[Table]:
+    columns = (
+        Column("Lowest first: by", ("metric",), COMPANIONS.get, numeric=False),
+        Column("At", ("when",), str, numeric=False),
+        *(Column(label(name), (name,), number("{:.1f}")) for name in in_order(c["activation"] for c in measured)),
+        Column("Kendall's W", ("w",), number("{:.2f}")),
+        Column("p, Friedman", ("p",), p_text),
+        Column("p, Holm", ("p_holm",), p_text),
+        Column("Architectures", ("n_architectures",), number("{}")),
+    )
+    trials = trial_count(*(sum(cell[name] for cell in measured) for name in TRIAL_COUNTS))
+    notes = (
+        "Mean rank of each activation over the architectures that have all of them; 1 is the lowest loss, or the "
+        "least disagreement. Which order recurs, not how far apart: W is 1 if it is the same in every architecture.",
+        "p: of there being no common order, with architectures for a sample of all there could be; adjusted over "
+        f"the lines. Friedman's test finds too little rather than too much where there are few ({trials} trials).",
+    )
+    return [Table("Activations over all architectures", columns, rank_rows(measured), notes)]
+
+
 # ---------------------------------------------------------------- do they tell the same story?
 
 
@@ -243,4 +304,4 @@ def companions(measured: list[dict]) -> list[Table]:
     ]
 
 
-TABLES = {"metrics": metrics, "cell_metrics": cell_metrics, "companions": companions}
+TABLES = {"ranks": ranks, "metrics": metrics, "cell_metrics": cell_metrics, "companions": companions}

@@ -283,6 +283,35 @@ def test_correlations_may_have_an_interval_below_zero_and_distances_may_not():
     assert cell["low_loss_correlation"] < 0 == cell["low_relative_pd"]
 
 
+# ---------------------------------------------------------------- over all architectures
+
+
+def ranked(measured: list[dict], metric: str = "relative_pd") -> dict:
+    return next(row for row in companions.rank_rows(measured) if (row["metric"], row["when"]) == (metric, "the end"))
+
+
+def test_an_order_that_recurs_in_every_architecture():
+    cells = [
+        cell
+        for model in ("charlm", "convlm", "minigpt")
+        for cell in three_activations(model, 5, shifts=(0.2, 0, 0.1))
+    ]
+    row = ranked(cells)
+    assert [row[name] for name in ("relu", "gelu", "swish")] == [3, 1, 2]
+    assert (row["w"], row["n_architectures"]) == (pytest.approx(1), 3)
+    assert row["p"] == pytest.approx(scipy_stats.chi2.sf(6, 2))  # of three blocks of three, chi-squared is 6
+
+
+def test_an_order_of_one_architecture_or_of_incomplete_ones_is_not_tested():
+    cells = three_activations("charlm", 5, shifts=(0.2, 0, 0.1))
+    incomplete = three_activations("convlm", 6)[:2]
+    row = ranked([*cells, *incomplete])
+    assert [row[name] for name in ("relu", "gelu", "swish")] == [3, 1, 2]
+    assert (row["w"], row["p"], row["n_architectures"]) == (None, None, 1)
+    assert ranked(incomplete)["n_architectures"] == 1
+    assert ranked(cells, "top1_mismatches")["gelu"] == 2  # all alike
+
+
 # ---------------------------------------------------------------- companions
 
 
