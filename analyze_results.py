@@ -236,8 +236,9 @@ def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figu
 
 
 def basis_of(measured: list[dict]) -> str:
-    """A digest of what all trials of a study predict; figures of the whole study keep it, so that none goes stale."""
-    trials = [(_name(cell), [trial.get("predictions_sha256") for trial in cell["trials"]]) for cell in measured]
+    """A digest of what all trials of a study and its controls predict, by which figures are seen to be older."""
+    shown = [each for cell in measured for each in (cell, *cell["controls"].values())]
+    trials = [(_name(cell), [trial.get("predictions_sha256") for trial in cell["trials"]]) for cell in shown]
     return storage.digest(json.dumps(trials).encode())
 
 

@@ -6,6 +6,7 @@ a number from.
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata
@@ -15,14 +16,14 @@ from inference import (
     CV_WITHOUT_NOISE,
     N_SHARED,
     VERDICT,
-    compare_pd,
+    compare_pairs,
     difference_rows,
     holm,
     p_text,
     sensitivity_rows,
 )
 from labels import counted, in_order, label
-from summary import by_model, measure
+from summary import CORRELATIONS, PAIR_METRICS, by_model, measure
 from table_format import ABSENT, Column, Table, number, trial_count
 from tables import MODEL
 
@@ -45,7 +46,7 @@ COMPANIONS = {
     "text_distance": "Edit distance of texts",
     "val_loss": "Val loss",
 }
-REVERSED = {"top5_agreement", "loss_correlation", "perplexity_correlation"}
+REVERSED = {"top5_agreement", *CORRELATIONS}
 JUDGED = ("relative_pd", "true_label_pd", "total_variation", "jensen_shannon", "top1_mismatches")
 TRIAL_COUNTS = ("n_trials", "n_diverged", "planned_trials")
 SAME, MUCH_THE_SAME = 0.9, 0.7
@@ -62,13 +63,12 @@ def cell_metrics(measured: list[dict]) -> list[Table]:
 
 def _metric_table(model: str, cells: list[dict]) -> Table:
     kinds = ("mean", "low", "high")
-    names = [name for name in COMPANIONS if name != "val_loss"]
     rows = [
         {
             "metric": name,
             **{f"{kind}_{cell['activation']}": cell[f"{kind}_{name}"] for cell in cells for kind in kinds},
         }
-        for name in names
+        for name in PAIR_METRICS
     ]
     columns = (
         Column("Metric, mean over pairs [95 % interval]", ("metric",), COMPANIONS.get, numeric=False),
@@ -85,8 +85,8 @@ def _metric_table(model: str, cells: list[dict]) -> Table:
     return Table(f"Metrics: {label(model)}", columns, rows, (note,))
 
 
-def _trials(cell: dict) -> str:
-    return trial_count(*(cell[name] for name in TRIAL_COUNTS))
+def _trials(*cells: dict) -> str:
+    return trial_count(*(sum(cell[name] for cell in cells) for name in TRIAL_COUNTS))
 
 
 def _four_digits(mean: float | None, low: float | None, high: float | None) -> str:
@@ -103,13 +103,13 @@ def verdict_rows(measured: list[dict]) -> list[dict]:
     """
     rows = []
     for when, cells, metrics in (("the end", measured, JUDGED), ("equal loss", matched_cells(measured), MATCHED)):
-        of_pd = _shown_signs(cells, "relative_pd")
-        for metric in metrics:
-            signs = _shown_signs(cells, metric)
-            rows += [
-                {**row, "when": when, "metric": metric, **_compared_with_pd(row["model"], signs, of_pd)}
-                for row in sensitivity_rows(cells, metric)
-            ]
+        signs = {metric: _shown_signs(cells, metric) for metric in metrics}
+        rows += [
+            {**row, "when": when, "metric": metric}
+            | _compared_with_pd(row["model"], signs[metric], signs["relative_pd"])
+            for metric in metrics
+            for row in sensitivity_rows(cells, metric)
+        ]
     models = list(by_model(measured))
     return sorted(rows, key=lambda row: models.index(row["model"]))
 
@@ -119,7 +119,7 @@ Signs = dict[tuple[str, str, str], float]  # of differences, by architecture and
 
 def _shown_signs(measured: list[dict], metric: str) -> Signs:
     signs = {}
-    for row in difference_rows(measured, lambda first, second: compare_pd(first, second, metric)):
+    for row in difference_rows(measured, lambda first, second: compare_pairs(first, second, metric)):
         pair = row["model"], row["activation"], row["other_activation"]
         signs[pair] = math.copysign(1, row["difference"]) if row["shown"] == "yes" else 0
     return signs
@@ -151,7 +151,7 @@ def metrics(measured: list[dict]) -> list[Table]:
         "What --tables sensitivity and --tables differences say of relative PD, said of other metrics too; p is "
         "adjusted over architectures, differences within them, for each metric by itself.",
         "Against PD's: differences that are shown with one sign where that of relative PD over all classes is shown "
-        "with the other. Relative PD counts every class alike, however improbable; others weigh what is probable.",
+        "with the other. Relative PD over all classes counts each alike, however improbable; divergences weigh them.",
     )
     return [Table("Does the answer depend on the metric?", columns, verdict_rows(measured), notes)]
 
@@ -162,7 +162,8 @@ def metrics(measured: list[dict]) -> list[Table]:
 def rank_rows(measured: list[dict]) -> list[dict]:
     """The activations' mean ranks over architectures by loss and by every metric; rank 1 is the lowest mean.
 
-    Only architectures with a mean for every activation count. ``p`` is that of Friedman's test (1937, J. Am. Stat.
+    Activations that only one of several architectures has are left out; of the rest, only architectures with a mean
+    for every one count. ``p`` is that of Friedman's test (1937, J. Am. Stat.
     Assoc. 32:675), ``w`` Kendall's coefficient of concordance, from 0 to 1; both are None for fewer than two
     architectures or three activations.
     """
@@ -173,7 +174,7 @@ def rank_rows(measured: list[dict]) -> list[dict]:
 
 
 def _ranked(measured: list[dict], metric: str) -> dict:
-    names = in_order(cell["activation"] for cell in measured)
+    names = _recurring(measured)
     means = [
         [found.get(name) for name in names]
         for cells in by_model(measured).values()
@@ -188,22 +189,29 @@ def _ranked(measured: list[dict], metric: str) -> dict:
     return row | {name: float(ranks[:, place].mean()) if blocks else None for place, name in enumerate(names)}
 
 
+def _recurring(measured: list[dict]) -> list[str]:
+    """The activations that more than one architecture has, if there are several, else all."""
+    architectures = Counter(cell["activation"] for cell in measured)
+    several = len(by_model(measured)) > 1
+    return in_order(name for name, count in architectures.items() if count > several)
+
+
 def ranks(measured: list[dict]) -> list[Table]:
     columns = (
         Column("Lowest first: by", ("metric",), COMPANIONS.get, numeric=False),
         Column("At", ("when",), str, numeric=False),
-        *(Column(label(name), (name,), number("{:.1f}")) for name in in_order(c["activation"] for c in measured)),
+        *(Column(label(name), (name,), number("{:.1f}")) for name in _recurring(measured)),
         Column("Kendall's W", ("w",), number("{:.2f}")),
         Column("p, Friedman", ("p",), p_text),
         Column("p, Holm", ("p_holm",), p_text),
         Column("Architectures", ("n_architectures",), number("{}")),
     )
-    trials = trial_count(*(sum(cell[name] for cell in measured) for name in TRIAL_COUNTS))
     notes = (
         "Mean rank of each activation over the architectures that have all of them; 1 is the lowest loss, or the "
-        "least disagreement. Which order recurs, not how far apart: W is 1 if it is the same in every architecture.",
-        "p: of there being no common order, with architectures for a sample of all there could be; adjusted over "
-        f"the lines. Friedman's test finds too little rather than too much where there are few ({trials} trials).",
+        "least disagreement. Which order recurs, not how far apart: W is 1 if it is the same in every architecture. "
+        f"From {_trials(*measured)} trials.",
+        "p: Friedman's test against no common order, architectures being a sample of all there could be; adjusted "
+        "over the lines. With few architectures it finds too little rather than too much.",
     )
     return [Table("Activations over all architectures", columns, rank_rows(measured), notes)]
 
@@ -287,10 +295,9 @@ def companions(measured: list[dict]) -> list[Table]:
         Column("Metric", ("metric",), lambda name: f"{numbers[name]} {COMPANIONS[name]}", numeric=False),
         *(Column(str(place), (name,), rho) for name, place in numbers.items()),
     )
-    trials = trial_count(*(sum(cell[name] for cell in measured) for name in TRIAL_COUNTS))
     basis = (
-        f"Spearman's, of the means of {counted(len(measured), 'cell')} ({trials} trials). Within architectures: of "
-        "ranks among the activations of one architecture, pooled."
+        f"Spearman's, of the means of {counted(len(measured), 'cell')} ({_trials(*measured)} trials). Within "
+        "architectures: of ranks among the activations of one architecture, pooled."
     )
     rule = (
         f"The same story as PD: both correlations are at least {SAME}; much the same: {MUCH_THE_SAME}; of agreements "

@@ -12,7 +12,7 @@ import numpy as np
 
 import stats
 from config import SMELU_BETAS
-from inference import PD_DIFFERENCES, compare_pd, compare_pd_permuted, difference_rows, sensitivity
+from inference import PD_DIFFERENCES, compare_pairs, compare_permuted, difference_rows, sensitivity
 from labels import label
 from summary import by_model, completed_trials, pair_matrix
 from table_format import ABSENT, Column, Table, mismatches, number, with_interval
@@ -151,7 +151,7 @@ def matched_sensitivity(measured: list[dict]) -> list[Table]:
 
 
 def matched_differences(measured: list[dict]) -> list[Table]:
-    rows = difference_rows(matched_cells(measured), compare_pd_permuted)
+    rows = difference_rows(matched_cells(measured), compare_permuted)
     return [Table("Differences of PD at matched loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
 
 
@@ -212,7 +212,7 @@ def smelu_rows(measured: list[dict]) -> list[dict]:
     for cells in smelu_sweeps(measured).values():
         relu = cells[0] if cells[0]["beta"] == 0 else None
         for cell in cells:
-            compared = {} if relu is None or cell is relu else compare_pd(cell, relu)
+            compared = {} if relu is None or cell is relu else compare_pairs(cell, relu)
             rows.append({**cell, **{name: compared.get(name) for name in DIFFERENCE}})
     return rows
 

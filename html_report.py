@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import audit_tables
 import figures
 from companions import COMPANIONS, verdict_rows
-from inference import FEWEST, RULES, compare_pd, difference_rows, p_text, sensitivity_rows
+from inference import CORRECTED, FEWEST, RULES, compare_pairs, difference_rows, p_text, sensitivity_rows
 from labels import counted, label
 from summary import by_model, shared_environment
 from table_format import ABSENT, Column, Table, number, texts, trial_count
@@ -47,7 +47,7 @@ AUDITED = (
 )
 ANSWERS = {
     "sensitive": "Disagreement (PD) depends on the activation",
-    "not shown": "No effect of the activation on disagreement (PD) is shown, and one of 10 % is ruled out",
+    "not shown": "No effect of the activation on disagreement (PD) is shown, and a CV of 10 % is ruled out",
     "too few trials to tell": "Too few trials to tell",
 }
 LONGEST_OPEN = 12  # rows of the tables under one heading; with more they are folded
@@ -139,13 +139,14 @@ def other_verdicts(model: str, by_metric: list[dict]) -> list[str]:
     for row in by_metric:
         in_the_table = row["when"] == "the end" and row["metric"] == "relative_pd"
         if row["model"] == model and row["p"] is not None and not in_the_table:
-            found.setdefault(row["when"], {}).setdefault(row["verdict"], []).append(COMPANIONS[row["metric"]])
-    said = {when: [f"{verdict} by {', '.join(names)}" for verdict, names in by.items()] for when, by in found.items()}
-    return [f"At {when}: {'; '.join(verdicts)}." for when, verdicts in said.items()]
+            names = found.setdefault(row["when"], {}).setdefault(row["verdict"], [])
+            names.append(f"“{COMPANIONS[row['metric']]}”")
+    said = {when: [f"{', '.join(names)}: {verdict}" for verdict, names in by.items()] for when, by in found.items()}
+    return [f"At {when}, {'; '.join(verdicts)}." for when, verdicts in said.items()]
 
 
 def two_by_two(measured: list[dict]) -> list[Markup]:
-    shown = [row["shown"] for row in difference_rows(measured, compare_pd)]
+    shown = [row["shown"] for row in difference_rows(measured, compare_pairs)]
     if not shown:
         return []
     untested = shown.count("too few trials")
@@ -160,7 +161,7 @@ def two_by_two(measured: list[dict]) -> list[Markup]:
 def rule() -> list[Markup]:
     """Every verdict, and when it is given."""
     terms = [tag("div", tag("dt", verdict), tag("dd", when)) for verdict, when in RULES.items()]
-    return [tag("p", "It was fixed before any result was seen."), tag("dl", *terms)]
+    return [tag("p", CORRECTED), tag("dl", *terms)]
 
 
 def settings(measured: list[dict]) -> list[Table]:

@@ -27,6 +27,10 @@ RULES = {
     "not shown": "it is not, and the interval of the CV ends below 10 %, the least that the report calls sensitive",
     "too few trials to tell": "neither, or fewer than 3 trials",
 }
+CORRECTED = (
+    "The rule and its limits were fixed before any result was seen. Its test and interval were made more cautious "
+    "afterwards; the p that stood there first is now the second opinion, p, shuffled."
+)
 RULE = Column("When", ("rule",), str, numeric=False)
 VERDICT = Column("Verdict", ("verdict",), str, numeric=False)
 N_SHARED = Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count)
@@ -96,8 +100,8 @@ def difference_rows(measured: list[dict], compare: Callable[[dict, dict], dict])
     return rows
 
 
-def compare_pd(first: dict, second: dict, metric: str = "relative_pd") -> dict:
-    """Mean PD of the ``first`` cell minus that of the ``second``, over the seeds that both completed."""
+def compare_pairs(first: dict, second: dict, metric: str = "relative_pd") -> dict:
+    """Mean over pairs of the ``first`` cell minus that of the ``second``, over the seeds that both completed."""
     seeds, (a, b) = shared_distances([first, second], metric)
     return {
         **_compared(first, second, seeds),
@@ -133,12 +137,12 @@ def _difference(estimate: stats.Estimate, reference: float) -> dict:
     }
 
 
-def compare_pd_permuted(first: dict, second: dict) -> dict:
-    """``compare_pd`` with a second opinion: the p of permuting trial labels."""
+def compare_permuted(first: dict, second: dict) -> dict:
+    """``compare_pairs`` of PD with a second opinion: the p of permuting trial labels."""
     seeds, (a, b) = shared_distances([first, second])
     result = stats.permutation_test(a, b, np.random.default_rng(SEED)) if seeds else None
     return {
-        **compare_pd(first, second),
+        **compare_pairs(first, second),
         "p_permutation": finite(result.p) if result else None,
         "error_p_permutation": result.standard_error if result else None,
         "smallest_p": result.smallest_p if result else None,
@@ -154,9 +158,9 @@ def against_first(measured: list[dict]) -> list[dict]:
     rows = []
     for cells in by_model(measured).values():
         if cells[0]["activation"] == first:
-            tested = difference_rows(cells, compare_pd)  # those with the first cell come first
+            tested = difference_rows(cells, compare_pairs)  # those with the first cell come first
             rows += [
-                {**compare_pd(cell, cells[0]), "p_holm": test["p_holm"], "shown": test["shown"]}
+                {**compare_pairs(cell, cells[0]), "p_holm": test["p_holm"], "shown": test["shown"]}
                 for cell, test in zip(cells[1:], tested, strict=False)
             ]
     return rows
@@ -176,7 +180,7 @@ def p_text(p: float | None, error: float | None = None) -> str:
 
 
 def differences(measured: list[dict]) -> list[Table]:
-    of_pd, of_loss = (difference_rows(measured, compare) for compare in (compare_pd_permuted, compare_loss))
+    of_pd, of_loss = (difference_rows(measured, compare) for compare in (compare_permuted, compare_loss))
     sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
     holm_note = (
         f"Holm's method adjusts the paired p for all comparisons within one architecture ({sizes} of them); a "
@@ -287,10 +291,12 @@ def sensitivity(measured: list[dict]) -> list[Table]:
         "left without it, and so starts lower and may even end below the CV observed. From noise alone: the CV to "
         "expect if all activations were alike.",
         "p: F test of equal means over activations, paired by seed; Geisser and Greenhouse's correction is in it and "
-        "in the interval, because some activations vary more from seed to seed than others. p, shuffled: activations "
-        "shuffled within each seed, which tests that they are alike in every way, in how widely they vary too.",
+        "in the interval, because some activations vary more from seed to seed than others. With 3 trials it finds "
+        "very little. p, shuffled: activations shuffled within each seed, which tests that they are alike in every "
+        "way, in how widely they vary too.",
+        CORRECTED,
         "Sensitive says that activations differ, not that one is best, nor that the loss does not explain it. Not "
-        "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % from the rest.",
+        "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % of the mean away.",
         "Activations with fewer than 3 trials are left out; their CV stands in 3.5.7, without a test.",
     )
     return [
@@ -308,7 +314,8 @@ def planner_rows(measured: list[dict]) -> list[dict]:
     for cells in by_model(measured).values():
         pilot = with_enough_trials(cells)
         seeds, distances = shared_distances(pilot)
-        spread, correlation = stats.spread_and_correlation(distances) if len(seeds) >= FEWEST else (None, None)
+        known = stats.spread_and_correlation(distances) if len(seeds) >= FEWEST else (math.nan, math.nan)
+        spread, correlation = map(finite, known)
         for comparisons in sorted({1, math.comb(len(cells), 2) or 1}):
             row = {"model": cells[0]["model"], "n_activations": len(pilot), "n_cells": len(cells)}
             row |= {"comparisons": comparisons, "cv_between_trials": spread, "correlation": correlation}

@@ -8,7 +8,7 @@ import numpy as np
 
 import stats
 from breakdown import TEXT_BLOCKS
-from inference import FEWEST, N_SHARED, compare_pd, shared_distances
+from inference import FEWEST, N_SHARED, compare_pairs, shared_distances
 from labels import label
 from summary import by_model, with_breakdown
 from table_format import Column, Table, number, with_interval
@@ -55,7 +55,7 @@ def rows_of_differences(measured: list[dict]) -> list[dict]:
             seeds, (a, b) = shared_distances([cell, first])
             if len(seeds) >= FEWEST:
                 both = stats.crossed_estimate(a - b, block_means(cell, seeds) - block_means(first, seeds))
-                rows.append({**compare_pd(cell, first), "low_both": both.low, "high_both": both.high})
+                rows.append({**compare_pairs(cell, first), "low_both": both.low, "high_both": both.high})
     return rows
 
 

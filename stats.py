@@ -23,8 +23,9 @@ import numpy as np
 from scipy import optimize, special, stats
 
 EXACT_LIMIT = 20_000  # labelings up to which a permutation test enumerates them all; 8 v 8 trials have 12,870
+LARGE_F = 1e6  # above it the noncentral F distribution cannot be computed everywhere
 ROUNDING = 1e-9  # differences between means below this are taken for none
-FEWEST_PLANNED = 6  # trials: with 4 a planned power of .8 came out as .56 in simulation, from 5 on as .80 to .89
+FEWEST_PLANNED = 6  # trials: a planned power of .8 came out as .56 with 4 in simulation, from 5 on as .80 to .89
 
 
 @dataclass(frozen=True)
@@ -281,8 +282,10 @@ def activation_cv(
 
     - ``cv.mean`` is the observed CV of the K means (ddof=0). It contains noise, and is never 0.
     - ``significance`` is that of F = N K (CV mean)^2 / ((K - 1) s^2) on epsilon (K - 1) and epsilon (K - 1)(N - 1)
-      degrees of freedom. Epsilon, from 1 / (K - 1) to 1, is Geisser and Greenhouse's: some activations vary more
-      from trial to trial than others, or go along with each other more, and then K means have less freedom.
+      degrees of freedom. Epsilon is Geisser and Greenhouse's, from 1 / (K - 1) to 1: some activations vary more
+      from trial to trial than others, or go along with each other more, and then K means have less freedom. As
+      estimated it is at most (N - 1) / (K - 1), so of six activations and three trials next to nothing is found:
+      equal means are rejected in .001 of simulated studies at a nominal 5 %, in .02 with 8 trials.
     - ``cv.low``, ``cv.high`` bound the CV without noise: F is noncentral F on those degrees of freedom, with
       epsilon lambda for noncentrality (Muller & Barton 1989), which is bounded by inversion (Steiger 2004), and
       CV = s sqrt(lambda / (N K)) / mean [derived]. They start at 0, and the observed CV may lie above them.
@@ -320,7 +323,7 @@ def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = 0.
 
     - "sensitive" if p <= alpha, p being that of ``activation_cv``, adjusted over the architectures judged together;
     - "not shown" if not, and the interval of the CV ends below ``relevant_cv``: a CV as large as the smallest that
-      the report calls sensitive, 10 %, is ruled out. One of six activations alone may still lie 27 % from the rest;
+      the report calls sensitive, 10 %, is ruled out. One of six activations may still lie 27 % of the mean away;
     - "too few trials to tell" otherwise, also where there is no test or interval.
 
     The p and the interval were made to allow for unequally variable activations after the first results.
@@ -340,17 +343,17 @@ def spread_and_correlation(distances: np.ndarray) -> tuple[float, float]:
 
     From the covariance over seeds of each cell's pseudo-values, divided by their mean: the root of the mean variance,
     and the mean covariance of two cells over the mean variance [derived]. As the jackknife variance is conservative
-    for few trials, a small pilot makes the plan too large rather than too small. The correlation is 0 for one cell,
-    and both are where nothing varies or a mean is 0. Raises ValueError for N < 3.
+    for few trials, a small pilot makes the plan too large rather than too small. The correlation is 0 for one cell;
+    NaN where a mean is 0, and the correlation where nothing varies. Raises ValueError for N < 3.
     """
     values = pseudo_values(distances)  # (K, N)
     means = values.mean(axis=1, keepdims=True)
     if not means.all():
-        return 0.0, 0.0
+        return math.nan, math.nan
     covariance = np.atleast_2d(np.cov(values / means))
     k, variance = len(covariance), float(np.diagonal(covariance).mean())
     if k == 1 or variance == 0:
-        return math.sqrt(variance), 0.0
+        return math.sqrt(variance), 0.0 if variance else math.nan
     return math.sqrt(variance), float((covariance.sum() / variance - k) / (k * (k - 1)))
 
 
@@ -493,6 +496,9 @@ def _cv_interval(cv: float, unit: float, epsilon: float, k: int, n: int, confide
     f = (cv / unit) ** 2 / (k - 1)
 
     def bound(probability: float) -> float:
+        if f > LARGE_F:  # the noncentrality is then all of the numerator, and only s^2 is uncertain
+            return cv * math.sqrt(stats.chi2.isf(probability, df[1]) / df[1])
+
         def excess(root: float) -> float:
             return special.ncfdtr(*df, root**2, f) - probability
 

@@ -62,7 +62,9 @@ def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
 
 
 def make_diverged(number: int) -> dict:
-    unknown = dict.fromkeys(("train_loss", "val_loss", "train_accuracy", "val_accuracy", "probe_accuracy", "passage"))
+    of_data = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+    of_probe = ("probe_accuracy", "probe_entropy", "calibration_error", "passage")
+    unknown = dict.fromkeys((*of_data, *of_probe))
     history = {"step": [0, 50], "train_loss": [4.2, None], "val_loss": [4.2, None]}
     return make_trial(number) | unknown | {"status": "diverged", "history": history}
 

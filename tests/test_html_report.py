@@ -188,8 +188,8 @@ def test_the_answer_is_that_of_the_sensitivity_table(whole):
         assert f"{cell['Activations']} activations, N = {cell['N shared seeds']}" in said
         for line in companions.verdict_rows(measured):
             if line["model"] == row["model"] and (line["when"], line["metric"]) != ("the end", "relative_pd"):
-                name = re.escape(companions.COMPANIONS[line["metric"]])
-                assert re.search(rf"At {line['when']}: [^.]*{line['verdict']} by [^;.]*{name}", others)
+                name = re.escape(f"“{companions.COMPANIONS[line['metric']]}”")
+                assert re.search(rf"At {line['when']}, [^.]*{name}[^;:.]*: {line['verdict']}[;.]", others)
 
 
 def answers(cells: list[dict]) -> list[str]:

@@ -58,7 +58,7 @@ def text_of(name: str, measured: list[dict]) -> str:
 
 
 def difference_rows(measured: list[dict]) -> list[dict]:
-    return inference.difference_rows(measured, inference.compare_pd_permuted)
+    return inference.difference_rows(measured, inference.compare_permuted)
 
 
 # ---------------------------------------------------------------- two activations
@@ -90,7 +90,7 @@ def test_only_seeds_that_both_completed_take_part():
 
 def test_swapping_two_activations_changes_only_the_sign():
     first, second = cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")
-    one, other = inference.compare_pd_permuted(first, second), inference.compare_pd_permuted(second, first)
+    one, other = inference.compare_permuted(first, second), inference.compare_permuted(second, first)
     assert one["difference"] == -other["difference"]
     assert one["low_difference"] == pytest.approx(-other["high_difference"])
     assert [one[p] for p in ("p_paired", "p_permutation")] == [other[p] for p in ("p_paired", "p_permutation")]
@@ -256,11 +256,11 @@ def test_every_metric_is_judged_by_itself():
 
 
 def test_equal_loss_is_judged_by_what_is_read_off_there():
-    rows = verdicts(three_activations("charlm", seed=3))
-    matched = confounds.matched_cells(three_activations("charlm", seed=3))
-    for metric in confounds.MATCHED:
-        (row,) = inference.sensitivity_rows(matched, metric)
-        assert rows["equal loss", metric]["cv"] == row["cv"]
+    curves = {"relu": [4, 3, 2], "gelu": [4, 3.2, 2.7], "swish": [4, 3, 2.5]}  # all have PD 2.3 at loss 2.7
+    rows = verdicts([on_a_curve(name, losses) for name, losses in curves.items()])
+    assert rows["the end", "relative_pd"]["cv"] == pytest.approx(100 * np.std([3, 2.3, 2.5]) / 2.6)
+    assert rows["equal loss", "relative_pd"]["cv"] == pytest.approx(0, abs=1e-9)
+    assert rows["equal loss", "relative_pd"]["n_shown"] == 0 < rows["the end", "relative_pd"]["n_shown"]
 
 
 def test_every_metric_of_every_cell_has_its_interval():
@@ -304,12 +304,22 @@ def test_an_order_that_recurs_in_every_architecture():
 
 def test_an_order_of_one_architecture_or_of_incomplete_ones_is_not_tested():
     cells = three_activations("charlm", 5, shifts=(0.2, 0, 0.1))
-    incomplete = three_activations("convlm", 6)[:2]
-    row = ranked([*cells, *incomplete])
-    assert [row[name] for name in ("relu", "gelu", "swish")] == [3, 1, 2]
-    assert (row["w"], row["p"], row["n_architectures"]) == (None, None, 1)
-    assert ranked(incomplete)["n_architectures"] == 1
+    alone = ranked(cells)
+    assert [alone[name] for name in ("relu", "gelu", "swish")] == [3, 1, 2]
+    assert (alone["w"], alone["p"], alone["n_architectures"]) == (None, None, 1)
     assert ranked(cells, "top1_mismatches")["gelu"] == 2  # all alike
+    two = [*cells, *three_activations("convlm", 6)[:2]]
+    three = [*two, *three_activations("minigpt", 7)]
+    assert ("swish" in ranked(two), ranked(two)["p"]) == (False, None)
+    assert ranked(three)["n_architectures"] == 2
+
+
+def test_activations_of_one_architecture_alone_do_not_empty_the_ranks():
+    pair = [*three_activations("charlm", 5, (0.2, 0, 0.1)), *three_activations("convlm", 6, (0.2, 0, 0.1))]
+    extra = cell_of(additive(np.zeros(5), 0.1), "mish", "charlm")
+    assert ranked([*pair, extra]) == ranked(pair)
+    assert ranked(pair)["n_architectures"] == 2
+    assert ranked(pair, "top1_mismatches")["p"] is None  # of ties alone
 
 
 # ---------------------------------------------------------------- companions
@@ -462,7 +472,7 @@ def test_the_sweep_is_in_the_order_of_beta_beside_relu():
     assert [row["mean_relative_pd"] for row in rows] == pytest.approx([0.5, 0.3, 0.2])
     assert rows[0]["difference"] is rows[0]["low_difference"] is None
     assert [row["difference"] for row in rows[1:]] == pytest.approx([-0.2, -0.3])
-    compared = inference.compare_pd(measured[3], measured[2])
+    compared = inference.compare_pairs(measured[3], measured[2])
     for name in ("difference", "low_difference", "high_difference"):
         assert rows[1][name] == compared[name]
 

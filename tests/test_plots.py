@@ -18,6 +18,7 @@ import plot_disagreement
 import plot_utils
 from config import ACTIVATIONS, MODELS, MODERN, SMELU_BETAS, STREAMS
 from confounds import pareto_front, smelu_sweeps
+from inference import sensitivity_rows
 from summary import measure, measure_study, with_breakdown, with_passages
 from table_format import ABSENT
 
@@ -131,6 +132,13 @@ def test_study_figures_are_named_by_their_kind_and_study():
     for named, ending in ((False, ""), (True, "_cpu")):
         names = {name for name, _ in analyze_results.study_figures(measured, named)}
         assert {f"shamir_{kind}{ending}.png" for kind in figures.STUDY_FIGURES} <= names
+
+
+def test_cvs_have_the_interval_of_the_table_of_sensitivity():
+    lines = study_figure("cross_model_analysis", STUDIES["whole"]).axes[1].lines
+    drawn = [list(line.get_ydata()) for line in lines if "interval" in line.get_label()]
+    rows = sensitivity_rows(measure_study(STUDIES["whole"], "cpu"))
+    assert drawn == [[row["low_cv"], row["high_cv"]] for row in rows]
 
 
 @pytest.mark.parametrize("kind", figures.STUDY_FIGURES)

@@ -240,6 +240,17 @@ def test_cv_interval_inverts_the_f_test(rng, strength):
     assert found.significance.p == pytest.approx(scipy_stats.f.sf(f, *df))
 
 
+def test_cv_interval_of_an_overwhelming_difference_has_the_uncertainty_of_the_noise(rng):
+    for size in (3e4, 3e5):  # F about 1e5, and beyond what the noncentral F distribution can compute
+        cells = random_distances(rng, 6, 5, 5) + size * np.arange(6)[:, None, None] * (1 - np.eye(5))
+        cv = stats.activation_cv(cells, np.random.default_rng(0), repetitions=9).cv
+        ratios = cv.low / cv.mean, cv.high / cv.mean
+        epsilon = geisser_greenhouse(stats.pseudo_values(cells))
+        assert ratios == pytest.approx(
+            np.sqrt(scipy_stats.chi2.isf([0.975, 0.025], 20 * epsilon) / (20 * epsilon)), rel=0.02
+        )
+
+
 def geisser_greenhouse(table: np.ndarray) -> float:
     """Epsilon from the eigenvalues of the covariance of orthonormal contrasts, as it is defined; ``table`` (K, N)."""
     k = len(table)
