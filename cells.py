@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -61,6 +62,23 @@ def check_cell(study: Study, cell: Cell) -> None:
     for number in sorted(store.done_trials(cell))[:1]:
         with suppress(Damaged):  # it is dealt with when its trial's turn comes
             check_identity(store.record_path(cell, number), store.read_record(cell, number), study.identity(cell))
+
+
+def taken_over(study: Study, cell: Cell, name: str) -> dict | None:
+    """The content of the cell's file as study ``name`` has it; None unless that has all trials, with equal settings.
+
+    None too where the cell has trials or a file of its own. "taken_from" says where the content is from.
+    """
+    store, own = study.store, study.store.read_cell(cell)
+    there = store.read_cell(replace(cell, study=name))
+    if there is None or there["fingerprint"] != fingerprint(study.identity(cell)):
+        return None
+    if store.done_trials(cell) or (own is not None and own.get("taken_from") != name):
+        return None
+    if not set(range(1, study.config.n_trials + 1)) <= {trial["trial"] for trial in there["trials"]}:
+        return None
+    whole = {"study": cell.study, "status": "completed", "planned_trials": len(there["trials"])}
+    return there | whole | {"taken_from": name}
 
 
 def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:

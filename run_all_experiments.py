@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 import cli
 from activations import ACTIVATIONS
-from cells import check_cell, update_cell
+from cells import check_cell, taken_over, update_cell
 from config import ACTIVATION_GROUPS, STREAMS
 from integrity import reproduce, verify
 from labels import counted
 from model import ARCHITECTURES
-from storage import Cell, UserError, check_writable, read_corpus, write_bytes
+from storage import Cell, UserError, check_writable, read_cells, read_corpus, study_names, write_bytes
 from study import Study, add_study_options, study_from
 from train import check_names, tell
 from workers import Event, Job, run_jobs
@@ -57,6 +57,16 @@ def without_complete_cells(study: Study, jobs: list[Job]) -> list[Job]:
     found = {cell: study.store.read_cell(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
     complete = {cell for cell, file in found.items() if file and wanted <= {t["trial"] for t in file["trials"]}}
     return [job for job in jobs if job[0] not in complete]
+
+
+def cells_to_reuse(study: Study, cells: Iterable[Cell], name: str) -> dict[Cell, dict]:
+    """The content of those of ``cells`` that study ``name`` can give; UserError if there is no such study."""
+    known = study_names(read_cells(study.store.results))
+    if name not in known or name == study.config.study:
+        others = ", ".join(other for other in known if other != study.config.study)
+        raise UserError(f"--reuse: no other study {name!r} in {study.store.results} (there: {others or 'none'})")
+    found = {cell: taken_over(study, cell, name) for cell in cells}
+    return {cell: content for cell, content in found.items() if content is not None}
 
 
 def failed_jobs(study: Study, jobs: list[Job]) -> list[Job]:
@@ -263,6 +273,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="leave out cells whose file in the results folder holds all their trials: to go on with a study of "
         "which only those files are here, as in a fresh clone",
     )
+    parser.add_argument(
+        "--reuse",
+        metavar="STUDY",
+        help="take over the cells that this other study has complete and with the same settings, instead of "
+        "training them again",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="run only the trials whose last run failed")
     parser.add_argument(
         "--scheduler", metavar="ADDRESS|FILE", help="train on a dask.distributed cluster instead of this machine"
@@ -335,11 +351,15 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
         check_cell(study, cell)
     if args.skip_complete:
         jobs = without_complete_cells(study, jobs)
+    reused = cells_to_reuse(study, cells, args.reuse) if args.reuse else {}
+    jobs = [job for job in jobs if job[0] not in reused]
     pending = pending_jobs(study, jobs)
     if args.retry_failed:
         jobs = pending = failed_jobs(study, pending)
     n_workers = args.workers or workers_for(study.device)
     where = f"the cluster at {args.scheduler}" if args.scheduler else counted(n_workers, "worker")
+    if args.reuse:
+        cli.say(f"taken over from study {args.reuse!r}: {', '.join(cell.name for cell in reused) or 'no cell'}")
     cli.say(announce(study, len(jobs), len(pending), where, args))
     if args.dry_run:
         cli.say(describe_plan(study, jobs, pending))
@@ -348,6 +368,8 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     try:
+        for cell, content in reused.items():
+            study.store.write_cell(cell, content)
         update_cells(study, cells)
         for job in set(jobs) - set(pending):
             study.store.error_path(*job).unlink(missing_ok=True)

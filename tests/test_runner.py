@@ -195,6 +195,8 @@ def test_shards_at_once_leave_what_one_run_does(undisturbed, tmp_path):
         (("--device", "tpu"), "--device: invalid choice: 'tpu'"),
         (("--nonsense",), "unrecognized arguments: --nonsense"),
         (("--reproduce", "charlm", "relu", "1"), "there is no trial 1 of charlm_relu_tiny"),
+        (("--reuse", "nope"), r"--reuse: no other study 'nope' in .* \(there: none\)"),
+        (("--study", "mine", "--reuse", "nope"), r"--reuse: no other study 'nope' in .* \(there: tiny\)"),
         ((*GRID, "--iterations", "31"), r"made with other settings \(iterations 30 there, 31 here\).*--study NAME"),
     ],
 )
@@ -213,6 +215,52 @@ def test_complete_cells_can_be_left_out_where_only_their_files_are(finished, cap
     next((finished / "results").glob("charlm_gelu_*.json")).unlink()
     assert call(finished, *GRID, "--dry-run", "--skip-complete") == 0
     assert "3 trials of 30 iterations: 0 done, 3 pending" in capsys.readouterr().out
+
+
+def read_cell(folder: Path, name: str) -> dict:
+    return json.loads((folder / "results" / f"{name}.json").read_text())
+
+
+def test_cells_of_another_study_with_the_same_settings_are_taken_over(finished, capsys):
+    asked = ("--models", "charlm", "--activations", *ACTIVATIONS, "--study", "mine", "--reuse", "tiny")
+    said = f"taken over from study 'tiny': {', '.join(f'charlm_{name}_mine' for name in ACTIVATIONS)}\n"
+    before = snapshot(finished)
+    assert call(finished, *CELL[4:], *asked, "--dry-run") == 0
+    assert snapshot(finished) == before
+    assert call(finished, *CELL[4:], *asked) == 0
+    out = capsys.readouterr().out
+    assert out.count(said) == 2
+    assert "0 trials of 30 iterations: 0 done, 0 pending" in out
+    own = {"study": "mine", "taken_from": "tiny", "checksum": None}
+    for activation in ACTIVATIONS:
+        there, here = (read_cell(finished, f"charlm_{activation}_{study}") for study in ("tiny", "mine"))
+        assert here | {"checksum": None} == there | own
+    assert call(finished, *CELL[4:], *asked) == 0  # and once more
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "pending"),
+    [
+        (("--iterations", "20"), "3 trials of 20 iterations: 0 done, 3 pending"),
+        (("--iterations", "30", "--trials", "4"), "4 trials of 30 iterations: 0 done, 4 pending"),
+        (("--iterations", "30", "--vary", "init"), "3 trials of 30 iterations: 0 done, 3 pending"),
+    ],
+)
+def test_nothing_is_taken_over_from_other_settings_or_fewer_trials(finished, capsys, options, pending):
+    asked = ("--models", "charlm", "--activations", "gelu", "--study", "mine", "--reuse", "tiny")
+    assert call(finished, *asked, *options, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "taken over from study 'tiny': no cell\n" in out and pending in out
+
+
+def test_what_is_trained_stays_when_a_study_is_given_to_reuse(finished, capsys):
+    asked = ("--models", "charlm", "--activations", "gelu", "--study", "mine", *CELL[4:], "--trials", "2")
+    assert call(finished, *asked) == 0
+    before = read_cell(finished, "charlm_gelu_mine")
+    assert call(finished, *asked, "--reuse", "tiny") == 0
+    assert "no cell" in capsys.readouterr().out
+    assert read_cell(finished, "charlm_gelu_mine") == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
