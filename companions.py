@@ -14,9 +14,11 @@ from scipy.stats import friedmanchisquare, rankdata
 from confounds import MATCHED, matched_cells
 from inference import (
     CV_WITHOUT_NOISE,
+    HOLM_WITHIN,
     N_SHARED,
     VERDICT,
     compare_pairs,
+    difference_columns,
     difference_rows,
     holm,
     p_text,
@@ -132,6 +134,24 @@ def _compared_with_pd(model: str, signs: Signs, of_pd: Signs) -> dict:
         "n_shown": sum(sign != 0 for sign in own.values()),
         "n_against": sum(sign * of_pd[pair] < 0 for pair, sign in own.items()),
     }
+
+
+def metric_differences(measured: list[dict]) -> list[Table]:
+    """The differences between activations by total variation and top-1 mismatches, these also at equal loss."""
+    mismatches = "top1_mismatches"
+    asked = (("total_variation", "the end", measured), (mismatches, "the end", measured))
+    return [
+        _difference_table(metric, when, cells)
+        for metric, when, cells in (*asked, (mismatches, "equal loss", matched_cells(measured)))
+    ]
+
+
+def _difference_table(metric: str, when: str, cells: list[dict]) -> Table:
+    name = COMPANIONS[metric].lower()
+    columns = difference_columns(f"Difference of {name}", digits=1 if metric == "top1_mismatches" else 4)
+    rows = difference_rows(cells, lambda first, second: compare_pairs(first, second, metric))
+    note = "Mean over pairs of the first activation minus that of the second, as --tables differences has it of PD."
+    return Table(f"Differences of {name} at {when}", columns, rows, (note, HOLM_WITHIN))
 
 
 def metrics(measured: list[dict]) -> list[Table]:
@@ -311,4 +331,10 @@ def companions(measured: list[dict]) -> list[Table]:
     ]
 
 
-TABLES = {"ranks": ranks, "metrics": metrics, "cell_metrics": cell_metrics, "companions": companions}
+TABLES = {
+    "ranks": ranks,
+    "metrics": metrics,
+    "metric_differences": metric_differences,
+    "cell_metrics": cell_metrics,
+    "companions": companions,
+}

@@ -27,6 +27,10 @@ RULES = {
     "not shown": "it is not, and the interval of the CV ends below 10 %, the least that the report calls sensitive",
     "too few trials to tell": "neither, or fewer than 3 trials",
 }
+HOLM_WITHIN = (
+    "Holm's method adjusts the paired p for all comparisons within one architecture; a difference is shown where it "
+    "is then at most 0.05. Nothing is adjusted across architectures."
+)
 CORRECTED = (
     "The rule and its limits were fixed before any result was seen. Its test and interval were made more cautious "
     "afterwards; the p that stood there first is now the second opinion, p, shuffled."
@@ -182,10 +186,7 @@ def p_text(p: float | None, error: float | None = None) -> str:
 def differences(measured: list[dict]) -> list[Table]:
     of_pd, of_loss = (difference_rows(measured, compare) for compare in (compare_permuted, compare_loss))
     sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
-    holm_note = (
-        f"Holm's method adjusts the paired p for all comparisons within one architecture ({sizes} of them); a "
-        "difference is shown where that p is at most 0.05. Nothing is adjusted across architectures."
-    )
+    holm_note = f"{HOLM_WITHIN} There are {sizes} of them."
     pd_notes = (
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
         "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
@@ -200,20 +201,20 @@ def differences(measured: list[dict]) -> list[Table]:
         "the seeds that both completed; interval and p are those of the paired t test.",
         holm_note,
     )
-    loss_columns = _difference_columns("Difference of val loss (nats/char)")
+    loss_columns = difference_columns("Difference of val loss (nats/char)")
     return [
         Table("Differences between activations", PD_DIFFERENCES, of_pd, pd_notes),
         Table("Differences of loss between activations", loss_columns, of_loss, loss_notes),
     ]
 
 
-def _difference_columns(header: str, second_opinion: tuple[Column, ...] = ()) -> tuple[Column, ...]:
+def difference_columns(header: str, second_opinion: tuple[Column, ...] = (), digits: int = 4) -> tuple[Column, ...]:
     bounds = ("difference", "low_difference", "high_difference")
     return (
         MODEL,
         ACTIVATION,
         Column("minus", ("other_activation",), label, numeric=False),
-        Column(f"{header} [95 % interval]", bounds, with_interval(4)),
+        Column(f"{header} [95 % interval]", bounds, with_interval(digits)),
         Column("of the second's (%)", ("relative_difference",), number("{:+.2f}")),
         Column("p, paired", ("p_paired",), p_text),
         Column("p, Holm", ("p_holm",), p_text),
@@ -223,7 +224,7 @@ def _difference_columns(header: str, second_opinion: tuple[Column, ...] = ()) ->
     )
 
 
-PD_DIFFERENCES = _difference_columns(
+PD_DIFFERENCES = difference_columns(
     "Difference of relative PD",
     (
         Column("p, labels permuted", ("p_permutation", "error_p_permutation"), p_text),
