@@ -112,7 +112,7 @@ def test_six_activations_are_fifteen_comparisons():
     names = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
     measured = [summary.measure(random_cell("charlm", name)) for name in names]
     assert len(difference_rows(measured)) == 15
-    assert "one architecture (15 of them)" in text_of("differences", measured)
+    assert "There are 15 of them." in text_of("differences", measured)
 
 
 def test_seeds_with_missing_pairs_are_left_out():
