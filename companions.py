@@ -7,6 +7,7 @@ a number from.
 import itertools
 import math
 from collections import Counter
+from functools import partial
 
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata
@@ -121,7 +122,7 @@ Signs = dict[tuple[str, str, str], float]  # of differences, by architecture and
 
 def _shown_signs(measured: list[dict], metric: str) -> Signs:
     signs = {}
-    for row in difference_rows(measured, lambda first, second: compare_pairs(first, second, metric)):
+    for row in difference_rows(measured, partial(compare_pairs, metric=metric)):
         pair = row["model"], row["activation"], row["other_activation"]
         signs[pair] = math.copysign(1, row["difference"]) if row["shown"] == "yes" else 0
     return signs
@@ -149,7 +150,7 @@ def metric_differences(measured: list[dict]) -> list[Table]:
 def _difference_table(metric: str, when: str, cells: list[dict]) -> Table:
     name = COMPANIONS[metric].lower()
     columns = difference_columns(f"Difference of {name}", digits=1 if metric == "top1_mismatches" else 4)
-    rows = difference_rows(cells, lambda first, second: compare_pairs(first, second, metric))
+    rows = difference_rows(cells, partial(compare_pairs, metric=metric))
     note = "Mean over pairs of the first activation minus that of the second, as --tables differences has it of PD."
     return Table(f"Differences of {name} at {when}", columns, rows, (note, HOLM_WITHIN))
 
@@ -183,9 +184,8 @@ def rank_rows(measured: list[dict]) -> list[dict]:
     """The activations' mean ranks over architectures by loss and by every metric; rank 1 is the lowest mean.
 
     Activations that only one of several architectures has are left out; of the rest, only architectures with a mean
-    for every one count. ``p`` is that of Friedman's test (1937, J. Am. Stat.
-    Assoc. 32:675), ``w`` Kendall's coefficient of concordance, from 0 to 1; both are None for fewer than two
-    architectures or three activations.
+    for every one count. ``p`` is that of Friedman's test (1937, J. Am. Stat. Assoc. 32:675), ``w`` Kendall's
+    coefficient of concordance, from 0 to 1; both are None for fewer than two architectures or three activations.
     """
     at_equal_loss = [measure(cell) for cell in matched_cells(measured)]
     rows = [_ranked(measured, metric) | {"when": "the end"} for metric in ("val_loss", *JUDGED)]
