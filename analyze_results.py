@@ -8,33 +8,39 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-import audit_tables
-import cli
-import companions
-import confounds
-import controls
-import figures
-import html_report
-import inference
-import other_contexts
-import storage
-import tables
+from analysis import (
+    contexts,
+    controls,
+    differences,
+    equal_loss,
+    metrics_compared,
+    omnibus,
+    ranks,
+    report_tables,
+    trade_off,
+)
+from analysis.measure import by_model, latest_study, measure_study, shared_environment, summarize_study
+from audit import tables as audit_tables
 from config import ACTIVATIONS, MODELS
 from labels import counted, in_order
 from plot_utils import activation_colours
-from storage import UserError
-from summary import by_model, latest_study, measure_study, shared_environment, summarize_study
-from table_format import FORMATS, remark, render
+from study import cli, files, store
+from study.files import UserError
+from views import figures, page, png
+from views.render import FORMATS, remark, render
 
 TABLES = {
     name: table
-    for module in (tables, inference, companions, confounds, other_contexts, controls)
+    for module in (
+        *(report_tables, differences, omnibus, ranks, metrics_compared),
+        *(equal_loss, trade_off, contexts, controls),
+    )
     for name, table in module.TABLES.items()
 }
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 OF_STUDY = "shamir_"  # how names of figures of a whole study begin
 MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment
-REPORT_PATH = storage.ROOT / "data" / "report.json"
+REPORT_PATH = files.ROOT / "data" / "report.json"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,10 +72,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     what.add_argument("--audit", action="store_true", help="the report's numbers and claims, one by one, beside ours")
     what.add_argument(
-        "--html", action="store_true", help=f"write tables, audit and figures as one page, {storage.PAGE_NAME}"
+        "--html", action="store_true", help=f"write tables, audit and figures as one page, {files.PAGE_NAME}"
     )
-    parser.add_argument("--results-dir", type=Path, default=storage.RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--plots-dir", type=Path, default=storage.PLOTS_DIR, metavar="DIR")
+    parser.add_argument("--results-dir", type=Path, default=files.RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--plots-dir", type=Path, default=files.PLOTS_DIR, metavar="DIR")
     parser.add_argument("--no-plots", action="store_true", help="draw no figures")
     return parser.parse_args(argv)
 
@@ -85,14 +91,14 @@ def analyze(arguments: argparse.Namespace) -> None:
     """Print the tables, then write the summary of every study and the figures of the one shown."""
     cells = read_results(arguments.results_dir)
     measured, lines = shown_study(cells, arguments.study)
-    storage.check_writable(arguments.results_dir)
+    files.check_writable(arguments.results_dir)
     print_lines(lines, arguments.format)
     for name in arguments.tables:
         for table in TABLES[name](measured):
             print(f"\n{render(table, arguments.format)}", flush=True)
     print(remark(f"Summary: {write_summary(cells, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
-        storage.check_writable(arguments.plots_dir)
+        files.check_writable(arguments.plots_dir)
         named = arguments.study is not None or measured[0]["study"] not in DEFAULT_STUDIES
         count = write_figures(study_figures(measured, named), arguments.plots_dir, basis_of(measured))
         print(remark(f"Figures: {count} in {arguments.plots_dir}", arguments.format))
@@ -100,8 +106,8 @@ def analyze(arguments: argparse.Namespace) -> None:
 
 def audit(arguments: argparse.Namespace) -> None:
     """Print the audit of the report, beside the study shown if there are results; writes nothing."""
-    report = storage.read_json(REPORT_PATH)
-    cells = read_results(arguments.results_dir) if arguments.study else storage.read_cells(arguments.results_dir)
+    report = files.read_json(REPORT_PATH)
+    cells = read_results(arguments.results_dir) if arguments.study else store.read_cells(arguments.results_dir)
     measured, lines = shown_study(cells, arguments.study) if cells else ([], [])
     print_lines([*lines, *audit_tables.introduction(measured)], arguments.format)
     for table in audit_tables.tables(report, measured):
@@ -112,16 +118,16 @@ def audit(arguments: argparse.Namespace) -> None:
 
 def write_page(arguments: argparse.Namespace) -> None:
     """Write one page about the study shown: all tables, the audit of the report, and the figures."""
-    report = storage.read_json(REPORT_PATH)
+    report = files.read_json(REPORT_PATH)
     measured, lines = shown_study(read_results(arguments.results_dir), arguments.study)
-    storage.check_writable(arguments.results_dir)
+    files.check_writable(arguments.results_dir)
     print_lines(lines, arguments.format)
     shown = {name: make(measured) for name, make in TABLES.items()}
     drawn = () if arguments.no_plots else study_figures(measured, named=False)
-    page = html_report.page(measured, account(measured), shown, report, drawn).encode()
-    path = arguments.results_dir / storage.PAGE_NAME
-    storage.write_bytes(path, page)
-    print(remark(f"Page: {path} ({len(page) / 1e6:.1f} MB)", arguments.format))
+    text = page.page(measured, account(measured), shown, report, drawn).encode()
+    path = arguments.results_dir / files.PAGE_NAME
+    files.write_bytes(path, text)
+    print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
 
 
 def print_lines(lines: Iterable[str], form: str) -> None:
@@ -134,7 +140,7 @@ def print_lines(lines: Iterable[str], form: str) -> None:
 
 def read_results(results_dir: Path) -> list[dict]:
     """Every cell; UserError where there is none."""
-    cells = storage.read_cells(results_dir)
+    cells = store.read_cells(results_dir)
     if not cells:
         raise UserError(f"no results in {results_dir}; run ./run_background.sh first, or choose --results-dir")
     return cells
@@ -143,8 +149,8 @@ def read_results(results_dir: Path) -> list[dict]:
 def choose_study(cells: list[dict], wanted: str | None) -> str:
     if wanted is None:
         return latest_study([cell for cell in cells if cell["study"] in DEFAULT_STUDIES] or cells)
-    if wanted not in storage.study_names(cells):
-        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(storage.study_names(cells))}")
+    if wanted not in store.study_names(cells):
+        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(store.study_names(cells))}")
     return wanted
 
 
@@ -157,7 +163,7 @@ def shown_study(cells: list[dict], wanted: str | None) -> tuple[list[dict], list
 
 def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
     """A line that says which of several studies is shown, unless it was asked for."""
-    others = [name for name in storage.study_names(cells) if name != study]
+    others = [name for name in store.study_names(cells) if name != study]
     if wanted is not None or not others:
         return []
     return [f"Showing study {study}; choose another with --study: {', '.join(others)}"]
@@ -212,9 +218,9 @@ def differing_machines(measured: list[dict]) -> list[str]:
 
 def write_summary(cells: list[dict], results_dir: Path) -> Path:
     """Write the summary of every study; returns its path."""
-    path = results_dir / storage.SUMMARY_NAME
-    studies = {name: summarize_study(measure_study(cells, name)) for name in storage.study_names(cells)}
-    storage.write_json(path, {"studies": studies})
+    path = results_dir / files.SUMMARY_NAME
+    studies = {name: summarize_study(measure_study(cells, name)) for name in store.study_names(cells)}
+    files.write_json(path, {"studies": studies})
     return path
 
 
@@ -239,7 +245,7 @@ def basis_of(measured: list[dict]) -> str:
     """A digest of what all trials of a study and its controls predict, by which figures are seen to be older."""
     shown = [each for cell in measured for each in (cell, *cell["controls"].values())]
     trials = [(_name(cell), [trial.get("predictions_sha256") for trial in cell["trials"]]) for cell in shown]
-    return storage.digest(json.dumps(trials).encode())
+    return files.digest(json.dumps(trials).encode())
 
 
 def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path, basis: str) -> int:
@@ -247,7 +253,7 @@ def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path, basis: s
     count = 0
     for name, figure in drawn:
         of_study = name.startswith(OF_STUDY)
-        storage.write_bytes(plots_dir / name, figures.png_bytes(figure, basis if of_study else None))
+        files.write_bytes(plots_dir / name, png.png_bytes(figure, basis if of_study else None))
         count += 1
     return count
 

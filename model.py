@@ -17,8 +17,8 @@ import config as full_config
 import config_cpu
 from activations import is_gated, make_activation
 from config import Config, Shape
-from kernels import Linear, causal_attention
-from seeding import MaskStream, torch_stream
+from training.kernels import Linear, causal_attention
+from training.seeding import MaskStream, torch_stream
 
 
 class Dropout(nn.Module):

@@ -1,6 +1,6 @@
 """Figures. Every ``plot_*`` function takes plain data and axes, and returns the axes.
 
-Cells are measured cells (``summary.measure``). An activation has one colour in every figure: Okabe & Ito's for the
+Cells are measured cells (``measure.measure``). An activation has one colour in every figure: Okabe & Ito's for the
 study's six, which colour-blind readers can tell apart, far from these and from each other for the rest of the
 registry, and a fixed cycle, by name, for others.
 """
@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.ticker import MaxNLocator
 
+from analysis.measure import PAIR_METRICS, by_model, completed_trials, over_training
+from analysis.table import ABSENT, number, trial_count
 from labels import counted, in_order, label
-from summary import PAIR_METRICS, by_model, completed_trials, over_training
-from table_format import ABSENT, number, trial_count
 
 # In all colours, channels are multiples of 17 (1/15): that is how finely figures.png_bytes keeps them.
 COLOURS = {
@@ -251,7 +251,7 @@ def plot_grid(ax: Axes, measured: list[dict], metric: str, colours: dict[str, st
 
 
 def plot_cv(ax: Axes, compared: list[dict], metric: str, tested: list[dict]) -> Axes:
-    """CV over activations (%) of each architecture, and what is ``tested`` of it (``inference.sensitivity_rows``)."""
+    """CV over activations (%) of each architecture, and what is ``tested`` of it (``omnibus.sensitivity_rows``)."""
     for place, (row, test) in enumerate(zip(compared, tested, strict=True)):
         cv, noise = row[f"cv_{metric}"], test["cv_from_noise"]
         if cv is None:

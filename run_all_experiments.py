@@ -11,151 +11,27 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 
 import torch
-from tqdm import tqdm
 
-import cli
 from activations import ACTIVATIONS
-from cells import check_cell, taken_over, update_cell
 from config import ACTIVATION_GROUPS, STREAMS
-from integrity import reproduce, verify
 from labels import counted
 from model import ARCHITECTURES
-from storage import Cell, UserError, check_writable, read_cells, read_corpus, study_names, write_bytes
-from study import Study, add_study_options, study_from
-from train import check_names, tell
-from workers import Event, Job, run_jobs
+from runner.progress import Progress, clock
+from runner.verify import reproduce, verify
+from runner.workers import Event, run_jobs
+from study import cli
+from study.cell import cells_to_reuse, check_cell, update_cell
+from study.corpus import read_corpus
+from study.files import UserError, check_writable, write_bytes
+from study.options import add_study_options, check_names, names_from, study_from
+from study.plan import Job, Study, describe_plan, failed_jobs, pending_jobs, planned_jobs, without_complete_cells
+from study.store import Cell
+from train import tell
 
 FAILED = 1  # the exit code when a trial failed, or a check found something
-
-
-# ---------------------------------------------------------------- the plan
-
-
-def planned_jobs(study: Study, models: list[str], activations: list[str]) -> list[Job]:
-    """Every trial of the study, cell by cell, so that cells complete early."""
-    return [
-        (study.cell(model, activation), number)
-        for model in models
-        for activation in activations
-        for number in range(1, study.config.n_trials + 1)
-    ]
-
-
-def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:
-    """Those of ``jobs`` without a finished trial on the disk, in the same order."""
-    done = {cell: study.store.done_trials(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
-    return [(cell, number) for cell, number in jobs if number not in done[cell]]
-
-
-def without_complete_cells(study: Study, jobs: list[Job]) -> list[Job]:
-    """``jobs`` but for those of cells whose file holds every trial of the study."""
-    wanted = set(range(1, study.config.n_trials + 1))
-    found = {cell: study.store.read_cell(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
-    complete = {cell for cell, file in found.items() if file and wanted <= {t["trial"] for t in file["trials"]}}
-    return [job for job in jobs if job[0] not in complete]
-
-
-def cells_to_reuse(study: Study, cells: Iterable[Cell], name: str) -> dict[Cell, dict]:
-    """The content of those of ``cells`` that study ``name`` can give; UserError if there is no such study."""
-    known = study_names(read_cells(study.store.results))
-    if name not in known or name == study.config.study:
-        others = ", ".join(other for other in known if other != study.config.study)
-        raise UserError(f"--reuse: no other study {name!r} in {study.store.results} (there: {others or 'none'})")
-    found = {cell: taken_over(study, cell, name) for cell in cells}
-    return {cell: content for cell, content in found.items() if content is not None}
-
-
-def failed_jobs(study: Study, jobs: list[Job]) -> list[Job]:
-    """Those of ``jobs`` whose last run failed."""
-    return [job for job in jobs if study.store.error_path(*job).exists()]
-
-
-def describe_plan(study: Study, jobs: list[Job], pending: list[Job]) -> str:
-    """One line a cell: which of its trials are done and which pending."""
-    waiting = set(pending)
-    numbers: dict[Cell, dict[bool, list[int]]] = {}
-    for cell, number in jobs:
-        numbers.setdefault(cell, {False: [], True: []})[(cell, number) in waiting].append(number)
-    width = max((len(cell.name) for cell in numbers), default=0)
-    return "\n".join(
-        f"{cell.name:{width}}  done: {listed(split[False])}  pending: {listed(split[True])}"
-        for cell, split in numbers.items()
-    )
-
-
-def listed(numbers: list[int]) -> str:
-    return " ".join(map(str, numbers)) or "-"
-
-
-# ---------------------------------------------------------------- progress
-
-
-class Progress:
-    """Tells how a run goes: a bar in a terminal, a line per evaluation in a log."""
-
-    def __init__(self, study: Study, jobs: list[Job], pending: list[Job]):
-        self.config = study.config
-        self.n_jobs, self.n_steps = len(jobs), len(pending) * study.config.iterations
-        self.done = set(jobs) - set(pending)
-        self.outcomes: dict[Job, Event] = {}
-        self.steps: dict[Job, int] = {}  # where each trial of this run stands
-        self.resumed: dict[Job, int] = {}  # where it stood when this run took it up
-        self.start = time.monotonic()
-        in_terminal = sys.stdout.isatty()
-        self.bar = tqdm(total=self.n_steps, unit="step", disable=not in_terminal, file=sys.stdout, smoothing=0.02)
-
-    def hear(self, event: Event) -> None:
-        if event.kind == "progress":
-            self._advance(event.job, event.detail["step"], resumed="note" in event.detail)
-            self._tell(event.job, event.detail)
-            return
-        self.outcomes[event.job] = event
-        if event.kind == "done":
-            self._advance(event.job, self.config.iterations)
-            self.done.add(event.job)
-            self._say(event.job, event.detail)
-        elif event.kind == "failed":
-            self._say(event.job, f"FAILED: {event.detail.strip().splitlines()[-1]}")
-
-    def of_kind(self, kind: str) -> list[Event]:
-        return [event for event in self.outcomes.values() if event.kind == kind]
-
-    def _advance(self, job: Job, step: int, resumed: bool = False) -> None:
-        self.bar.update(step - self.steps.get(job, 0))
-        self.steps[job] = step
-        if resumed:
-            self.resumed[job] = step
-
-    def _tell(self, job: Job, progress: dict) -> None:
-        if "note" in progress:
-            self._say(job, progress["note"])
-        elif "val_loss" in progress and self.bar.disable:
-            losses = "train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress)
-            self._say(job, f"step {progress['step']}/{self.config.iterations}  {losses}")
-
-    def _say(self, job: Job, text: str) -> None:
-        cell, number = job
-        text = f"{cell.model} {cell.activation} trial {number}/{self.config.n_trials}  {text}"
-        if not self.bar.disable:
-            self.bar.write(text)
-            return
-        state = f"{len(self.done)} of {self.n_jobs} trials done, {self._left()}"
-        cli.say(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {state}")
-
-    def _left(self) -> str:
-        taken = sum(self.steps.values())
-        ran = taken - sum(self.resumed.values())
-        if not ran:
-            return "time left unknown yet"
-        return f"about {clock((time.monotonic() - self.start) / ran * (self.n_steps - taken))} left"
-
-
-def clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(max(0, seconds))))
 
 
 # ---------------------------------------------------------------- the run
@@ -228,17 +104,6 @@ def conclude(study: Study, progress: Progress) -> int:
         where = f"see {path}" if path.exists() else "whose error could not be kept"
         cli.say(f"failed: {cell.name} trial {number}, {where}")
     return FAILED if failed or stopped else 0
-
-
-# ---------------------------------------------------------------- command
-
-
-def names_from(chosen: list[str], groups: dict[str, tuple[str, ...]]) -> list[str]:
-    """The names asked for, separated by spaces or commas; that of one of ``groups`` stands for those in it."""
-    names = [name for part in chosen for name in part.split(",") if name]
-    if not names:
-        raise UserError("a list of names is empty; leave the option out, or say all")
-    return list(dict.fromkeys(n for name in names for n in groups.get(name, [name])))
 
 
 def workers_for(device: str) -> int:

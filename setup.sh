@@ -103,7 +103,7 @@ if ! make_stamp | cmp -s - "$stamp"; then
 elif [[ -z $quiet ]]; then
     say 'venv/ is up to date'
 fi
-"$venv/bin/python" "$here/fetch_corpus.py" ${quiet:+"$quiet"}
+(cd -- "$here" && "$venv/bin/python" -m study.corpus ${quiet:+"$quiet"})
 
 if [[ -z $quiet ]]; then
     cat << 'END'

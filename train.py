@@ -8,7 +8,7 @@ import io
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,88 +16,39 @@ from pathlib import Path
 import numpy as np
 import torch
 from tabulate import tabulate
-from torch.nn import functional as F
 
-import cli
 import metrics
 from activations import ACTIVATIONS
-from cells import MEASURED, Report, check_cell, finished_record, finite_or_none, ignore, update_cell
-from config import STREAMS, Config
-from dataset import Corpus, Windows, evaluation_windows, passage, probe_set, text_noise, training_batch, whole_split
+from config import STREAMS
 from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
-from seeding import deterministic, seed_everything
-from steps import RecordedStep, Step
-from storage import (
+from study import cli
+from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
+from study.files import (
     Busy,
-    Cell,
     Damaged,
     Misplaced,
     UserError,
-    check_identity,
     check_writable,
     digest,
     exclusive,
-    fingerprint,
+    finite_or_none,
     read_sealed,
     set_aside,
     write_bytes,
     write_sealed,
 )
-from study import Study, add_study_options, environment, load_corpus, study_from
+from study.options import add_study_options, check_names, study_from
+from study.plan import Study, environment, load_corpus
+from study.store import Cell, check_identity, fingerprint
+from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
+from training.evaluation import evaluate, predict, predict_passage, write_texts
+from training.seeding import deterministic, seed_everything
+from training.step import RecordedStep, RecordingError, Step
 
 
 class Interrupted(Exception):
     """The trial was asked to stop; its state is saved."""
-
-
-# ---------------------------------------------------------------- evaluation
-
-
-@torch.no_grad()
-def evaluate(model: torch.nn.Module, batches: Iterable[Windows]) -> tuple[float, float]:
-    """Mean cross-entropy in nats per character, and top-1 accuracy, over every target of ``batches``."""
-    loss = correct = count = 0
-    for inputs, targets in batches:
-        logits, targets = model(inputs).flatten(0, 1), targets.flatten()
-        loss += F.cross_entropy(logits, targets, reduction="sum").item()
-        correct += (logits.argmax(-1) == targets).sum().item()
-        count += len(targets)
-    return loss / count, correct / count
-
-
-@torch.no_grad()
-def predict(model: torch.nn.Module, contexts: torch.Tensor, batch_size: int) -> np.ndarray:
-    """Probabilities (samples, V), float32, of the character after each of ``contexts`` (samples, T)."""
-    parts = [model.predict_next(part).softmax(-1).cpu() for part in contexts.split(batch_size)]
-    return torch.cat(parts).numpy()
-
-
-@torch.no_grad()
-def write_texts(model: torch.nn.Module, contexts: torch.Tensor, noise: np.ndarray) -> torch.Tensor:
-    """Continue ``contexts`` (texts, T) character by character; returns the new tokens (texts, length).
-
-    Each is drawn from the model's probabilities by adding ``noise`` (length, texts, V), of the Gumbel
-    distribution, to the logits and taking the largest. Models that are given the same noise write the same
-    text where they predict the same. Gumbel 1954; Maddison, Tarlow & Minka 2014, arXiv:1411.0030.
-    """
-    T = contexts.shape[1]
-    for gumbel in noise:
-        logits = model.predict_next(contexts[:, -T:])
-        drawn = (logits + torch.as_tensor(gumbel, device=logits.device)).argmax(-1, keepdim=True)
-        contexts = torch.cat([contexts, drawn], dim=1)
-    return contexts[:, T:]
-
-
-def predict_passage(model: torch.nn.Module, corpus: Corpus, config: Config) -> dict:
-    """The study's passage and, for each of its characters, the one the model holds most probable, and how much."""
-    probe = passage(corpus, config)
-    probabilities = predict(model, probe.contexts, config.batch_size)
-    return {
-        "text": corpus.decode(probe.targets),
-        "predicted": corpus.decode(probabilities.argmax(axis=1)),
-        "probability": [round(float(value), 4) for value in probabilities.max(axis=1)],
-    }
 
 
 # ---------------------------------------------------------------- one trial
@@ -339,18 +290,6 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
             report({"step": run.step})
 
 
-# ---------------------------------------------------------------- command
-
-
-def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
-    """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
-    shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
-    for kind, names, known in (("model", models, shaped), ("activation", activations, ACTIVATIONS)):
-        for name in names:
-            if name not in known:
-                raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
-
-
 def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
     """Train what is pending of one cell, telling how it goes, and print what came out."""
     study = study_from(args)
@@ -406,7 +345,7 @@ def main(argv: list[str] | None = None) -> int:
     with cli.stop_signals() as received:
         try:
             train_cell(args, lambda: bool(received))
-        except (UserError, Busy, OSError) as error:
+        except (UserError, RecordingError, Busy, OSError) as error:
             return cli.report_mistake(parser.prog, error)
         except Interrupted:
             cli.say(cli.STOPPED)

@@ -21,17 +21,18 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-import cli
 import config
 import config_cpu
 from labels import label
 from metrics import relative_pd
-from seeding import deterministic
-from steps import CHECKED, WARM_UP
-from storage import ROOT, Store, write_json
-from study import Study, environment
+from runner.workers import run_jobs
+from study import cli
+from study.files import ROOT, write_json
+from study.plan import Study, environment
+from study.store import Store
 from train import TrialRun, run_trial
-from workers import run_jobs
+from training.seeding import deterministic
+from training.step import CHECKED, WARM_UP
 
 SHORT = replace(config_cpu.CONFIG, study="short", iterations=500, eval_interval=50)
 WORKERS = (1, 2, 4)

@@ -23,15 +23,15 @@ from statistics import mean
 
 from tabulate import tabulate
 
-import cli
 import config_cpu
-from cells import compare_predictions
 from config import ACTIVATIONS, MODELS, Config, Shape
-from dataset import probe_set, shuffled_probe
-from run_all_experiments import planned_jobs
-from storage import CELL_KEYS, ROOT, TRIAL_KEYS, Cell, Store, fingerprint, write_json
-from study import Study, environment, load_corpus
-from workers import Event, Job, run_jobs
+from runner.workers import Event, run_jobs
+from study import cli
+from study.files import ROOT, write_json
+from study.pairs import compare_predictions
+from study.plan import Job, Study, environment, load_corpus, planned_jobs
+from study.store import CELL_KEYS, TRIAL_KEYS, Cell, Store, fingerprint
+from training.dataset import probe_set, shuffled_probe
 
 GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
 PLANNED = 100_000

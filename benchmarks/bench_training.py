@@ -38,17 +38,19 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import cli
 import config_cpu
-from dataset import training_batch, whole_split
-from kernels import Linear
 from labels import label
 from model import CausalAttention, CausalConvolution, Dropout, LanguageModel, build_model
-from seeding import deterministic
-from storage import PLOTS_DIR, ROOT, Store, write_bytes, write_json
-from study import Study, environment, load_corpus
-from train import TrialRun, evaluate
-from workers import worker_environment
+from runner.workers import worker_environment
+from study import cli
+from study.files import PLOTS_DIR, ROOT, write_bytes, write_json
+from study.plan import Study, environment, load_corpus
+from study.store import Store
+from train import TrialRun
+from training.dataset import training_batch, whole_split
+from training.evaluation import evaluate
+from training.kernels import Linear
+from training.seeding import deterministic
 
 CONFIG = config_cpu.CONFIG
 CORES = 2

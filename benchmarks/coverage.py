@@ -16,7 +16,7 @@ import numpy as np
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-import stats
+from analysis import stats
 
 SPREADS = {"equal": 0.0, "unequal": 0.3, "very unequal": 0.6}
 SCALE = 0.5

@@ -7,8 +7,8 @@ import pytest
 
 import config_cpu
 from config import Shape
-from storage import Store
-from study import Study
+from study.plan import Study
+from study.store import Store
 
 TINY = replace(
     config_cpu.CONFIG,

@@ -27,10 +27,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).
 
 from runs import GRID, LiveRun, differing, grid_jobs, process_state, run, study_in, wait_until  # noqa: E402
 
-from integrity import verify  # noqa: E402
-from run_all_experiments import pending_jobs  # noqa: E402
-from storage import Damaged  # noqa: E402
-from workers import Job  # noqa: E402
+from runner.verify import verify  # noqa: E402
+from study.files import Damaged  # noqa: E402
+from study.plan import Job, pending_jobs  # noqa: E402
 
 STARTUP = 60  # seconds at most until workers are there
 PATIENCE = 90  # seconds at most for a run to end once it has a reason to

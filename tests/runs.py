@@ -11,10 +11,8 @@ from pathlib import Path
 
 from conftest import TINY
 
-from run_all_experiments import planned_jobs
-from storage import Store
-from study import Study
-from workers import Job
+from study.plan import Job, Study, planned_jobs
+from study.store import Store
 
 TESTS = Path(__file__).resolve().parent
 COMMAND = (sys.executable, str(TESTS / "tiny_runner.py"))

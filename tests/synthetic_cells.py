@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from breakdown import break_down, text_groupings
 from config import STREAMS
+from study.pairs import break_down, text_groupings
 
 STEPS = (0, 50, 100)
 

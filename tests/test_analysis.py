@@ -14,10 +14,9 @@ from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, ran
 import analyze_results
 import config
 import labels
-import storage
-import summary
-import tables
-from table_format import FORMATS, remark, render
+from analysis import measure, report_tables
+from study import files
+from views.render import FORMATS, remark, render
 
 LOSSES = (2.60, 2.62, 2.67)
 DISTANCES = (0.2, 0.3, 0.4)
@@ -112,11 +111,11 @@ def test_ranking_counts_from_the_lowest(tmp_path, capsys):
 def test_ranking_says_whether_the_intervals_are_apart():
     def alike(activation, distance):
         pairs = [make_pair(*pair, distance) for pair in ((1, 2), (1, 3), (2, 3))]
-        return summary.measure(make_cell(activation=activation, pairs=pairs))
+        return measure.measure(make_cell(activation=activation, pairs=pairs))
 
-    wide = summary.measure(worked_cell("swish"))
-    unknown = summary.measure(random_cell("charlm", "swiglu", n_trials=2, seed=1))
-    rows = tables.rank([alike("relu", 0.1), alike("gelu", 0.11), wide, unknown], "relative_pd")
+    wide = measure.measure(worked_cell("swish"))
+    unknown = measure.measure(random_cell("charlm", "swiglu", n_trials=2, seed=1))
+    rows = report_tables.rank([alike("relu", 0.1), alike("gelu", 0.11), wide, unknown], "relative_pd")
     assert {row["activation"]: row["against_lowest"] for row in rows} == {
         "relu": "lowest",
         "gelu": "apart from the lowest's",
@@ -138,7 +137,7 @@ def test_speed_and_time(tmp_path, capsys):
 def test_csv_gives_back_the_numbers(tmp_path, capsys):
     cells = [random_cell(model, activation) for model in ("charlm", "tinylstm") for activation in ("relu", "swish")]
     rows = rows_of(capsys, tmp_path, cells, "results")
-    for row, cell in zip(rows, summary.measure_study(cells, "cpu"), strict=True):
+    for row, cell in zip(rows, measure.measure_study(cells, "cpu"), strict=True):
         assert row["model"] == cell["model"]
         numbers = row.keys() - {"model", "activation"}
         assert {field: float(row[field]) for field in numbers} == {field: cell[field] for field in numbers}
@@ -152,7 +151,7 @@ def test_one_study_is_measured_in_the_order_of_the_registries():
         make_cell("minigpt", "alpha"),
         make_cell("charlm", "relu", study="other"),
     ]
-    measured = summary.measure_study(cells, "cpu")
+    measured = measure.measure_study(cells, "cpu")
     names = [(cell["model"], cell["activation"]) for cell in measured]
     assert names == [("minigpt", "gelu"), ("minigpt", "alpha"), ("minigpt", "zeta"), ("my_model", "relu")]
 
@@ -171,17 +170,17 @@ def diverged_cell(activation="gelu") -> dict:
     return make_cell(activation=activation, trials=[make_trial(1), make_trial(2), make_diverged(3)])
 
 
-@pytest.mark.parametrize("name", tables.TABLES)
+@pytest.mark.parametrize("name", report_tables.TABLES)
 def test_diverged_trials_are_counted_in_every_table(name):
     lost = make_cell(activation="swish", trials=[make_diverged(1)], planned=1)
-    measured = [summary.measure(cell) for cell in (diverged_cell(), lost)]
-    text = "\n".join(render(table, "github") for table in tables.TABLES[name](measured))
+    measured = [measure.measure(cell) for cell in (diverged_cell(), lost)]
+    text = "\n".join(render(table, "github") for table in report_tables.TABLES[name](measured))
     assert "+ 1 diverged" in text or "+ 2 diverged" in text
 
 
 def test_diverged_trials_take_part_in_no_mean():
-    with_diverged = summary.measure(diverged_cell())
-    without = summary.measure(make_cell(trials=[make_trial(1), make_trial(2)], planned=2))
+    with_diverged = measure.measure(diverged_cell())
+    without = measure.measure(make_cell(trials=[make_trial(1), make_trial(2)], planned=2))
     assert with_diverged["mean_val_loss"] == without["mean_val_loss"]
     assert with_diverged["n_diverged"] == 1
 
@@ -225,7 +224,7 @@ def test_few_trials_give_no_interval_and_never_nan(tmp_path, capsys, n_trials):
     write_cells(tmp_path / "results", [random_cell("charlm", "relu", n_trials=n_trials)])
     assert run(tmp_path, "--no-plots") == 0
     assert not re.search(r"\bnan\b", capsys.readouterr().out)
-    text = (tmp_path / "results" / storage.SUMMARY_NAME).read_text()
+    text = (tmp_path / "results" / files.SUMMARY_NAME).read_text()
     cell = json.loads(text, parse_constant=pytest.fail)["studies"]["cpu"]["cells"][0]
     assert cell["low_relative_pd"] is None
     assert (cell["mean_relative_pd"] is None) == (n_trials == 1)
@@ -236,8 +235,8 @@ def test_few_trials_give_no_interval_and_never_nan(tmp_path, capsys, n_trials):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_shows_every_table(form):
-    measured = [summary.measure(cell) for cell in (random_cell("charlm", "smelu_05"), diverged_cell())]
-    for make_tables in tables.TABLES.values():
+    measured = [measure.measure(cell) for cell in (random_cell("charlm", "smelu_05"), diverged_cell())]
+    for make_tables in report_tables.TABLES.values():
         for table in make_tables(measured):
             assert table.title in render(table, form)
 
@@ -248,8 +247,8 @@ def test_html_is_escaped():
 
 @pytest.mark.parametrize("form", ["latex", "latex_booktabs", "latex_longtable", "latex_raw"])
 def test_latex_is_escaped(form):
-    measured = [summary.measure(random_cell("my_model", "smelu_05"))]
-    text = "\n".join(render(table, form) for make in tables.TABLES.values() for table in make(measured))
+    measured = [measure.measure(random_cell("my_model", "smelu_05"))]
+    text = "\n".join(render(table, form) for make in report_tables.TABLES.values() for table in make(measured))
     body = [line for line in text.splitlines() if not line.startswith("%")]
     assert any(r"my\_model" in line for line in body)
     assert not [line for line in body if re.search(r"(?<!\\)[%_#$]", line)]
@@ -295,7 +294,7 @@ def test_the_study_asked_for_is_shown(tmp_path, capsys):
 def test_the_summary_has_every_study(tmp_path):
     write_cells(tmp_path / "results", two_studies())
     run(tmp_path, "--no-plots", "--study", "aaa")
-    studies = json.loads((tmp_path / "results" / storage.SUMMARY_NAME).read_text())["studies"]
+    studies = json.loads((tmp_path / "results" / files.SUMMARY_NAME).read_text())["studies"]
     assert set(studies) == {"aaa", "later"}
     assert studies["later"]["total_time_seconds"] == pytest.approx(21 + 22 + 2 * 2)
     assert studies["aaa"]["environment"]["torch"] == "2.13.0"
@@ -305,7 +304,7 @@ def test_the_summary_has_every_study(tmp_path):
 def test_environments_that_differ_are_listed():
     first, second = random_cell("charlm", "relu"), random_cell("charlm", "gelu")
     second["trials"][-1]["environment"]["commit"] = "abd"
-    environment = summary.shared_environment([first, second])
+    environment = measure.shared_environment([first, second])
     assert environment["commit"] == ["abc", "abd"]
     assert environment["device"] == "cpu"
 
@@ -392,7 +391,7 @@ def test_a_cell_that_lacks_something_is_one_line(tmp_path, capsys, fault):
 
 def test_a_number_that_was_altered_is_one_line(tmp_path, capsys):
     path = tmp_path / "results" / "charlm_relu_cpu.json"
-    storage.write_checked(path, random_cell("charlm", "relu"))
+    files.write_checked(path, random_cell("charlm", "relu"))
     assert run(tmp_path, "--no-plots", "--tables", "results") == 0
     text = path.read_text()
     path.write_text(text.replace('"top1_mismatches": ', '"top1_mismatches": 1', 1))
@@ -428,4 +427,4 @@ def expect_mistake(folder: Path, capsys, options: list[str], message: str) -> No
 
 def test_analysis_needs_neither_torch_nor_pyplot():
     program = "import analyze_results, sys; sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], cwd=storage.ROOT, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=files.ROOT, check=True)

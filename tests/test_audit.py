@@ -11,20 +11,20 @@ import pytest
 from synthetic_cells import make_cell, make_pair, make_trial, write_cells
 
 import analyze_results
-import audit
-import audit_claims
-import audit_tables
-import storage
-import summary
-from table_format import FORMATS, render
+from analysis import measure
+from audit import claims as audit_claims
+from audit import numbers as audit_numbers
+from audit import tables as audit_tables
+from study import corpus, files
+from views.render import FORMATS, render
 
-REPORT = storage.read_json(analyze_results.REPORT_PATH)
+REPORT = files.read_json(analyze_results.REPORT_PATH)
 
 
 def changed(section: str, place: dict, **numbers: str) -> dict:
     """The report with other numbers in those rows of a section that have what ``place`` says."""
     report = copy.deepcopy(REPORT)
-    rows = [row for row in audit.find_section(report, section)["rows"] if place.items() <= row.items()]
+    rows = [row for row in audit_numbers.find_section(report, section)["rows"] if place.items() <= row.items()]
     assert rows
     for row in rows:
         assert numbers.keys() <= row.keys()
@@ -34,14 +34,14 @@ def changed(section: str, place: dict, **numbers: str) -> dict:
 
 def rows_at(report: dict, section: str, quantity: str, measured=(), **place) -> list[dict]:
     wanted = {"section": section, "quantity": quantity, **place}
-    return [row for row in audit.number_rows(report, list(measured)) if wanted.items() <= row.items()]
+    return [row for row in audit_numbers.number_rows(report, list(measured)) if wanted.items() <= row.items()]
 
 
 # ---------------------------------------------------------------- the transcription
 
 
 def test_every_table_of_results_is_there():
-    count = Counter(number["section"] for number in audit.printed_numbers(REPORT))
+    count = Counter(number["section"] for number in audit_numbers.printed_numbers(REPORT))
     assert count == {
         **{"3.1": 30, "3.2": 11, "3.3": 12, "3.4": 85},
         **{"3.5.1": 19, "3.5.2": 15, "3.5.3": 9, "3.5.4": 12, "3.5.5": 3, "3.5.6": 3, "3.5.7": 6},
@@ -50,7 +50,7 @@ def test_every_table_of_results_is_there():
 
 
 def test_every_quantity_and_check_is_known():
-    assert {number["quantity"] for number in audit.printed_numbers(REPORT)} == set(audit.QUANTITIES)
+    assert {number["quantity"] for number in audit_numbers.printed_numbers(REPORT)} == set(audit_numbers.QUANTITIES)
     assert {claim["check"] for claim in REPORT["claims"]} == set(audit_claims.CHECKS)
 
 
@@ -90,7 +90,7 @@ def test_numbers_worked_by_hand():
 
 
 def test_the_loss_of_character_frequencies_is_that_of_the_corpus():
-    text = storage.read_corpus()
+    text = corpus.read_corpus()
     split = len(text) * 9 // 10
     train, validation = Counter(text[:split]), Counter(text[split:])
     total = sum(n * -math.log(train[character] / split) for character, n in validation.items())
@@ -102,7 +102,7 @@ def test_the_loss_of_character_frequencies_is_that_of_the_corpus():
 
 @pytest.mark.parametrize("printed, value, same", [("2.7", 2.743, True), ("2.7", 2.6, True), ("2.70", 2.743, False)])
 def test_agreement_is_within_one_unit_of_the_last_digit(printed, value, same):
-    assert audit.agrees(printed, value) == same
+    assert audit_numbers.agrees(printed, value) == same
 
 
 def test_no_two_models_mismatch_more_than_their_accuracies_allow():
@@ -112,7 +112,7 @@ def test_no_two_models_mismatch_more_than_their_accuracies_allow():
         targets, first, second = rng.integers(0, classes, (3, 12))
         agree = rng.random((2, 12)) < rng.random((2, 1))
         first, second = np.where(agree[0], targets, first), np.where(agree[1], targets, second)
-        most = audit.most_mismatches(12, (first == targets).mean(), (second == targets).mean())
+        most = audit_numbers.most_mismatches(12, (first == targets).mean(), (second == targets).mean())
         assert (first != second).sum() <= most + 1e-9
 
 
@@ -122,7 +122,7 @@ def test_the_most_mismatches_can_be_had(right_first, right_second):
     first, second = np.full(10, 1), np.full(10, 2)
     first[:right_first] = 0
     second[10 - right_second :] = 0
-    most = audit.most_mismatches(10, (first == targets).mean(), (second == targets).mean())
+    most = audit_numbers.most_mismatches(10, (first == targets).mean(), (second == targets).mean())
     assert (first != second).sum() == pytest.approx(most)
 
 
@@ -213,7 +213,7 @@ def study_cells() -> list[dict]:
 
 
 def test_ours_stands_beside_the_report_in_its_units():
-    measured = summary.measure_study(study_cells(), "cpu")
+    measured = measure.measure_study(study_cells(), "cpu")
     (pd,) = rows_at(REPORT, "3.1", "relative_pd", measured, activation="relu")
     assert (pd["ours"], pd["rebuilt"]) == (pytest.approx(0.2), pytest.approx(0.5))  # the global formula
     (pd,) = rows_at(REPORT, "3.5.2", "relative_pd", measured, activation="relu")
@@ -227,7 +227,7 @@ def test_ours_stands_beside_the_report_in_its_units():
 
 
 def test_what_we_did_not_measure_has_no_counterpart():
-    measured = summary.measure_study(study_cells(), "cpu")
+    measured = measure.measure_study(study_cells(), "cpu")
     absent = [
         *rows_at(REPORT, "3.1", "val_loss", measured, activation="smelu_1"),
         *rows_at(REPORT, "3.4", "val_loss", measured, trial="1"),
@@ -239,7 +239,7 @@ def test_what_we_did_not_measure_has_no_counterpart():
 
 
 def test_the_outcome_has_ten_lines_about_these_numbers():
-    lines = audit_tables.outcome(REPORT, summary.measure_study(study_cells(), "cpu"))
+    lines = audit_tables.outcome(REPORT, measure.measure_study(study_cells(), "cpu"))
     assert [line.partition(".")[0] for line in lines] == [str(place) for place in range(1, 11)]
     text = "\n".join(lines)
     assert "0 of these differ" in text
@@ -290,7 +290,7 @@ def test_the_audit_replaces_the_tables(tmp_path, capsys):
     assert "not allowed with" in capsys.readouterr().err
 
 
-TABLES = audit_tables.tables(REPORT, summary.measure_study(study_cells(), "cpu"))
+TABLES = audit_tables.tables(REPORT, measure.measure_study(study_cells(), "cpu"))
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -2,7 +2,7 @@
 
 from benchmarks import bench_runner
 from run_all_experiments import main
-from study import CONFIGS
+from study.options import CONFIGS
 
 
 def test_what_is_made_as_done_is_taken_for_done(tmp_path, monkeypatch, capsys):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-import breakdown
 import metrics
+from analysis import measure
+from study import pairs
 
 CHARACTERS = "\n !',3Zabc"
 RNG = np.random.default_rng(0)
@@ -14,18 +15,18 @@ def tokens(text: str) -> np.ndarray:
     return np.array([CHARACTERS.index(character) for character in text])
 
 
-def groups_of(grouping: breakdown.Grouping) -> list[str]:
+def groups_of(grouping: pairs.Grouping) -> list[str]:
     names, index = grouping
     return [names[group] for group in index]
 
 
 def position(context: str, target: str) -> str:
-    (name,) = groups_of(breakdown.word_position(tokens(context)[None], tokens(target), CHARACTERS))
+    (name,) = groups_of(pairs.word_position(tokens(context)[None], tokens(target), CHARACTERS))
     return name
 
 
 def test_every_character_has_a_class():
-    assert groups_of(breakdown.character_class(tokens("aZ \n!',3"), CHARACTERS)) == [
+    assert groups_of(pairs.character_class(tokens("aZ \n!',3"), CHARACTERS)) == [
         "lower-case letter", "capital letter", "space", "newline", *["punctuation or other"] * 4
     ]  # fmt: skip
 
@@ -43,12 +44,12 @@ def test_words_are_runs_of_letters_that_begin_in_the_context():
 def test_confidence_is_the_mean_of_both_in_ten_intervals():
     p = np.array([[1.0, 0.0], [0.5, 0.5], [0.9, 0.1], [0.5, 0.5]], dtype=np.float32)
     q = np.array([[0.0, 1.0], [0.5, 0.5], [0.4, 0.6], [0.25, 0.75]], dtype=np.float32)
-    assert groups_of(breakdown.confidence(p, q)) == ["0.9 to 1.0", "0.5 to 0.6", "0.7 to 0.8", "0.6 to 0.7"]
+    assert groups_of(pairs.confidence(p, q)) == ["0.9 to 1.0", "0.5 to 0.6", "0.7 to 0.8", "0.6 to 0.7"]
 
 
 def test_blocks_are_stretches_of_the_text_with_equally_many_contexts():
     starts = RNG.choice(10_000, size=200, replace=False)
-    names, block = breakdown.text_block(starts)
+    names, block = pairs.text_block(starts)
     assert np.bincount(block).tolist() == [10] * len(names)
     for k in range(len(names) - 1):
         assert starts[block == k].max() < starts[block == k + 1].min()
@@ -60,16 +61,16 @@ def test_worked_case():
     p = np.array([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [1.0, 0.0, 0.0]])
     q = np.array([[0.3, 0.5, 0.2], [0.1, 0.6, 0.3], [0.0, 1.0, 0.0]])
     contexts, targets = np.array([tokens("a a"), tokens(" ab"), tokens("abc")]), tokens("b b")
-    groupings = breakdown.text_groupings(contexts, targets, np.array([70, 4, 9]), CHARACTERS)
-    found = breakdown.break_down(p, q, groupings)
+    groupings = pairs.text_groupings(contexts, targets, np.array([70, 4, 9]), CHARACTERS)
+    found = pairs.break_down(p, q, groupings)
     assert found["character_class"] == {
-        "group": list(breakdown.CHARACTER_CLASSES),
+        "group": list(pairs.CHARACTER_CLASSES),
         "n_predictions": [2, 0, 1, 0, 0],
         "relative_pd": [pytest.approx((1 / 3 + 4 / 3) / 2), None, 0, None, None],
         "top1_mismatches": [2, 0, 0, 0, 0],
     }
     assert found["word_position"] == {
-        "group": list(breakdown.WORD_POSITIONS),
+        "group": list(pairs.WORD_POSITIONS),
         "n_predictions": [0, 1, 0, 1, 0, 0, 1],
         "relative_pd": [None, pytest.approx(1 / 3), None, pytest.approx(4 / 3), None, None, 0],
         "top1_mismatches": [0, 1, 0, 1, 0, 0, 0],
@@ -86,7 +87,7 @@ def test_pairs_are_pooled_by_their_predictions():
         return {"breakdown": {"confidence": groups}}
 
     pairs = [pair([30, 0, 70], [0.2, None, 0.1], [6, 0, 7]), pair([10, 0, 90], [0.4, None, 0.2], [4, 0, 1])]
-    pooled = breakdown.pool(pairs, "confidence")
+    pooled = measure.pool(pairs, "confidence")
     assert pooled["n_predictions"].tolist() == [40, 0, 160]
     assert pooled["relative_pd"].tolist() == pytest.approx([10 / 40, np.nan, 25 / 160], nan_ok=True)
     assert pooled["mismatch_share"].tolist() == pytest.approx([10 / 40, np.nan, 8 / 160], nan_ok=True)
@@ -98,8 +99,8 @@ def test_groups_add_up_to_the_pair(sharpness):
     p, q = (RNG.dirichlet(np.full(classes, sharpness), samples).astype(np.float32) for _ in range(2))
     contexts, targets = RNG.integers(0, classes, (samples, 12)), RNG.integers(0, classes, samples)
     starts = RNG.permutation(samples)
-    groupings = breakdown.text_groupings(contexts, targets, starts, CHARACTERS)
-    for groups in breakdown.break_down(p, q, groupings).values():
+    groupings = pairs.text_groupings(contexts, targets, starts, CHARACTERS)
+    for groups in pairs.break_down(p, q, groupings).values():
         total = sum(n * pd for n, pd in zip(groups["n_predictions"], groups["relative_pd"], strict=True) if n)
         assert sum(groups["n_predictions"]) == samples
         assert total / samples == pytest.approx(metrics.relative_pd(p, q), rel=1e-12)

@@ -82,7 +82,7 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
 
 
 def test_a_scheduler_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch, capsys):
-    import cluster
+    from runner import cluster
 
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     with socket.socket() as free:

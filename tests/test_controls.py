@@ -5,10 +5,9 @@ import itertools
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell, varying
 
-import controls
-import summary
+from analysis import controls, measure
 from config import STREAMS
-from table_format import csv_text
+from views.render import csv_text
 
 PAIRS = tuple(itertools.combinations((1, 2, 3), 2))
 DIFFERENT = {"relative_pd": 0.8, "top1_mismatches": 850, "global_pd": 0.5}
@@ -30,7 +29,7 @@ def family() -> list[dict]:
 
 
 def rows_of(cells: list[dict], study: str = "cpu") -> list[dict]:
-    return controls.control_rows(summary.measure_study(cells, study))
+    return controls.control_rows(measure.measure_study(cells, study))
 
 
 def test_rows_go_from_everything_to_nothing_and_then_to_other_contexts():
@@ -49,7 +48,7 @@ def test_rows_go_from_everything_to_nothing_and_then_to_other_contexts():
 
 def test_intervals_are_those_of_each_control():
     rows = rows_of(family())
-    measured = summary.measure(family()[0])
+    measured = measure.measure(family()[0])
     assert (rows[0]["low_relative_pd"], rows[0]["high_relative_pd"]) == (
         measured["low_relative_pd"],
         measured["high_relative_pd"],
@@ -64,7 +63,7 @@ def test_a_control_is_known_by_its_settings_not_by_its_name():
     of_another_cell = cell_of("d", ("dropout",), (0.1, 0.1, 0.1), activation="relu")
     of_another_cell["config"]["activation"] = "relu"
     again = whole | {"study": "cpu_order"}
-    (cell,) = summary.measure_study([whole, same_seed, longer, init, of_another_cell, again], "cpu")
+    (cell,) = measure.measure_study([whole, same_seed, longer, init, of_another_cell, again], "cpu")
     assert set(cell["controls"]) == {(), ("init",)}
 
 
@@ -72,12 +71,12 @@ def test_of_two_controls_that_with_more_trials_is_shown():
     fewer = varying((), make_cell(study="a", trials=[make_trial(1), make_trial(2)]))
     more = varying((), make_cell(study="b"))
     for cells in ([fewer, more], [more, fewer]):
-        (cell,) = summary.measure_study([make_cell(), *cells], "cpu")
+        (cell,) = measure.measure_study([make_cell(), *cells], "cpu")
         assert cell["controls"][()]["study"] == "b"
 
 
 def test_a_control_shows_the_same_rows_as_its_study():
-    shown = [controls.controls(summary.measure_study(family(), study))[0] for study in ("cpu", "b")]
+    shown = [controls.controls(measure.measure_study(family(), study))[0] for study in ("cpu", "b")]
     assert csv_text(shown[0]) == csv_text(shown[1])
 
 
@@ -88,7 +87,7 @@ def test_without_the_study_itself_there_are_no_shares():
 
 
 def test_cells_without_controls_have_no_rows_but_are_counted():
-    measured = summary.measure_study([*family(), random_cell("minigpt", "gelu")], "cpu")
+    measured = measure.measure_study([*family(), random_cell("minigpt", "gelu")], "cpu")
     (table,) = controls.controls(measured)
     assert {row["model"] for row in table.rows} == {"charlm"}
     assert table.notes[0].startswith("1 of 2 cells have controls")
@@ -97,7 +96,7 @@ def test_cells_without_controls_have_no_rows_but_are_counted():
 def test_the_same_seed_twice_is_checked_to_the_bit():
     exact, almost = cell_of("a", (), (0.0, 0.0, 0.0)), cell_of("a", (), (0.0, 1e-12, 0.0))
     for control, outcome in ((exact, "exactly 0 in 1 of 1 cell;"), (almost, "exactly 0 in 0 of 1 cell;")):
-        (table,) = controls.controls(summary.measure_study([make_cell(), control], "cpu"))
+        (table,) = controls.controls(measure.measure_study([make_cell(), control], "cpu"))
         assert any(outcome in note for note in table.notes)
 
 
@@ -108,5 +107,5 @@ def test_two_streams_that_differ_are_both_named():
 def test_a_control_is_not_what_is_shown_by_default():
     late = [make_trial(number, finished="2027-01-01T00:00:00+00:00") for number in (1, 2, 3)]
     control = varying((), make_cell(study="again", trials=late))
-    assert summary.latest_study([make_cell(), control]) == "cpu"
-    assert summary.latest_study([control]) == "again"
+    assert measure.latest_study([make_cell(), control]) == "cpu"
+    assert measure.latest_study([control]) == "again"

@@ -6,9 +6,9 @@ import torch
 from conftest import TINY
 
 import config_cpu
-from dataset import Corpus, evaluation_windows, passage, probe_set, training_batch, whole_split
-from seeding import numpy_stream, stream_seed
-from study import load_corpus
+from study.plan import load_corpus
+from training.dataset import Corpus, evaluation_windows, passage, probe_set, training_batch, whole_split
+from training.seeding import numpy_stream, stream_seed
 
 CONFIG = config_cpu.CONFIG
 

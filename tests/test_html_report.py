@@ -13,16 +13,15 @@ from PIL import Image
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
 
 import analyze_results
-import audit_tables
-import companions
-import html_report
-import inference
-import storage
+from analysis import metrics_compared, omnibus
+from analysis.measure import measure_study
+from analysis.table import texts
+from audit import tables as audit_tables
 from labels import label
-from summary import measure_study
-from table_format import texts
+from study import files
+from views import page
 
-REPORT = storage.read_json(analyze_results.REPORT_PATH)
+REPORT = files.read_json(analyze_results.REPORT_PATH)
 VOID = ("meta", "img")
 
 
@@ -72,7 +71,7 @@ class Page(HTMLParser):
 def made(cells: list[dict], drawn=()) -> str:
     measured = measure_study(cells, "cpu")
     shown = {name: make(measured) for name, make in analyze_results.TABLES.items()}
-    return html_report.page(measured, analyze_results.account(measured), shown, REPORT, drawn)
+    return page.page(measured, analyze_results.account(measured), shown, REPORT, drawn)
 
 
 def cell_at(distance: float, model: str, activation: str) -> dict:
@@ -169,7 +168,7 @@ def test_figures_of_a_cell_stand_with_their_architecture():
 
 
 def test_every_verdict_has_its_words():
-    assert list(html_report.ANSWERS) == list(inference.RULES)
+    assert list(page.ANSWERS) == list(omnibus.RULES)
 
 
 def test_the_answer_is_that_of_the_sensitivity_table(whole):
@@ -186,9 +185,9 @@ def test_the_answer_is_that_of_the_sensitivity_table(whole):
         bounds = re.findall(r"\d+\.\d+", cell["CV without noise (%), 95 % interval"])
         assert numbers == [cell["CV of PD (%)"], cell["CV from noise alone (%)"], *bounds, cell["p, Holm"]]
         assert f"{cell['Activations']} activations, N = {cell['N shared seeds']}" in said
-        for line in companions.verdict_rows(measured):
+        for line in metrics_compared.verdict_rows(measured):
             if line["model"] == row["model"] and (line["when"], line["metric"]) != ("the end", "relative_pd"):
-                name = re.escape(f"“{companions.COMPANIONS[line['metric']]}”")
+                name = re.escape(f"“{metrics_compared.COMPANIONS[line['metric']]}”")
                 assert re.search(rf"At {line['when']}, [^.]*{name}[^;:.]*: {line['verdict']}[;.]", others)
 
 
@@ -237,7 +236,7 @@ def test_it_is_accessible(whole):
     assert all(image["alt"] for image in page.all("img"))
     assert {"col", "row"} == {element.get("scope") for element in page.all("th")}
     assert len(page.all("caption")) == len(page.all("table"))
-    assert [element["text"] for element in page.all("h1")] == [html_report.TITLE]
+    assert [element["text"] for element in page.all("h1")] == [page.TITLE]
     # name and value, such as architecture and activation, are both headers of a row of results
     row = [element["name"] for element in page.all("th", "td") if "tbody" in element["around"]][:3]
     assert row == ["th", "th", "td"]
@@ -272,7 +271,7 @@ def test_the_command_writes_one_page_and_nothing_else(tmp_path, capsys):
     results = write_cells(tmp_path / "results", [cell])
     before = set(tmp_path.rglob("*"))
     assert run(tmp_path) == 0
-    page = results / storage.PAGE_NAME
+    page = results / files.PAGE_NAME
     assert set(tmp_path.rglob("*")) - before == {page}
     said = capsys.readouterr().out
     assert said.startswith("Study cpu: 1 of 1 cell") and f"Page: {page}" in said
@@ -286,20 +285,20 @@ def test_the_command_writes_one_page_and_nothing_else(tmp_path, capsys):
 def test_without_plots_the_page_has_no_figures(tmp_path):
     results = write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
     assert run(tmp_path, "--no-plots") == 0
-    page = Page((results / storage.PAGE_NAME).read_text())
+    page = Page((results / files.PAGE_NAME).read_text())
     assert not page.all("img")
     assert "Figures" not in [element["text"] for element in page.all("h2", "a")]
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, capsys, monkeypatch):
     results = write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
-    page = results / storage.PAGE_NAME
+    page = results / files.PAGE_NAME
     page.write_text("old")
 
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", no_space)
+    monkeypatch.setattr(files.os, "fsync", no_space)
     assert run(tmp_path, "--no-plots") == 2
     assert page.read_text() == "old"
     assert capsys.readouterr().err.count("\n") == 1

@@ -11,16 +11,25 @@ from scipy import stats as scipy_stats
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, varying, write_cells
 
 import analyze_results
-import companions
-import confounds
-import controls
-import inference
-import other_contexts
-import stats
-import summary
-from table_format import FORMATS, Table, render
+from analysis import (
+    contexts,
+    controls,
+    differences,
+    equal_loss,
+    measure,
+    metrics_compared,
+    omnibus,
+    ranks,
+    stats,
+    trade_off,
+)
+from analysis.table import Table
+from views.render import FORMATS, render
 
-MODULES = (inference, companions, confounds, other_contexts, controls)
+MODULES = (
+    *(differences, omnibus, ranks, metrics_compared),
+    *(equal_loss, trade_off, contexts, controls),
+)
 NEW_TABLES = {name: table for module in MODULES for name, table in module.TABLES.items()}
 
 
@@ -30,7 +39,7 @@ def cell_of(distances, activation="relu", model="charlm", numbers=None, **pair_c
     places = list(enumerate(numbers))
     pairs = [make_pair(a, b, distances[i][j], **pair_changes) for (i, a), (j, b) in itertools.combinations(places, 2)]
     trials = [make_trial(number) for number in numbers]
-    return summary.measure(make_cell(model, activation, trials=trials, pairs=pairs, planned=len(trials)))
+    return measure.measure(make_cell(model, activation, trials=trials, pairs=pairs, planned=len(trials)))
 
 
 def additive(effects, mean: float) -> np.ndarray:
@@ -58,7 +67,7 @@ def text_of(name: str, measured: list[dict]) -> str:
 
 
 def difference_rows(measured: list[dict]) -> list[dict]:
-    return inference.difference_rows(measured, inference.compare_permuted)
+    return differences.difference_rows(measured, differences.compare_permuted)
 
 
 # ---------------------------------------------------------------- two activations
@@ -90,7 +99,7 @@ def test_only_seeds_that_both_completed_take_part():
 
 def test_swapping_two_activations_changes_only_the_sign():
     first, second = cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")
-    one, other = inference.compare_permuted(first, second), inference.compare_permuted(second, first)
+    one, other = differences.compare_permuted(first, second), differences.compare_permuted(second, first)
     assert one["difference"] == -other["difference"]
     assert one["low_difference"] == pytest.approx(-other["high_difference"])
     assert [one[p] for p in ("p_paired", "p_permutation")] == [other[p] for p in ("p_paired", "p_permutation")]
@@ -110,7 +119,7 @@ def test_every_architecture_is_a_family_of_its_own():
 
 def test_six_activations_are_fifteen_comparisons():
     names = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
-    measured = [summary.measure(random_cell("charlm", name)) for name in names]
+    measured = [measure.measure(random_cell("charlm", name)) for name in names]
     assert len(difference_rows(measured)) == 15
     assert "There are 15 of them." in text_of("differences", measured)
 
@@ -119,7 +128,7 @@ def test_seeds_with_missing_pairs_are_left_out():
     """As after trials 4 to 6 were added without the predictions of 1 and 2: no pair joins the two groups."""
     pairs = [make_pair(1, 2, 0.1), *(make_pair(a, b, 0.4) for a, b in itertools.combinations((4, 5, 6), 2))]
     trials = [make_trial(number) for number in (1, 2, 4, 5, 6)]
-    seeds, distances = inference.shared_distances([make_cell(trials=trials, pairs=pairs)])
+    seeds, distances = differences.shared_distances([make_cell(trials=trials, pairs=pairs)])
     assert seeds == [45, 46, 47]
     assert distances == pytest.approx(0.4 * (1 - np.eye(3))[None])
 
@@ -127,12 +136,12 @@ def test_seeds_with_missing_pairs_are_left_out():
 def with_losses(activation: str, losses: dict[int, float]) -> dict:
     """A measured cell of trials with these losses, by their numbers."""
     trials = [make_trial(number, loss) for number, loss in losses.items()]
-    return summary.measure(make_cell(activation=activation, trials=trials, planned=len(trials)))
+    return measure.measure(make_cell(activation=activation, trials=trials, planned=len(trials)))
 
 
 def test_differences_of_loss_are_paired_over_shared_seeds():
     cells = [with_losses("relu", {1: 9.0, 2: 2.61, 3: 2.65, 4: 2.70}), with_losses("gelu", {2: 2.6, 3: 2.6, 4: 2.6})]
-    (row,) = inference.difference_rows(cells, inference.compare_loss)
+    (row,) = differences.difference_rows(cells, differences.compare_loss)
     expected = scipy_stats.ttest_rel([2.61, 2.65, 2.70], [2.6, 2.6, 2.6])
     interval = expected.confidence_interval()
     assert (row["n_seeds"], row["p_holm"]) == (3, row["p_paired"])
@@ -144,12 +153,12 @@ def test_differences_of_loss_are_paired_over_shared_seeds():
 
 def test_two_shared_seeds_are_too_few_for_a_test_of_loss():
     cells = [with_losses("relu", {1: 2.6, 2: 2.7}), with_losses("gelu", {1: 2.5, 2: 2.5, 3: 2.5})]
-    (row,) = inference.difference_rows(cells, inference.compare_loss)
+    (row,) = differences.difference_rows(cells, differences.compare_loss)
     assert (row["n_seeds"], row["p_paired"], row["shown"]) == (2, None, "too few trials")
 
 
 def test_differences_of_loss_stand_beside_those_of_pd():
-    of_pd, of_loss = inference.differences(three_activations("charlm", seed=1))
+    of_pd, of_loss = differences.differences(three_activations("charlm", seed=1))
     assert len(of_pd.rows) == len(of_loss.rows) == 3
     assert "loss" in of_loss.title
 
@@ -157,7 +166,7 @@ def test_differences_of_loss_stand_beside_those_of_pd():
 def test_differences_to_the_first_activation_have_the_p_of_the_table():
     shifted = three_activations("charlm", seed=1, shifts=(0.0, 0.05, 0.0), n=8)
     without_relu = three_activations("minigpt", seed=2)[1:]
-    rows = inference.against_first([*without_relu, *shifted])
+    rows = differences.against_first([*without_relu, *shifted])
     table = {row["other_activation"]: row for row in difference_rows(shifted) if row["activation"] == "relu"}
     assert [row["activation"] for row in rows] == ["gelu", "swish"]
     assert [row["shown"] for row in rows] == ["yes", "no"]
@@ -175,23 +184,23 @@ def test_the_verdict_follows_the_difference_that_is_there():
     alike = three_activations("charlm", seed=1)
     different = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
     untested = [cell_of(symmetric(0.1, 0.2, 0.3), "relu", "tinylstm")]
-    rows = inference.sensitivity_rows([*alike, *different, *untested])
+    rows = omnibus.sensitivity_rows([*alike, *different, *untested])
     assert [row["verdict"] for row in rows] == ["not shown", "sensitive", "too few trials to tell"]
-    assert {row["verdict"] for row in rows} == set(inference.RULES)
+    assert {row["verdict"] for row in rows} == set(omnibus.RULES)
     assert rows[0]["low_cv"] == 0
     assert rows[1]["low_cv"] > rows[1]["cv_from_noise"]
 
 
 def test_the_cv_is_that_of_the_report():
     measured = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
-    (row,) = inference.sensitivity_rows(measured)
-    assert row["cv"] == pytest.approx(summary.compare_activations(measured)["cv_relative_pd"])
+    (row,) = omnibus.sensitivity_rows(measured)
+    assert row["cv"] == pytest.approx(measure.compare_activations(measured)["cv_relative_pd"])
 
 
 def test_activations_with_too_few_trials_are_left_out():
     measured = three_activations("charlm", seed=1)
     late = cell_of([[0, 9.0], [9.0, 0]], "swiglu")
-    with_late, without = inference.sensitivity_rows([*measured, late])[0], inference.sensitivity_rows(measured)[0]
+    with_late, without = omnibus.sensitivity_rows([*measured, late])[0], omnibus.sensitivity_rows(measured)[0]
     assert (with_late["n_activations"], with_late["n_cells"]) == (3, 4)
     assert with_late["cv"] == without["cv"]
 
@@ -199,7 +208,7 @@ def test_activations_with_too_few_trials_are_left_out():
 def test_the_rule_is_printed_above_the_numbers():
     text = text_of("sensitivity", three_activations("charlm", seed=1))
     assert text.index("When") < text.index("CV from noise alone")
-    assert all(rule in text for rule in inference.RULES.values())
+    assert all(rule in text for rule in omnibus.RULES.values())
 
 
 # ---------------------------------------------------------------- how many trials
@@ -216,7 +225,7 @@ def test_spread_and_correlation_of_a_pilot_worked_by_hand():
 
 
 def test_the_plan_is_that_of_the_pilot():
-    one, family = inference.planner_rows(three_activations("charlm", seed=1))
+    one, family = omnibus.planner_rows(three_activations("charlm", seed=1))
     names = ["trials_for_5_percent", "trials_for_10_percent", "trials_for_20_percent", "trials_for_30_percent"]
     assert [one[name] for name in names] == sorted((one[name] for name in names), reverse=True)
     assert (one["comparisons"], family["comparisons"]) == (1, 3)
@@ -225,7 +234,7 @@ def test_the_plan_is_that_of_the_pilot():
 
 
 def test_a_pilot_that_does_not_vary_plans_nothing():
-    (row,) = inference.planner_rows([cell_of(0.3 * (1 - np.eye(4)))])
+    (row,) = omnibus.planner_rows([cell_of(0.3 * (1 - np.eye(4)))])
     assert row["trials_for_5_percent"] is None
 
 
@@ -235,11 +244,11 @@ def test_a_pilot_that_does_not_vary_plans_nothing():
 def with_metric(cells: list[dict], metric: str, value) -> list[dict]:
     """The cells with another metric for every pair: ``value`` of the cell and of the pair."""
     changed = [{**cell, "pairs": [{**pair, metric: value(cell, pair)} for pair in cell["pairs"]]} for cell in cells]
-    return [summary.measure(cell) for cell in changed]
+    return [measure.measure(cell) for cell in changed]
 
 
 def verdicts(measured: list[dict]) -> dict[tuple[str, str], dict]:
-    return {(row["when"], row["metric"]): row for row in companions.verdict_rows(measured)}
+    return {(row["when"], row["metric"]): row for row in metrics_compared.verdict_rows(measured)}
 
 
 def test_every_metric_is_judged_by_itself():
@@ -247,7 +256,7 @@ def test_every_metric_is_judged_by_itself():
     reversed_ = with_metric(apart, "total_variation", lambda cell, pair: 1 - pair["relative_pd"])
     rows = verdicts(with_metric(reversed_, "jensen_shannon", lambda cell, pair: 0.01 + 0.001 * sum(pair["trials"])))
     pd, opposite, alike = (rows["the end", name] for name in ("relative_pd", "total_variation", "jensen_shannon"))
-    (shown,) = inference.sensitivity_rows(apart)
+    (shown,) = omnibus.sensitivity_rows(apart)
     assert {name: pd[name] for name in shown} == shown
     assert (pd["n_shown"], pd["n_differences"], pd["n_against"]) == (3, 3, 0)
     assert (opposite["n_shown"], opposite["n_against"]) == (3, 3)
@@ -265,10 +274,10 @@ def test_equal_loss_is_judged_by_what_is_read_off_there():
 
 def test_every_metric_of_every_cell_has_its_interval():
     cells = three_activations("charlm", seed=4)
-    (table,) = companions.cell_metrics(cells)
-    assert [row["metric"] for row in table.rows] == list(summary.PAIR_METRICS)
+    (table,) = metrics_compared.cell_metrics(cells)
+    assert [row["metric"] for row in table.rows] == list(measure.PAIR_METRICS)
     row = table.rows[0]
-    expected = stats.pairwise_estimate(summary.pair_matrix(cells[1]["pairs"], "relative_pd")[1])
+    expected = stats.pairwise_estimate(measure.pair_matrix(cells[1]["pairs"], "relative_pd")[1])
     assert [row[f"{kind}_gelu"] for kind in ("mean", "low", "high")] == pytest.approx(
         [expected.mean, expected.low, expected.high]
     )
@@ -287,7 +296,7 @@ def test_correlations_may_have_an_interval_below_zero_and_distances_may_not():
 
 
 def ranked(measured: list[dict], metric: str = "relative_pd") -> dict:
-    return next(row for row in companions.rank_rows(measured) if (row["metric"], row["when"]) == (metric, "the end"))
+    return next(row for row in ranks.rank_rows(measured) if (row["metric"], row["when"]) == (metric, "the end"))
 
 
 def test_an_order_that_recurs_in_every_architecture():
@@ -327,19 +336,20 @@ def test_activations_of_one_architecture_alone_do_not_empty_the_ranks():
 
 def test_rank_correlation_of_one_group_is_spearman_s():
     x, y = np.random.default_rng(3).integers(0, 6, (2, 20))
-    assert companions.rank_correlation([np.stack([x, y])]) == pytest.approx(scipy_stats.spearmanr(x, y).statistic)
+    rho = scipy_stats.spearmanr(x, y).statistic
+    assert metrics_compared.rank_correlation([np.stack([x, y])]) == pytest.approx(rho)
 
 
 def test_within_architectures_differences_between_them_do_not_count():
     rising = np.array([[1, 2, 3], [1, 2, 3]])
     lower_right = rising + np.array([[10], [-10]])
-    assert companions.rank_correlation([rising, lower_right]) == pytest.approx(1)
-    assert companions.rank_correlation([np.concatenate([rising, lower_right], axis=1)]) < 0
+    assert metrics_compared.rank_correlation([rising, lower_right]) == pytest.approx(1)
+    assert metrics_compared.rank_correlation([np.concatenate([rising, lower_right], axis=1)]) < 0
 
 
 def test_nothing_is_said_of_too_few_or_constant_metrics():
-    assert companions.rank_correlation([np.array([[1, 2], [1, 2]])]) is None
-    assert companions.rank_correlation([np.array([[1, 2, 3], [5, 5, 5]])]) is None
+    assert metrics_compared.rank_correlation([np.array([[1, 2], [1, 2]])]) is None
+    assert metrics_compared.rank_correlation([np.array([[1, 2, 3], [5, 5, 5]])]) is None
 
 
 def test_metrics_that_follow_pd_tell_its_story():
@@ -348,7 +358,7 @@ def test_metrics_that_follow_pd_tell_its_story():
         cell_of(level * (1 - np.eye(3)), name, text_distance=level**2, top5_agreement=1 - level, hellinger=-level)
         for name, level in levels.items()
     ]
-    rows = {row["metric"]: row for row in companions.companion_rows(measured)}
+    rows = {row["metric"]: row for row in metrics_compared.companion_rows(measured)}
     assert rows["total_variation"]["rho"] == pytest.approx(1)
     assert {name: row["story"] for name, row in rows.items() if row["rho"] is not None} == {
         "true_label_pd": "the same",
@@ -366,8 +376,9 @@ def test_the_matrix_has_both_correlations_of_every_two_metrics():
         for model, high in (("charlm", 0), ("minigpt", 1))
         for name, level, distance in (("relu", 0.2 + high, 0.3 - high), ("gelu", 0.3 + high, 0.4 - high))
     ]
-    rows = {row["metric"]: row for row in companions.matrix_rows(measured)}
-    over_all, within = companions.correlations(companions.means_by_model(measured), "relative_pd", "text_distance")
+    rows = {row["metric"]: row for row in metrics_compared.matrix_rows(measured)}
+    means = metrics_compared.means_by_model(measured)
+    over_all, within = metrics_compared.correlations(means, "relative_pd", "text_distance")
     assert (over_all, within) == (pytest.approx(-0.6), pytest.approx(1))
     assert (rows["text_distance"]["relative_pd"], rows["relative_pd"]["text_distance"]) == (over_all, within)
 
@@ -379,7 +390,7 @@ def test_the_matrix_has_both_correlations_of_every_two_metrics():
     "level, distance", [(4.0, 0.1), (3.0, 0.2), (2.75, 0.25), (2.5, 0.3), (2.2, 0.36), (1.9, None)]
 )
 def test_pd_at_a_loss_is_on_the_line_between_evaluations(level, distance):
-    found = confounds.at_loss([3.5, 3.0, 2.5, 2.0], [0.1, 0.2, 0.3, 0.4], level)
+    found = equal_loss.at_loss([3.5, 3.0, 2.5, 2.0], [0.1, 0.2, 0.3, 0.4], level)
     assert found == (None if distance is None else pytest.approx(distance))
 
 
@@ -389,11 +400,11 @@ def on_a_curve(activation: str, losses: list[float]) -> dict:
     trials = [make_trial(number, losses[-1], history=history) for number in (1, 2, 3)]
     curve = {"step": history["step"], "relative_pd": [5 - x for x in losses], "top1_mismatches": [0] * len(losses)}
     pairs = [make_pair(a, b, 5 - losses[-1], history=curve) for a, b in itertools.combinations((1, 2, 3), 2)]
-    return summary.measure(make_cell(activation=activation, trials=trials, pairs=pairs))
+    return measure.measure(make_cell(activation=activation, trials=trials, pairs=pairs))
 
 
 def test_where_the_loss_alone_decides_nothing_is_left_at_matched_loss():
-    rows = confounds.matched_rows([on_a_curve("relu", [4, 3, 2]), on_a_curve("gelu", [4, 3.2, 2.7])])
+    rows = equal_loss.matched_rows([on_a_curve("relu", [4, 3, 2]), on_a_curve("gelu", [4, 3.2, 2.7])])
     assert [row["mean_relative_pd"] for row in rows] == pytest.approx([3, 2.3])
     assert [row["level"] for row in rows] == [2.7, 2.7]
     assert [row["matched_pd"] for row in rows] == pytest.approx([2.3, 2.3])
@@ -404,7 +415,7 @@ def test_what_reading_between_evaluations_may_be_off_is_told():
     curves = on_a_curve("relu", [4, 2.8, 2.4, 2]), on_a_curve("gelu", [4, 3.2, 2.8, 2.6])
     for pair in curves[0]["pairs"]:
         pair["history"]["relative_pd"] = [1, 1, 3, 3]
-    table, *_ = confounds.matched_loss(list(curves))
+    table, *_ = equal_loss.matched_loss(list(curves))
     # ReLU at 2.6: 2 between steps 1 and 2; with steps 0, 1 and 3 only, 1 + 2 * 0.2 / 0.8 = 1.5.
     assert [row["matched_pd"] for row in table.rows] == pytest.approx([2, 2.4])
     assert table.notes[-1].endswith("would be read up to 0.5000 off.")
@@ -421,15 +432,15 @@ def test_differences_at_matched_loss_are_tested_as_those_at_the_end():
             pair["history"] = pair["history"] | {"relative_pd": [1, distance, 9]}
         at_end.append(cell | {"pairs": [dict(pair) for pair in cell["pairs"]]})
         matched.append(cell | {"pairs": [pair | {"relative_pd": 9} for pair in cell["pairs"]]})
-    (sensitivity,), (differences,) = confounds.matched_sensitivity(matched), confounds.matched_differences(matched)
-    assert sensitivity.rows == inference.sensitivity(at_end)[1].rows
-    assert differences.rows == inference.differences(at_end)[0].rows
+    (sensitivity,), (differences,) = equal_loss.matched_sensitivity(matched), equal_loss.matched_differences(matched)
+    assert sensitivity.rows == omnibus.sensitivity(at_end)[1].rows
+    assert differences.rows == differences.differences(at_end)[0].rows
     assert {row["shown"] for row in differences.rows} == {"yes", "no"}
 
 
 def test_a_cell_without_pairs_has_no_matched_pd():
-    alone = summary.measure(make_cell(activation="gelu", trials=[make_trial(1)]))
-    rows = confounds.matched_rows([on_a_curve("relu", [4, 3, 2]), alone])
+    alone = measure.measure(make_cell(activation="gelu", trials=[make_trial(1)]))
+    rows = equal_loss.matched_rows([on_a_curve("relu", [4, 3, 2]), alone])
     assert [row["matched_pd"] is None for row in rows] == [False, True]
 
 
@@ -439,7 +450,7 @@ def test_a_cell_without_pairs_has_no_matched_pd():
 def test_the_front_is_what_nothing_dominates():
     rng = np.random.default_rng(5)
     cells = [{"mean_val_loss": x, "mean_relative_pd": y} for x, y in rng.integers(0, 8, (30, 2)).tolist()]
-    front = confounds.pareto_front(cells)
+    front = trade_off.pareto_front(cells)
 
     def dominates(a: dict, b: dict) -> bool:
         return all(a[k] <= b[k] for k in a) and a != b
@@ -454,7 +465,7 @@ def test_the_front_of_an_architecture_need_not_be_that_of_all():
         cell_of(level * (1 - np.eye(3)), "relu", model) for model, level in (("charlm", 0.2), ("minigpt", 0.3))
     ]
     worse = cell_of(0.4 * (1 - np.eye(3)), "gelu", "minigpt")
-    assert [row["front"] for row in confounds.pareto_rows([*measured, worse])] == [
+    assert [row["front"] for row in trade_off.pareto_rows([*measured, worse])] == [
         "of all cells",
         "of its architecture",
         "no",
@@ -467,12 +478,12 @@ def sweep_cells(model: str, **distances: list[list[float]]) -> list[dict]:
 
 def test_the_sweep_is_in_the_order_of_beta_beside_relu():
     measured = sweep_cells("charlm", smelu_1=THIRD, gelu=SECOND, relu=FIRST, smelu_05=SECOND)
-    rows = confounds.smelu_rows(measured)
+    rows = trade_off.smelu_rows(measured)
     assert [(row["activation"], row["beta"]) for row in rows] == [("relu", 0), ("smelu_05", 0.5), ("smelu_1", 1)]
     assert [row["mean_relative_pd"] for row in rows] == pytest.approx([0.5, 0.3, 0.2])
     assert rows[0]["difference"] is rows[0]["low_difference"] is None
     assert [row["difference"] for row in rows[1:]] == pytest.approx([-0.2, -0.3])
-    compared = inference.compare_pairs(measured[3], measured[2])
+    compared = differences.compare_pairs(measured[3], measured[2])
     for name in ("difference", "low_difference", "high_difference"):
         assert rows[1][name] == compared[name]
 
@@ -482,10 +493,10 @@ def test_each_architecture_with_three_betas_has_a_sweep_in_the_order_given():
     two_betas = sweep_cells("tinylstm", relu=FIRST, smelu_1=SECOND, gelu=THIRD)
     whole = sweep_cells("convlm", relu=FIRST, smelu_01=SECOND, smelu_2=THIRD)
     measured = [*without_relu, *two_betas, *whole]
-    assert list(confounds.smelu_sweeps(measured)) == ["minigpt", "convlm"]
-    rows = confounds.smelu_rows(measured)
+    assert list(trade_off.smelu_sweeps(measured)) == ["minigpt", "convlm"]
+    rows = trade_off.smelu_rows(measured)
     assert [row["difference"] is None for row in rows] == [True] * 3 + [True, False, False]
-    assert confounds.smelu(two_betas) == []
+    assert trade_off.smelu(two_betas) == []
 
 
 def test_contexts_are_means_over_pairs():
@@ -493,14 +504,14 @@ def test_contexts_are_means_over_pairs():
         different = {"relative_pd": apart, "top1_mismatches": round(1000 * apart), "global_pd": apart / 2}
         return make_pair(a, b, 0.2, different_contexts=different)
 
-    cell = summary.measure(make_cell(pairs=[pair(1, 2, 0.7), pair(1, 3, 0.8), pair(2, 3, 0.9)]))
-    (row,) = confounds.context_rows([cell])
+    cell = measure.measure(make_cell(pairs=[pair(1, 2, 0.7), pair(1, 3, 0.8), pair(2, 3, 0.9)]))
+    (row,) = contexts.context_rows([cell])
     assert row["shared_relative_pd"] == pytest.approx(0.2)
-    assert [row[f"different_{name}"] for name in confounds.ON_CONTEXTS] == pytest.approx([0.8, 800, 0.4])
+    assert [row[f"different_{name}"] for name in contexts.ON_CONTEXTS] == pytest.approx([0.8, 800, 0.4])
 
 
 def test_cells_without_other_contexts_say_nothing_of_them():
-    (row,) = confounds.context_rows([cell_of(FIRST)])
+    (row,) = contexts.context_rows([cell_of(FIRST)])
     assert row["different_relative_pd"] is None
 
 
@@ -523,7 +534,7 @@ def awkward_cells() -> list[dict]:
 
 @cache
 def awkward_tables(name: str) -> list[Table]:
-    return analyze_results.TABLES[name](summary.measure_study(awkward_cells(), "cpu"))
+    return analyze_results.TABLES[name](measure.measure_study(awkward_cells(), "cpu"))
 
 
 def awkward_text(name: str, form: str = "github") -> str:
@@ -549,7 +560,7 @@ def test_every_format_shows_every_table(name, form):
 @pytest.mark.parametrize("n_trials", [1, 2])
 @pytest.mark.parametrize("activations", [("relu",), ("relu", "gelu")])
 def test_too_few_trials_are_said_to_be(n_trials, activations):
-    measured = [summary.measure(random_cell("charlm", name, n_trials=n_trials)) for name in activations]
+    measured = [measure.measure(random_cell("charlm", name, n_trials=n_trials)) for name in activations]
     texts = {name: text_of(name, measured) for name in NEW_TABLES}
     assert not any(re.search(r"\b(nan|None|inf)\b", text) for text in texts.values())
     assert texts["sensitivity"].count("too few trials to tell") == 2  # in the rule and in the row

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kernels import QUERIES, Linear, causal_attention
-from seeding import MaskStream
+from training.kernels import QUERIES, Linear, causal_attention
+from training.seeding import MaskStream
 
 
 def stream() -> torch.Generator:

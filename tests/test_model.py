@@ -9,10 +9,10 @@ from torch.nn import functional as F
 import config
 import config_cpu
 from activations import ACTIVATIONS, is_gated, make_activation
-from dataset import training_batch
 from model import ARCHITECTURES, CausalConvolution, Dropout, build_model, count_parameters, hidden_width
-from seeding import MaskStream, deterministic
-from study import load_corpus
+from study.plan import load_corpus
+from training.dataset import training_batch
+from training.seeding import MaskStream, deterministic
 
 # The study's, and with CharLM those that other studies may ask for.
 COMBINATIONS = [

@@ -3,7 +3,7 @@ import time
 import nbformat
 from nbclient import NotebookClient
 
-from storage import ROOT
+from study.files import ROOT
 
 
 def test_the_notebook_runs_from_top_to_bottom_in_under_two_minutes():

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from synthetic_cells import random_cell
 
-import other_contexts
-import stats
-from summary import measure_study
+from analysis import contexts, stats
+from analysis.measure import measure_study
 
 
 def simulated(rng, n_trials: int, n_blocks: int, of_blocks: float) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +51,7 @@ def test_block_means_are_over_the_pairs_of_the_seeds():
     pairs = [pair for pair in cell["pairs"] if 4 not in pair["trials"]]
     assert len(pairs) == 3
     expected = sum(np.array(pair["breakdown"]["text_block"]["relative_pd"]) for pair in pairs) / 3
-    assert other_contexts.block_means(cell, seeds) == pytest.approx(expected)
+    assert contexts.block_means(cell, seeds) == pytest.approx(expected)
 
 
 def test_rows_are_those_of_cells_that_tell_of_blocks():
@@ -62,12 +61,12 @@ def test_rows_are_those_of_cells_that_tell_of_blocks():
     few = random_cell("charlm", "smelu_1", n_trials=2)
     cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu"), silent, few]
     measured = measure_study(cells, "cpu")
-    rows = other_contexts.rows_of_cells(measured)
+    rows = contexts.rows_of_cells(measured)
     assert [(row["model"], row["activation"]) for row in rows] == [("charlm", "relu"), ("charlm", "gelu")]
     assert all(
         row["low_both"] <= row["low_relative_pd"] < row["high_relative_pd"] <= row["high_both"] for row in rows
     )
-    (difference,) = other_contexts.rows_of_differences(measured)
+    (difference,) = contexts.rows_of_differences(measured)
     assert (difference["activation"], difference["other_activation"]) == ("gelu", "relu")
     assert difference["difference"] == pytest.approx(rows[1]["mean_relative_pd"] - rows[0]["mean_relative_pd"])
     assert difference["low_both"] <= difference["low_difference"] <= difference["high_difference"]
@@ -78,6 +77,6 @@ def test_where_contexts_add_nothing_the_interval_is_as_wide_also_when_it_is_cut_
     for pair, distance in zip(cell["pairs"], (0.01, 0.3, 0.35), strict=True):
         pair["relative_pd"] = distance
         pair["breakdown"]["text_block"]["relative_pd"] = [distance] * 20
-    (row,) = other_contexts.rows_of_cells(measure_study([cell], "cpu"))
+    (row,) = contexts.rows_of_cells(measure_study([cell], "cpu"))
     assert row["low_relative_pd"] == row["low_both"] == 0
     assert row["widening"] == pytest.approx(1)

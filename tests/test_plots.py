@@ -13,14 +13,13 @@ from PIL import Image
 from synthetic_cells import PASSAGE, make_cell, make_diverged, make_pair, make_trial, random_cell, varying
 
 import analyze_results
-import figures
-import plot_disagreement
 import plot_utils
+from analysis.measure import measure, measure_study, with_breakdown, with_passages
+from analysis.omnibus import sensitivity_rows
+from analysis.table import ABSENT
+from analysis.trade_off import pareto_front, smelu_sweeps
 from config import ACTIVATIONS, MODELS, MODERN, SMELU_BETAS, STREAMS
-from confounds import pareto_front, smelu_sweeps
-from inference import sensitivity_rows
-from summary import measure, measure_study, with_breakdown, with_passages
-from table_format import ABSENT
+from views import disagreement, figures, png
 
 CELLS = {
     "one trial": random_cell("charlm", "relu", n_trials=1),
@@ -97,14 +96,14 @@ def test_cell_figures_are_readable(kind, cell):
 
 @pytest.mark.parametrize("kind", figures.CELL_FIGURES)
 def test_cell_figures_are_small_because_they_are_committed(kind):
-    assert len(figures.png_bytes(cell_figure(kind, CELLS["ten trials"]))) < 40_000
+    assert len(png.png_bytes(cell_figure(kind, CELLS["ten trials"]))) < 40_000
 
 
 def test_a_figure_of_many_colours_keeps_them_all(ax):
-    reds, greens = np.meshgrid(*2 * [np.arange(0, 256, figures.COLOUR_STEP)])
+    reds, greens = np.meshgrid(*2 * [np.arange(0, 256, png.COLOUR_STEP)])
     ax.imshow(np.dstack([reds, greens, 255 - reds]).astype(np.uint8), interpolation="nearest")
     shown = {(red, green, 255 - red) for red, green in zip(reds.flat, greens.flat, strict=True)}
-    assert len(shown) == figures.PALETTE_SIZE
+    assert len(shown) == png.PALETTE_SIZE
     assert shown < pixels(ax.figure)  # with the colours of the axes there are more than a palette holds
 
 
@@ -149,7 +148,7 @@ def test_study_figures_say_which_study_and_how_many_trials(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_study_figures_are_not_too_large(kind):
-    assert len(figures.png_bytes(study_figure(kind, STUDIES["with controls"]))) < 150_000
+    assert len(png.png_bytes(study_figure(kind, STUDIES["with controls"]))) < 150_000
 
 
 def test_figures_of_disagreement_need_cells_that_tell_of_it():
@@ -186,7 +185,7 @@ SWEEPS = {
 def test_sweep_figures_are_readable_and_small(cells):
     figure = figures.smelu_sweep(measure_study(cells, "cpu"), colours_of(cells))
     check_readable(figure)
-    assert len(figures.png_bytes(figure)) < 60_000
+    assert len(png.png_bytes(figure)) < 60_000
 
 
 def test_studies_have_a_sweep_figure_of_each_architecture_with_three_betas():
@@ -204,7 +203,7 @@ def test_cell_figures_say_how_many_trials(kind):
 
 
 def test_the_same_data_give_the_same_bytes():
-    first, second = (figures.png_bytes(cell_figure("summary", CELLS["three trials"])) for _ in range(2))
+    first, second = (png.png_bytes(cell_figure("summary", CELLS["three trials"])) for _ in range(2))
     assert first == second
 
 
@@ -238,7 +237,7 @@ def test_colours_do_not_depend_on_the_order_or_on_what_is_missing():
 
 
 def pixels(figure: Figure) -> set[tuple]:
-    with Image.open(io.BytesIO(figures.png_bytes(figure))) as image:
+    with Image.open(io.BytesIO(png.png_bytes(figure))) as image:
         return {colour for _, colour in image.convert("RGB").getcolors(10**6)}
 
 
@@ -337,7 +336,7 @@ def test_groups_are_dots_at_their_values_and_small_ones_are_left_out(ax):
     }
     pairs = [make_pair(1, 2, breakdown={"word_position": groups})]
     cell, colours = make_cell(activation="gelu", pairs=pairs), {"relu": "blue", "gelu": "red"}
-    assert plot_disagreement.plot_breakdown(ax, [cell], "word_position", "mismatch_share", colours) is ax
+    assert disagreement.plot_breakdown(ax, [cell], "word_position", "mismatch_share", colours) is ax
     dots, line = (drawn.get_ydata().tolist() for drawn in ax.lines)
     assert dots == pytest.approx([np.nan, np.nan, 0.5, 0.4, 0.3, 0.2, 0], nan_ok=True)
     assert line == pytest.approx(dots[:6], nan_ok=True)  # what is no letter stands apart
@@ -346,36 +345,36 @@ def test_groups_are_dots_at_their_values_and_small_ones_are_left_out(ax):
 
 def test_grey_bars_are_the_fractions_of_all_predictions(ax):
     cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu", n_trials=2)]
-    plot_disagreement.plot_group_shares(ax, cells, "character_class")
+    disagreement.plot_group_shares(ax, cells, "character_class")
     classes = [pair["breakdown"]["character_class"]["n_predictions"] for cell in cells for pair in cell["pairs"]]
     heights = [bar.get_height() for bar in ax.patches]
     assert heights == pytest.approx(np.sum(classes, axis=0) / np.sum(classes))
 
 
 def test_agreement_is_told_character_by_character():
-    right, wrong, apart = plot_disagreement.AGREEMENT
-    assert plot_disagreement.agreement("abcd", "abxx", "axxd") == [right, apart, wrong, apart]
+    right, wrong, apart = disagreement.AGREEMENT
+    assert disagreement.agreement("abcd", "abxx", "axxd") == [right, apart, wrong, apart]
     first, second = ({"passage": {"text": "abcd", "predicted": predicted}} for predicted in ("abxx", "axxd"))
     said = "alike on 2 of 4 characters, right on 1 of these; not alike on 2"
-    assert plot_disagreement.agreement_text(first, second) == said
+    assert disagreement.agreement_text(first, second) == said
 
 
 @pytest.mark.parametrize("text", [PASSAGE, "x" * 200, "a\n\nb\n\n" * 3, "y" * 57 + "\n\n" + "z"])
 def test_lines_to_draw_lose_nothing_and_fit(text):
-    lines = plot_disagreement.text_lines(text)
+    lines = disagreement.text_lines(text)
     assert "".join(lines) == text
-    assert max(map(len, lines)) <= plot_disagreement.LONGEST_LINE
+    assert max(map(len, lines)) <= disagreement.LONGEST_LINE
 
 
 def test_a_speech_is_a_line():
-    assert plot_disagreement.text_lines(PASSAGE) == [PASSAGE[:53], PASSAGE[53:]]
+    assert disagreement.text_lines(PASSAGE) == [PASSAGE[:53], PASSAGE[53:]]
 
 
 def test_shades_are_those_that_the_files_keep():
-    for colour in plot_disagreement.AGREEMENT.values():
-        shades = [plot_disagreement.shade(colour, confidence) for confidence in (0, 0.3, 0.5, 0.7, 1)]
-        assert len(set(shades)) == plot_disagreement.SHADES
-        assert shades[-1] == plot_disagreement.shade(colour, 0.81)
+    for colour in disagreement.AGREEMENT.values():
+        shades = [disagreement.shade(colour, confidence) for confidence in (0, 0.3, 0.5, 0.7, 1)]
+        assert len(set(shades)) == disagreement.SHADES
+        assert shades[-1] == disagreement.shade(colour, 0.81)
         levels = 15 * np.array(shades)
         assert levels == pytest.approx(np.round(levels))
 
@@ -385,16 +384,16 @@ def test_a_passage_shows_what_was_to_be_predicted_and_what_both_predict(ax):
         make_trial(number, passage={"text": "A b\n", "predicted": predicted, "probability": [0.1, 0.5, 0.9, 1.0]})
         for number, predicted in ((3, "A c "), (7, "Axc\n"))
     )
-    assert plot_disagreement.plot_passage(ax, first, second) is ax
+    assert disagreement.plot_passage(ax, first, second) is ax
     rows = {}
     for text in ax.texts:
         rows[text.get_position()[1]] = rows.get(text.get_position()[1], "") + text.get_text()
     assert list(rows.values()) == ["A␣b⏎", "A␣c␣", "Axc⏎"]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["text", "trial 3", "trial 7"]
     assert [text.get_text() for text in ax.texts if text.get_weight() == "bold"] == ["A", "␣", "A", "⏎"]
-    right, wrong, apart = plot_disagreement.AGREEMENT.values()
+    right, wrong, apart = disagreement.AGREEMENT.values()
     kinds = zip((right, apart, wrong, apart), (0.1, 0.5, 0.9, 1.0), strict=True)
-    fills = [plot_disagreement.shade(*kind) for kind in kinds]
+    fills = [disagreement.shade(*kind) for kind in kinds]
     assert np.array([bar.get_facecolor()[:3] for bar in ax.patches]) == pytest.approx(np.array(fills * 2))
 
 

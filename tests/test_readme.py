@@ -12,11 +12,13 @@ import pytest
 from PIL import Image
 
 import analyze_results
-import figures
 import model
-from storage import CORPUS_PATH, ROOT, read_cells
-from summary import measure_study
-from table_format import render
+from analysis.measure import measure_study
+from study.corpus import CORPUS_PATH
+from study.files import ROOT
+from study.store import read_cells
+from views import figures, png
+from views.render import render
 
 README = (ROOT / "README.md").read_text()
 
@@ -66,7 +68,7 @@ def test_figures_of_whole_studies_are_drawn_from_their_committed_cells(study, en
     basis, controlled = analyze_results.basis_of(measured), any(cell["controls"] for cell in measured)
     for kind in {*figures.STUDY_FIGURES} - ({"controls"} if not controlled else set()):
         with Image.open(committed / "plots" / f"shamir_{kind}{ending}.png") as image:
-            assert image.text[figures.BASIS] == basis
+            assert image.text[png.BASIS] == basis
 
 
 def test_parameter_counts_are_those_of_the_models():
@@ -84,6 +86,8 @@ def test_files_that_are_named_exist_and_modules_are_named():
 def test_an_activation_and_an_architecture_are_added_as_told(tmp_path):
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
+    for package in ("training", "study", "runner", "analysis"):
+        shutil.copytree(ROOT / package, tmp_path / package)
     (tmp_path / "data").mkdir()
     shutil.copy(CORPUS_PATH, tmp_path / "data")
     blocks = to_append()

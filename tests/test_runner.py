@@ -14,18 +14,17 @@ from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing,
 
 import config
 import run_all_experiments
-import storage
-import study
 from config import STREAMS
-from run_all_experiments import main, pending_jobs
-from study import Study
+from run_all_experiments import main
+from study import files, options
+from study.plan import Study, pending_jobs
 
 CELL = ("--models", "charlm", "--activations", "gelu", "--iterations", str(CONFIG.iterations))
 
 
 @pytest.fixture(autouse=True)
 def tiny_configuration(monkeypatch):
-    monkeypatch.setitem(study.CONFIGS, "cpu", CONFIG)
+    monkeypatch.setitem(options.CONFIGS, "cpu", CONFIG)
 
 
 @pytest.fixture
@@ -274,7 +273,7 @@ def test_a_corpus_that_is_missing_or_altered_is_refused(finished, tmp_path, monk
     corpus = tmp_path / "corpus.txt"
     if content is not None:
         corpus.write_bytes(content)
-    monkeypatch.setattr(storage.read_corpus, "__defaults__", (corpus,))
+    monkeypatch.setattr(corpus.read_corpus, "__defaults__", (corpus,))
     reason = f"{corpus} {'is missing' if content is None else 'was altered'}.*run ./setup.sh"
     assert_refused(finished, capsys, (*GRID, "--trials", "4"), reason)
 
@@ -315,7 +314,7 @@ def test_a_cell_file_that_lacks_trials_is_brought_up_to_date(undisturbed, finish
     cell = json.loads(path.read_text())
     cell["trials"], cell["pairs"] = cell["trials"][:2], cell["pairs"][:1]
     del cell["checksum"]
-    storage.write_checked(path, cell)
+    files.write_checked(path, cell)
     assert call(finished, *GRID, "--verify") == 1
     assert call(finished, *GRID) == 0
     assert not differing(undisturbed, finished)
@@ -351,11 +350,11 @@ def test_verify_names_what_is_missing_damaged_or_foreign(finished, capsys):
 @pytest.mark.parametrize(("change", "code"), [(1 + 1e-14, 0), (1 + 1e-6, 1)])
 def test_verify_tells_a_wrong_number_in_a_cell_from_rounding(finished, capsys, change, code):
     path = finished / "results" / "charlm_gelu_tiny.json"
-    cell = storage.read_checked(path)
+    cell = files.read_checked(path)
     cell["pairs"][1]["breakdown"]["confidence"]["relative_pd"] = [
         value and value * change for value in cell["pairs"][1]["breakdown"]["confidence"]["relative_pd"]
     ]
-    storage.write_checked(path, cell)
+    files.write_checked(path, cell)
     assert call(finished, *GRID, "--verify") == code
     assert (f"{path} says otherwise than its trials (pairs)" in capsys.readouterr().out) == bool(code)
 

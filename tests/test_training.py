@@ -13,12 +13,15 @@ from torch.nn import functional as F
 import config
 import config_cpu
 import train
-from dataset import whole_split
 from metrics import relative_pd, top1_mismatches
 from model import build_model
-from seeding import deterministic
-from storage import Busy, Damaged, OtherSettings, Store, exclusive, read_checked, write_checked
-from study import CONFIGS, Study, load_corpus
+from study.files import Busy, Damaged, OtherSettings, exclusive, read_checked, write_checked
+from study.options import CONFIGS
+from study.plan import Study, load_corpus
+from study.store import Store
+from training import evaluation
+from training.dataset import whole_split
+from training.seeding import deterministic
 
 CELL = ("charlm", "gelu")
 VARIED = [(), ("init",), ("order",), ("dropout",), ("init", "order", "dropout")]
@@ -390,7 +393,7 @@ def test_the_passage_is_predicted_letter_by_letter_from_what_stands_before_it(ti
 
 def test_a_uniform_model_has_the_loss_of_a_guess():
     batches = [(torch.zeros(3, 7, dtype=torch.int64), torch.arange(21).view(3, 7))]
-    loss, accuracy = train.evaluate(lambda inputs: torch.zeros(*inputs.shape, 65), batches)
+    loss, accuracy = evaluation.evaluate(lambda inputs: torch.zeros(*inputs.shape, 65), batches)
     assert loss == pytest.approx(math.log(65)) and accuracy == pytest.approx(1 / 21)
 
 
@@ -416,8 +419,8 @@ def test_equal_models_write_equal_texts_and_follow_their_probabilities():
 
     noise = np.random.default_rng(0).gumbel(size=(50, 400, 4)).astype(np.float32)
     contexts = torch.zeros(400, 3, dtype=torch.int64)
-    texts = train.write_texts(Fixed(), contexts, noise)
-    assert texts.shape == (400, 50) and torch.equal(texts, train.write_texts(Fixed(), contexts, noise))
+    texts = evaluation.write_texts(Fixed(), contexts, noise)
+    assert texts.shape == (400, 50) and torch.equal(texts, evaluation.write_texts(Fixed(), contexts, noise))
     frequencies = torch.bincount(texts.flatten(), minlength=4) / texts.numel()
     torch.testing.assert_close(frequencies, logits.softmax(0), atol=0.015, rtol=0)
 

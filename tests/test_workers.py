@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from workers import assign_gpus, worker_environment
+from runner.workers import assign_gpus, worker_environment
 
 SHOW = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
 

@@ -15,7 +15,7 @@ import torch  # noqa: E402
 from conftest import TINY  # noqa: E402
 
 import activations  # noqa: E402
-import study  # noqa: E402
+from study import options  # noqa: E402
 
 
 class Faulty(torch.nn.ReLU):
@@ -31,7 +31,7 @@ class Exploding(torch.nn.Module):
 
 
 # At the top level, so that it is so in the worker processes too.
-study.CONFIGS["cpu"] = TINY
+options.CONFIGS["cpu"] = TINY
 activations.ACTIVATIONS |= {"faulty": Faulty, "exploding": Exploding}
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+"""The same trials on a dask.distributed cluster over a shared folder (needs requirements-cluster.txt).
+
+Trials are independent, idempotent and backed by files, so the cluster is a queue and no more: a task returns a
+small status, results stay in the shared folder, and a task whose trial is done already returns at once.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from runner.workers import Event
+from study import cli
+from study.files import Busy, UserError, read_json
+from study.plan import Job, Study
+from train import run_trial
+
+try:
+    from distributed import CancelledError, Client, Future, as_completed
+except ImportError:
+    raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
+
+RETRIES = 2
+POLL_SECONDS = 0.1
+CONNECT_SECONDS = 10
+
+
+def cluster_trial(study: Study, job: Job) -> Event:
+    """One task: train the trial on whatever worker has it, and tell how it ended.
+
+    An error is raised, so that the scheduler tries again, perhaps on a better machine.
+    """
+    try:
+        return Event(job, "done", run_trial(study, *job)["status"])
+    except Busy:
+        return Event(job, "busy")
+    except UserError as error:
+        return Event(job, "failed", str(error))
+
+
+def connect(address: str) -> Client:
+    """A client of the scheduler at ``address``, or of the one that a scheduler file names."""
+    if Path(address).is_file():
+        found = read_json(Path(address)).get("address")
+        if not found:
+            raise UserError(f"{address} is no scheduler file (it has no address)")
+        address = found
+    try:
+        return Client(address, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no scheduler answers at {address} ({error})") from None
+
+
+def run_on_cluster(
+    study: Study,
+    address: str,
+    jobs: Iterable[Job],
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Run ``jobs`` on the cluster; as ``workers.run_jobs``, but heard of only when a trial ends.
+
+    When ``should_stop`` says so, what has not begun is cancelled; trials in flight go on to their end.
+    """
+    with connect(address) as client:
+        resources = {"GPU": 1} if study.device == "cuda" else None
+        if not any(fits(worker, resources) for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
+            cli.say(f"no worker{' with --resources GPU=1' if resources else ''} is at {address} yet; waiting for one")
+        submitted = {
+            client.submit(
+                cluster_trial, study, job, pure=False, retries=RETRIES, resources=resources, priority=-order
+            ): job
+            for order, job in enumerate(jobs)
+        }
+        finished = as_completed(submitted)
+        while submitted:
+            if should_stop():
+                client.cancel(list(submitted))
+                cli.say("trials in work on the cluster go on to their end; what had not begun is cancelled")
+                return
+            for future in finished.next_batch(block=False):
+                try:
+                    event = event_of(future, submitted.pop(future))
+                except (CancelledError, OSError):  # cancelled, but not by us; or the connection is lost
+                    raise UserError(f"the scheduler at {address} is gone; the same command goes on") from None
+                on_event(event)
+                future.release()
+            time.sleep(POLL_SECONDS)
+
+
+def fits(worker: dict, resources: dict[str, int] | None) -> bool:
+    """Whether a worker, as the scheduler describes it, has the ``resources`` that a task needs."""
+    return all(worker["resources"].get(name, 0) >= amount for name, amount in (resources or {}).items())
+
+
+def event_of(future: Future, job: Job) -> Event:
+    """How a task ended, its error's traceback included."""
+    if future.status == "error":
+        return Event(job, "failed", "".join(traceback.format_exception(future.exception())))
+    return future.result()

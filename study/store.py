@@ -1,0 +1,261 @@
+"""Every path, atomic writes, checked reads.
+
+A file is written to the side and renamed, so what exists is complete; records carry a checksum and the hashes of
+the files they name, so what was altered is noticed.
+"""
+
+import io
+import json
+import os
+import re
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from config import RECIPE, Config
+from study.corpus import CORPUS_SHA256
+from study.files import (
+    CHECKPOINTS_DIR,
+    RESULTS_DIR,
+    SUMMARY_NAME,
+    Damaged,
+    Misplaced,
+    OtherSettings,
+    UserError,
+    digest,
+    read_bytes,
+    read_checked,
+    write_bytes,
+    write_checked,
+)
+
+# ---------------------------------------------------------------- identity
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of the libraries whose random streams or rounding a trial's numbers depend on."""
+    return {name: version(name).split("+")[0] for name in ("torch", "numpy")}
+
+
+def identity(config: Config, model: str, activation: str, device: str, precision: str) -> dict:
+    """All that can change the numbers of a trial, except its seed's index; the number of trials is not part."""
+    shared = asdict(config)
+    shapes = shared.pop("shapes")
+    for name in ("study", "device", "models", "activations", "n_trials"):
+        del shared[name]
+    facts = {
+        "recipe": RECIPE,
+        "model": model,
+        "activation": activation,
+        "shape": shapes[model],
+        **shared,
+        "device": device,
+        "precision": precision,
+        "corpus": CORPUS_SHA256,
+        **versions(),
+    }
+    return json.loads(json.dumps(facts))
+
+
+def fingerprint(facts: dict) -> str:
+    return digest(json.dumps(facts, sort_keys=True).encode())
+
+
+def differences(there: dict, here: dict) -> str:
+    """In words, where two identities differ: "iterations 100 there, 50 here; ..."."""
+    names = sorted(there.keys() | here.keys())
+    return "; ".join(
+        f"{name} {there.get(name)} there, {here.get(name)} here"
+        for name in names
+        if there.get(name) != here.get(name)
+    )
+
+
+def check_identity(path: Path, record: dict, facts: dict) -> None:
+    """OtherSettings unless the ``record`` read from ``path`` was made with exactly these settings."""
+    if record.get("fingerprint") != fingerprint(facts):
+        raise OtherSettings(
+            f"{path} was made with other settings ({differences(record.get('config', {}), facts)}); "
+            "give this run its own name with --study NAME, or move the old results away"
+        )
+
+
+# ---------------------------------------------------------------- trials and cells
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One architecture with one activation in one study."""
+
+    model: str
+    activation: str
+    study: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}_{self.activation}_{self.study}"
+
+
+def check_study_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(f"study name {name!r} may only have letters, digits, '.', '_' and '-', at most 100")
+    return name
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where the results and checkpoints of studies lie; trial numbers count from 1."""
+
+    results: Path = RESULTS_DIR
+    checkpoints: Path = CHECKPOINTS_DIR
+
+    def cell_path(self, cell: Cell) -> Path:
+        return self.results / f"{cell.name}.json"
+
+    def trials_dir(self, cell: Cell) -> Path:
+        return self.results / "trials" / cell.name
+
+    def record_path(self, cell: Cell, number: int) -> Path:
+        return self.trials_dir(cell) / f"trial_{number}.json"
+
+    def predictions_path(self, cell: Cell, number: int) -> Path:
+        return self.trials_dir(cell) / f"trial_{number}.npz"
+
+    def earlier_cell_path(self, cell: Cell) -> Path:
+        """Where a cell file that a machine which rounds otherwise had made is kept."""
+        return self.trials_dir(cell) / "cell_made_elsewhere.json"
+
+    def checkpoint_path(self, cell: Cell, number: int) -> Path:
+        return self.checkpoints / cell.name / f"trial_{number}.pt"
+
+    def previous_state_path(self, cell: Cell, number: int) -> Path:
+        """The resume state before the last one, for when that is damaged."""
+        return self.checkpoint_path(cell, number).with_suffix(".pt.previous")
+
+    def final_weights_path(self, cell: Cell, number: int) -> Path:
+        """Where the weights of a finished trial lie until its record is written."""
+        return self.checkpoint_path(cell, number).with_suffix(".pt.final")
+
+    def settle_weights(self, cell: Cell, number: int) -> None:
+        """Put the weights of a trial whose record is written into the place of its resume states."""
+        self.previous_state_path(cell, number).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
+
+    def error_path(self, cell: Cell, number: int) -> Path:
+        return self.trials_dir(cell) / f"trial_{number}.error.txt"
+
+    def lock_path(self, cell: Cell, what: str) -> Path:
+        return self.trials_dir(cell) / f"{what}.lock"
+
+    def done_trials(self, cell: Cell) -> set[int]:
+        """Numbers of the trials that have a record and predictions."""
+        folder = self.trials_dir(cell)
+        names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        numbers = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in names)
+        return {int(match[1]) for match in numbers if match and f"trial_{match[1]}.npz" in names}
+
+    def write_record(self, cell: Cell, number: int, record: dict) -> None:
+        write_checked(self.record_path(cell, number), record)
+
+    def read_record(self, cell: Cell, number: int) -> dict:
+        """The record of a finished trial; Damaged if it is not what was written, Misplaced if another trial's."""
+        path = self.record_path(cell, number)
+        record = read_checked(path)
+        names = ("model", "activation", "study", "trial")
+        if tuple(map(record.get, names)) != (cell.model, cell.activation, cell.study, number):
+            owner = " ".join(f"{name} {record.get(name)}" for name in names)
+            raise Misplaced(f"{path} is of another trial ({owner})")
+        return record
+
+    def write_predictions(self, cell: Cell, number: int, steps: list[int], probabilities: np.ndarray) -> str:
+        """Save probe probabilities, a (samples, V) float32 array for each of ``steps``; returns the SHA-256."""
+        buffer = io.BytesIO()
+        np.savez(buffer, steps=np.asarray(steps), probabilities=np.asarray(probabilities, dtype=np.float32))
+        write_bytes(self.predictions_path(cell, number), buffer.getvalue())
+        return digest(buffer.getvalue())
+
+    def read_predictions(self, cell: Cell, number: int, sha256: str) -> np.ndarray:
+        """Probe probabilities (evaluations, samples, V); Damaged if the file is not the one of the record."""
+        path = self.predictions_path(cell, number)
+        payload = read_bytes(path)
+        if digest(payload) != sha256:
+            raise Damaged(f"{path} does not match the hash in its record")
+        with np.load(io.BytesIO(payload)) as arrays:
+            return arrays["probabilities"]
+
+    def write_cell(self, cell: Cell, content: dict) -> None:
+        write_checked(self.cell_path(cell), content)
+
+    def read_cell(self, cell: Cell) -> dict | None:
+        """The cell file, or None if there is none."""
+        path = self.cell_path(cell)
+        return read_cell_file(path) if path.exists() else None
+
+
+# What every cell file, trial and pair has; the numbers among it may be null.
+TRIAL_NUMBERS = {
+    *("trial", "seed", "train_loss", "val_loss", "train_accuracy", "val_accuracy"),
+    *("training_time", "evaluation_time"),
+}
+PAIR_NUMBERS = {
+    *("relative_pd", "top1_mismatches", "n_predictions", "true_label_pd", "global_pd", "total_variation"),
+    *("jensen_shannon", "symmetric_kl", "hellinger", "top5_agreement", "normalized_mismatch", "one_right"),
+    *("both_wrong", "loss_correlation", "perplexity_correlation", "ensemble_gain"),
+}
+CELL_KEYS = {
+    *("model", "activation", "study", "status", "planned_trials", "n_parameters"),
+    *("config", "fingerprint", "environment", "trials", "pairs"),
+}
+TRIAL_KEYS = {*TRIAL_NUMBERS, "status", "finished", "history", "environment"}
+PAIR_KEYS = {*PAIR_NUMBERS, "trials", "history"}
+CONFIG_KEYS = {"iterations", "vary"}
+
+
+def faults_of(cell: dict) -> list[str]:
+    """In words, what ``cell`` lacks of what a cell file has, or has in another form."""
+    faults = [f"no {key}" for key in sorted(CELL_KEYS - cell.keys())]
+    config = cell.get("config", {})
+    if not isinstance(config, dict) or (config and CONFIG_KEYS - config.keys()):
+        faults.append(f"config without {' and '.join(sorted(CONFIG_KEYS))}")
+    for name, keys, numbers in (("trials", TRIAL_KEYS, TRIAL_NUMBERS), ("pairs", PAIR_KEYS, PAIR_NUMBERS)):
+        entries = cell.get(name, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            faults.append(f"{name} is no list of objects")
+            continue
+        faults += [f"no {key}" for key in sorted({key for entry in entries for key in keys - entry.keys()})]
+        odd = {key for entry in entries for key in numbers if not isinstance(entry.get(key), int | float | None)}
+        faults += [f"{key} is no number" for key in sorted(odd)]
+    return faults
+
+
+def read_cell_file(path: Path) -> dict:
+    """The cell in ``path``; Damaged if it is not whole. One without a checksum is taken as it is."""
+    cell = read_checked(path, required=False)
+    if faults := faults_of(cell):
+        raise Damaged(f"{path} is no cell file ({', '.join(faults)})")
+    cell_of = Cell(cell["model"], cell["activation"], cell["study"])
+    if path.stem != cell_of.name:
+        raise Misplaced(f"{path} is the file of another cell ({cell_of.name})")
+    return cell
+
+
+def read_cells(results_dir: Path, study: str | None = None) -> list[dict]:
+    """Every cell file in ``results_dir``, or those of one study, by name; Damaged if one is damaged."""
+    cells = []
+    for path in sorted(Path(results_dir).glob("*.json")):
+        if path.name == SUMMARY_NAME:
+            continue
+        cell = read_cell_file(path)
+        if study is None or cell["study"] == study:
+            cells.append(cell)
+    return cells
+
+
+def study_names(cells: list[dict]) -> list[str]:
+    return sorted({cell["study"] for cell in cells})

@@ -1,0 +1,120 @@
+"""One training step: forward, loss, backward, Adam.
+
+On a GPU the step can be recorded once as a CUDA graph and then replayed, so that small models do not wait for Python
+to launch their kernels one by one. A recording is used only if it gives what the plain step gives, to the bit.
+"""
+
+import warnings
+
+import torch
+from torch.nn import functional as F
+
+WARM_UP = 3  # plain steps before recording, in which libraries choose and prepare their kernels
+CHECKED = 2  # replayed steps that are compared with plain ones; two, so that a random state that stands still is seen
+
+
+class RecordingError(RuntimeError):
+    """A training step that cannot be recorded; the process is unfit for going on."""
+
+
+class Step:
+    """A step of ``optimizer`` on ``model``, under bfloat16 autocast if that is the ``precision``.
+
+    ``finite`` tells whether every loss so far was: a tensor on the model's device, so that a GPU need not be
+    waited for.
+    """
+
+    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str):
+        self.model, self.optimizer = model, optimizer
+        self.device, self.precision = device, precision
+        self.finite = torch.ones((), dtype=torch.bool, device=device)
+
+    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """Train on one batch: ``inputs`` and ``targets``, (B, T) each."""
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits = self.model(inputs)
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.finite &= loss.detach().isfinite()
+
+
+class RecordedStep(Step):
+    """The same as a CUDA graph, once it has shown that it gives the same; otherwise, with a warning, as it was.
+
+    RecordingError if it cannot be recorded.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.graph, self.calls, self.given_up = None, 0, False
+
+    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        self.calls += 1
+        if self.given_up:
+            super().__call__(inputs, targets)
+        elif self.calls <= WARM_UP:
+            self._on_side_stream(super().__call__, inputs, targets)
+        elif self.calls <= WARM_UP + CHECKED:
+            self._check(inputs, targets)
+        else:
+            self._replay(inputs, targets)
+
+    def _on_side_stream(self, work, *arguments) -> None:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            work(*arguments)
+        torch.cuda.current_stream().wait_stream(side)
+
+    def _record(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        self.batch = inputs.clone(), targets.clone()
+        self.optimizer.zero_grad()
+        self.graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(self.graph):
+                super().__call__(*self.batch)
+        except RuntimeError as error:
+            cause = error.__context__ or error
+            raise RecordingError(
+                f"this training step cannot be a CUDA graph; leave out --cuda-graphs ({cause})"
+            ) from error
+
+    def _replay(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        for place, value in zip(self.batch, (inputs, targets), strict=True):
+            place.copy_(value)
+        self.graph.replay()
+
+    def _check(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        """One step, replayed and plain from the same state; the plain one counts."""
+        random_state = torch.cuda.get_rng_state()
+        before = self._copy_of_state()
+        if self.graph is None:
+            self._record(inputs, targets)
+        self._replay(inputs, targets)
+        replayed = self._copy_of_state()
+        self._restore(before)
+        torch.cuda.set_rng_state(random_state)
+        self._on_side_stream(super().__call__, inputs, targets)
+        if not all(map(_same, replayed, self._tensors())):
+            self.given_up, self.graph = True, None
+            warnings.warn("training without a CUDA graph: it does not give the same numbers", stacklevel=2)
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """All that a step changes."""
+        states = [value for state in self.optimizer.state.values() for value in state.values()]
+        return [*self.model.parameters(), *self.model.buffers(), *states, self.finite]
+
+    def _copy_of_state(self) -> list[torch.Tensor]:
+        return [tensor.detach().clone() for tensor in self._tensors()]
+
+    @torch.no_grad()
+    def _restore(self, saved: list[torch.Tensor]) -> None:
+        for tensor, value in zip(self._tensors(), saved, strict=True):
+            tensor.copy_(value)
+
+
+def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal to the bit, where not a number is equal to itself."""
+    return torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)

@@ -1,0 +1,70 @@
+"""Tables as text: any format of tabulate, or CSV."""
+
+import csv
+import html
+import io
+from collections.abc import Callable
+
+from tabulate import LATEX_ESCAPE_RULES, tabulate, tabulate_formats
+
+from analysis.table import Table, texts
+
+CSV = "csv"
+FORMATS = (*tabulate_formats, CSV)
+
+
+# ---------------------------------------------------------------- tables as text
+
+
+def remark(line: str, form: str) -> str:
+    """A line beside the tables, such that a program that reads the format skips it where it can."""
+    if form == CSV:
+        return f"# {line}"
+    if form.startswith("latex"):
+        return f"% {line}"
+    if form.endswith("html"):
+        return f"<p>{html.escape(line)}</p>"
+    return line
+
+
+def render(table: Table, form: str) -> str:
+    """The table with its title and notes; ``form`` is one of ``FORMATS``."""
+    title = f"### {table.title}" if form in ("github", "pipe") else remark(table.title, form)
+    notes = [remark(note, form) for note in table.notes]
+    if form == CSV:
+        return "\n".join([title, *notes, csv_text(table)])
+    return "\n".join([title, "", tabulated(table, form), "", *notes])
+
+
+def csv_text(table: Table) -> str:
+    """One line for each row, under the names of the numbers; an empty field where there is none.
+
+    Rows of cells say of which architecture they are, though a table of one says so in its title.
+    """
+    shown = [field for column in table.columns for field in column.fields]
+    named = ["model"] if table.rows and "model" in table.rows[0] else []
+    fields = list(dict.fromkeys([*named, *shown]))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(fields)
+    writer.writerows([row[field] for field in fields] for row in table.rows)
+    return buffer.getvalue()
+
+
+def tabulated(table: Table, form: str) -> str:
+    escape = _escape(form)
+    return tabulate(
+        [[escape(text) for text in row] for row in texts(table)],
+        headers=[escape(column.header) for column in table.columns],
+        tablefmt=form,
+        colalign=["right" if column.numeric else "left" for column in table.columns],
+        disable_numparse=True,
+    )
+
+
+def _escape(form: str) -> Callable[[str], str]:
+    """What LaTeX does not know is written out; tabulate escapes the rest, except in latex_raw."""
+    rules = {"β": "beta ", "±": "+/-", "–": "--"} if form.startswith("latex") else {}
+    if form == "latex_raw":
+        rules |= LATEX_ESCAPE_RULES
+    return lambda text: text.translate(str.maketrans(rules))
