@@ -2,7 +2,13 @@
 
 Pure functions of ``p`` and ``q``, the probabilities (samples, classes) that two models give on the same samples,
 and of ``targets`` (samples,), the true classes. Sums are made in float64. All are symmetric in ``p`` and ``q``.
+
+``METRICS`` is the one place where a metric is declared. To add one, add an entry: it appears in cell files, tables,
+CSV, the page and figures. A cell file that was written before it existed lacks it, and tables show a dash.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -128,12 +134,15 @@ def calibration_error(p, targets, bins: int = 10) -> float:
     return float(np.abs(gaps).sum() / len(p))
 
 
-def mismatches_by_correctness(p, q, targets) -> dict[str, int]:
-    """Top-1 mismatches in which one of the two models is right, and in which neither is."""
+def mismatches_one_right(p, q, targets) -> int:
+    """Samples on which the most probable class differs and one of the two models is right."""
     p, q = _checked(p, q)
-    first, second = p.argmax(axis=1), q.argmax(axis=1)
-    one_right = int(((first == targets) != (second == targets)).sum())
-    return {"one_right": one_right, "both_wrong": int((first != second).sum()) - one_right}
+    return int(((p.argmax(axis=1) == targets) != (q.argmax(axis=1) == targets)).sum())
+
+
+def mismatches_both_wrong(p, q, targets) -> int:
+    """Samples on which the most probable class differs and neither model is right."""
+    return top1_mismatches(p, q) - mismatches_one_right(p, q, targets)
 
 
 def normalized_mismatch(p, q, targets) -> float:
@@ -186,33 +195,94 @@ def text_distance(first: list[str], second: list[str]) -> float:
     return float(np.mean(distances))
 
 
+# ---------------------------------------------------------------- the registry
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured of a trial, or of a pair of trials.
+
+    label     its name in tables and figures
+    unit      such as "nats", or "" for a number without one
+    function  of a pair: from ``p``, ``q`` and ``targets`` to a number; of a trial: from ``p`` and ``targets``. None
+              for what is not computed from predictions (losses, times, texts): ``train.py`` and ``study/`` record it
+    agreement     higher means more alike, so that it falls where the others rise
+    followed      computed at every evaluation, not only at the end of training
+    judged        the rule for verdicts is applied to it
+    can_be_negative   an interval is not cut off at 0
+    """
+
+    label: str
+    unit: str = ""
+    function: Callable | None = None
+    agreement: bool = False
+    followed: bool = False
+    judged: bool = False
+    can_be_negative: bool = False
+
+    @property
+    def axis(self) -> str:
+        """The label with its unit, for an axis or a column."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+def _without_targets(function: Callable) -> Callable:
+    return lambda p, q, targets: function(p, q)
+
+
+# Of every two trials of a cell.
+PAIR_METRICS = {
+    "relative_pd": Metric("Relative PD, all classes", "", _without_targets(relative_pd), followed=True, judged=True),
+    "true_label_pd": Metric("Relative PD, true label", "", true_label_pd, judged=True),
+    "global_pd": Metric("PD by the global formula", "", _without_targets(global_pd)),
+    "total_variation": Metric("Total variation", "", _without_targets(total_variation), followed=True, judged=True),
+    "jensen_shannon": Metric("Jensen-Shannon", "nats", _without_targets(jensen_shannon), followed=True, judged=True),
+    "symmetric_kl": Metric("Symmetric KL", "nats", _without_targets(symmetric_kl)),
+    "hellinger": Metric("Hellinger", "", _without_targets(hellinger)),
+    "top1_mismatches": Metric(
+        "Top-1 mismatches", "of the probe set", _without_targets(top1_mismatches), followed=True, judged=True
+    ),
+    "one_right": Metric("Mismatches, one right", "of the probe set", mismatches_one_right),
+    "both_wrong": Metric("Mismatches, both wrong", "of the probe set", mismatches_both_wrong),
+    "normalized_mismatch": Metric("Normalized mismatch", "", normalized_mismatch),
+    "top5_agreement": Metric("Top-5 agreement", "", _without_targets(topk_agreement), agreement=True),
+    "loss_correlation": Metric("Correlation of losses", "", loss_correlation, agreement=True, can_be_negative=True),
+    "perplexity_correlation": Metric(
+        "Correlation of perplexities", "", perplexity_correlation, agreement=True, can_be_negative=True
+    ),
+    "ensemble_gain": Metric("Ensemble gain", "nats", ensemble_gain),
+    "text_distance": Metric("Edit distance of texts"),
+}
+
+# Of every trial by itself.
+TRIAL_METRICS = {
+    "train_loss": Metric("Training loss", "nats/char"),
+    "val_loss": Metric("Validation loss", "nats/char"),
+    "train_accuracy": Metric("Training accuracy", "fraction", agreement=True),
+    "val_accuracy": Metric("Validation accuracy", "fraction", agreement=True),
+    "probe_loss": Metric("Loss on the probe set", "nats/char", cross_entropy),
+    "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, agreement=True),
+    "probe_entropy": Metric("Entropy", "nats", lambda p, targets: entropy(p)),
+    "calibration_error": Metric("Calibration error", "", calibration_error),
+    "training_time": Metric("Training time", "s"),
+}
+
+METRICS = PAIR_METRICS | TRIAL_METRICS
+
+
 def describe(p, targets) -> dict[str, float]:
-    """What one model's probabilities on the probe set say of it alone."""
-    return {
-        "probe_loss": cross_entropy(p, targets),
-        "probe_accuracy": accuracy(p, targets),
-        "probe_entropy": entropy(p),
-        "calibration_error": calibration_error(p, targets),
-    }
+    """What one model's probabilities on the probe set say of it alone: every metric of a trial with a function."""
+    return {name: metric.function(p, targets) for name, metric in TRIAL_METRICS.items() if metric.function}
 
 
 def compare(p, q, targets) -> dict[str, float | int]:
-    """Every measure of this module, by name, for one pair of models."""
+    """Every metric of a pair with a function, by name, and the number of samples."""
     p, q = _checked(p, q)  # here too, so that they are converted once
-    return {
-        "relative_pd": relative_pd(p, q),
-        "top1_mismatches": top1_mismatches(p, q),
-        "n_predictions": len(p),
-        "true_label_pd": true_label_pd(p, q, targets),
-        "global_pd": global_pd(p, q),
-        "total_variation": total_variation(p, q),
-        "jensen_shannon": jensen_shannon(p, q),
-        "symmetric_kl": symmetric_kl(p, q),
-        "hellinger": hellinger(p, q),
-        "top5_agreement": topk_agreement(p, q),
-        "normalized_mismatch": normalized_mismatch(p, q, targets),
-        **mismatches_by_correctness(p, q, targets),
-        "loss_correlation": loss_correlation(p, q, targets),
-        "perplexity_correlation": perplexity_correlation(p, q, targets),
-        "ensemble_gain": ensemble_gain(p, q, targets),
-    }
+    values = {name: metric.function(p, q, targets) for name, metric in PAIR_METRICS.items() if metric.function}
+    return {**values, "n_predictions": len(p)}
+
+
+def follow(p, q, targets) -> dict[str, float | int]:
+    """The metrics of a pair that are followed over training."""
+    followed = {name: metric.function for name, metric in PAIR_METRICS.items() if metric.followed and metric.function}
+    return {name: function(p, q, targets) for name, function in followed.items()}

@@ -1,19 +1,195 @@
-"""What the cells of a study say: estimates for each cell, statistics for each architecture. Pure functions.
+"""What the cells of a study say: an estimate of every metric for each cell, statistics for each architecture.
 
-A measured cell is a cell with, for every metric, ``mean_<metric>``, ``std_<metric>`` (ddof=0) and the bounds
-``low_<metric>`` and ``high_<metric>`` of its 95 % interval; None where there is nothing to compute it from. Under
-"controls" it has the measured cells of other studies that differ from it in nothing but what varies between trials.
+Pure functions. They start from the content of cell files (dicts) and end in ``MeasuredCell``; only
+``summarize_study`` goes back to plain keys, for the summary file.
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from analysis import stats
+from analysis.stats import Estimate
+from analysis.table import Row
 from config import STREAMS
 from labels import in_order
+from metrics import PAIR_METRICS, TRIAL_METRICS
+
+COMPARED_METRICS = ("val_loss", "val_accuracy", "relative_pd", "top1_mismatches", "training_time")
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredCell:
+    """One architecture with one activation: its trials, their pairs, and what is estimated from them.
+
+    ``content`` is that of the cell file. ``estimates`` has one for every metric of ``metrics.METRICS``: the mean over
+    completed trials, or over their pairs, with a 95 % interval and the std (ddof=0); NaN where there is nothing to
+    compute it from. ``controls`` are the cells of other studies that differ from this one in nothing but the random
+    streams that vary between trials, by those streams.
+    """
+
+    content: dict[str, Any]
+    estimates: dict[str, Estimate]
+    controls: dict[tuple[str, ...], "MeasuredCell"] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        return self.content["model"]
+
+    @property
+    def activation(self) -> str:
+        return self.content["activation"]
+
+    @property
+    def study(self) -> str:
+        return self.content["study"]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.content["config"]
+
+    @property
+    def trials(self) -> list[dict]:
+        return self.content["trials"]
+
+    @property
+    def pairs(self) -> list[dict]:
+        """The pairs of the completed trials."""
+        return self.content["pairs"]
+
+    @property
+    def planned_trials(self) -> int:
+        return self.content["planned_trials"]
+
+    @property
+    def n_parameters(self) -> int:
+        return self.content["n_parameters"]
+
+    @cached_property
+    def completed(self) -> list[dict]:
+        """The trials that completed; diverged ones count, but take part in no estimate."""
+        return [trial for trial in self.trials if trial["status"] == "completed"]
+
+    @property
+    def n_trials(self) -> int:
+        return len(self.completed)
+
+    @property
+    def n_diverged(self) -> int:
+        return len(self.trials) - len(self.completed)
+
+    @property
+    def n_predictions(self) -> int | None:
+        """Contexts of the probe set; None without a pair."""
+        return self.pairs[0]["n_predictions"] if self.pairs else None
+
+    @property
+    def training_seconds(self) -> float:
+        return math.fsum(trial["training_time"] for trial in self.trials)
+
+    @property
+    def evaluation_seconds(self) -> float:
+        return math.fsum(trial["evaluation_time"] for trial in self.trials)
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The random streams that differ between the trials."""
+        return varied(self.content)
+
+    def estimate(self, metric: str) -> Estimate:
+        return self.estimates.get(metric, UNKNOWN)
+
+    def mean(self, metric: str) -> float:
+        return self.estimate(metric).mean
+
+    def values(self, metric: str) -> list[float]:
+        """The metric of each completed trial, or of each pair if it is one of pairs; without unknown ones."""
+        items = self.pairs if metric in PAIR_METRICS else self.completed
+        return [item[metric] for item in items if item.get(metric) is not None]
+
+    def row(self) -> Row:
+        """The cell as a row of a table: its names and counts, and its estimates by metric."""
+        return {
+            "model": self.model,
+            "activation": self.activation,
+            "study": self.study,
+            "status": self.content["status"],
+            "n_parameters": self.n_parameters,
+            "planned_trials": self.planned_trials,
+            "n_trials": self.n_trials,
+            "n_diverged": self.n_diverged,
+            "n_predictions": self.n_predictions,
+            **self.estimates,
+        }
+
+
+# ---------------------------------------------------------------- one cell
+
+
+def measure(content: dict, others: Iterable[dict] = ()) -> MeasuredCell:
+    """The cell whose file has ``content``, with its estimates, and its controls among ``others``."""
+    cell = MeasuredCell(content, {})
+    of_trials = {metric: _of_values(cell.values(metric)) for metric in TRIAL_METRICS}
+    of_pairs = {metric: _of_pairs(cell.pairs, metric, cell.n_trials) for metric in PAIR_METRICS}
+    return replace(cell, estimates=of_trials | of_pairs, controls=controls_of(content, others))
+
+
+def over_training(cell: MeasuredCell, metric: str = "relative_pd") -> list[Row]:
+    """For every evaluation its ``step``, and the estimates of ``val_loss`` (on the fixed windows) and ``metric``.
+
+    Empty where the cell has no pairs, or was written before the metric was followed.
+    """
+    pairs = cell.pairs
+    if not pairs or any(metric not in pair["history"] for pair in pairs):
+        return []
+    points = []
+    for place, step in enumerate(pairs[0]["history"]["step"]):
+        losses = [trial["history"]["val_loss"][place] for trial in cell.completed]
+        then = [pair | {metric: pair["history"][metric][place]} for pair in pairs]
+        of_pairs = _of_pairs(then, metric, cell.n_trials)
+        points.append({"step": step, "val_loss": _of_values(losses), metric: of_pairs})
+    return points
+
+
+def _of_values(values: list[float]) -> Estimate:
+    """The estimate from one value for each trial."""
+    return replace(stats.mean_estimate(np.array(values)), std=_std(values)) if values else UNKNOWN
+
+
+def _of_pairs(pairs: list[dict], metric: str, n_trials: int) -> Estimate:
+    """The estimate from one value for each pair; with an interval only if every pair of the trials has one.
+
+    The interval is cut off at 0, below which no distance can be.
+    """
+    values = [pair[metric] for pair in pairs if pair.get(metric) is not None]
+    if not values:
+        return UNKNOWN
+    bounds = UNKNOWN
+    if len(values) == math.comb(n_trials, 2):
+        bounds = stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
+    low = bounds.low if PAIR_METRICS[metric].can_be_negative else float(np.maximum(bounds.low, 0))
+    return Estimate(float(np.mean(values)), low, bounds.high, n_trials, _std(values))
+
+
+def _std(values: list[float]) -> float:
+    return float(np.std(values)) if len(values) > 1 else math.nan
+
+
+def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:
+    """The trials that take part in pairs (N,) and the metric between them (N, N); nan where it is unknown."""
+    numbers = sorted({number for pair in pairs for number in pair["trials"]})
+    place = {number: index for index, number in enumerate(numbers)}
+    matrix = np.full((len(numbers), len(numbers)), math.nan)
+    np.fill_diagonal(matrix, 0)
+    for pair in pairs:
+        i, j = (place[number] for number in pair["trials"])
+        matrix[i, j] = matrix[j, i] = math.nan if pair.get(metric) is None else pair[metric]
+    return numbers, matrix
 
 
 def pool(pairs: list[dict], grouping: str) -> dict[str, np.ndarray]:
@@ -31,200 +207,120 @@ def pool(pairs: list[dict], grouping: str) -> dict[str, np.ndarray]:
     return {"n_predictions": total, "relative_pd": share(count * distance), "mismatch_share": share(mismatches)}
 
 
-TRIAL_METRICS = (
-    "train_loss",
-    "val_loss",
-    "train_accuracy",
-    "val_accuracy",
-    "probe_entropy",
-    "calibration_error",
-    "training_time",
-)
-PAIR_METRICS = (
-    "relative_pd",
-    "true_label_pd",
-    "global_pd",
-    "total_variation",
-    "jensen_shannon",
-    "symmetric_kl",
-    "hellinger",
-    "top1_mismatches",
-    "one_right",
-    "both_wrong",
-    "normalized_mismatch",
-    "top5_agreement",
-    "loss_correlation",
-    "perplexity_correlation",
-    "ensemble_gain",
-    "text_distance",
-)
-CORRELATIONS = ("loss_correlation", "perplexity_correlation")  # which can be below 0, as no other metric can
-COMPARED_METRICS = ("val_loss", "val_accuracy", "relative_pd", "top1_mismatches", "training_time")
+# ---------------------------------------------------------------- controls
 
 
-def completed_trials(cell: dict) -> list[dict]:
-    return [trial for trial in cell["trials"] if trial["status"] == "completed"]
+def varied(content: dict) -> tuple[str, ...]:
+    """The random streams that differ between a cell's trials."""
+    return tuple(name for name in STREAMS if name in content["config"]["vary"])
 
 
-def measure(cell: dict, others: Iterable[dict] = ()) -> dict:
-    """The cell with its counts and estimates, and its controls among ``others``.
-
-    Diverged trials count, but take part in no estimate.
-    """
-    completed = completed_trials(cell)
-    measured = {
-        **cell,
-        "n_trials": len(completed),
-        "n_diverged": len(cell["trials"]) - len(completed),
-        "n_predictions": cell["pairs"][0]["n_predictions"] if cell["pairs"] else None,
-        "total_training_time": math.fsum(trial["training_time"] for trial in cell["trials"]),
-        "total_evaluation_time": math.fsum(trial["evaluation_time"] for trial in cell["trials"]),
-        "controls": controls_of(cell, others),
-    }
-    for metric in TRIAL_METRICS:
-        values = [trial[metric] for trial in completed if trial.get(metric) is not None]
-        measured |= _described(metric, values, stats.mean_estimate(values) if values else None)
-    for metric in PAIR_METRICS:
-        measured |= _described_pairs(metric, cell["pairs"], len(completed))
-    return measured
-
-
-def over_training(cell: dict) -> list[dict]:
-    """For every evaluation its step, val loss (on the fixed windows) and relative PD, named as in a measured cell."""
-    completed, pairs = completed_trials(cell), cell["pairs"]
-    points = []
-    for place, step in enumerate(completed[0]["history"]["step"] if completed else ()):
-        losses = [trial["history"]["val_loss"][place] for trial in completed]
-        then = [pair | {"relative_pd": pair["history"]["relative_pd"][place]} for pair in pairs]
-        described = _described_pairs("relative_pd", then, len(completed))
-        points.append({"step": step, **_described("val_loss", losses, stats.mean_estimate(losses)), **described})
-    return points
-
-
-def _described_pairs(metric: str, pairs: list[dict], n_trials: int) -> dict:
-    values = [pair[metric] for pair in pairs if pair.get(metric) is not None]
-    whole = values and len(values) == math.comb(n_trials, 2)
-    return _described(metric, values, _pairwise(pairs, metric) if whole else None)
-
-
-def _described(metric: str, values: list[float], interval: stats.Estimate | None) -> dict:
-    return {
-        f"mean_{metric}": float(np.mean(values)) if values else None,
-        f"std_{metric}": float(np.std(values)) if len(values) > 1 else None,
-        f"low_{metric}": finite(interval.low) if interval else None,
-        f"high_{metric}": finite(interval.high) if interval else None,
-    }
-
-
-def _pairwise(pairs: list[dict], metric: str) -> stats.Estimate:
-    """The interval over pairs, cut off at 0, below which no distance can be."""
-    estimate = stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
-    return estimate if metric in CORRELATIONS else replace(estimate, low=np.maximum(estimate.low, 0))
-
-
-def pair_matrix(pairs: list[dict], metric: str) -> tuple[list[int], np.ndarray]:
-    """The trials that take part in pairs (N,) and the metric between them (N, N); nan where it is unknown."""
-    numbers = sorted({number for pair in pairs for number in pair["trials"]})
-    matrix = np.full((len(numbers), len(numbers)), math.nan)
-    np.fill_diagonal(matrix, 0)
-    for pair in pairs:
-        i, j = (numbers.index(number) for number in pair["trials"])
-        matrix[i, j] = matrix[j, i] = math.nan if pair[metric] is None else pair[metric]
-    return numbers, matrix
-
-
-def finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def varied(cell: dict) -> tuple[str, ...]:
-    """The random streams that differ between the cell's trials."""
-    return tuple(name for name in STREAMS if name in cell["config"]["vary"])
-
-
-def controls_of(cell: dict, others: Iterable[dict]) -> dict[tuple[str, ...], dict]:
-    """Those of ``others``, measured, with all settings of ``cell`` but other streams varied: by these streams.
+def controls_of(content: dict, others: Iterable[dict]) -> dict[tuple[str, ...], MeasuredCell]:
+    """Those of ``others`` with all settings of the cell but other streams varied: measured, by these streams.
 
     Of several with the same streams that with the most completed trials, of equals the first.
     """
-    found = {}
+    found: dict[tuple[str, ...], list[MeasuredCell]] = {}
     for other in others:
         streams = varied(other)
-        if streams != varied(cell) and cell["config"] | {"vary": None} == other["config"] | {"vary": None}:
-            found.setdefault(streams, []).append(other)
-    return {streams: measure(max(cells, key=lambda c: len(completed_trials(c)))) for streams, cells in found.items()}
+        same = content["config"] | {"vary": None} == other["config"] | {"vary": None}
+        if same and streams != varied(content):
+            found.setdefault(streams, []).append(measure(other))
+    return {streams: max(cells, key=lambda cell: cell.n_trials) for streams, cells in found.items()}
 
 
-def measure_study(cells: list[dict], study: str) -> list[dict]:
-    """The measured cells of a study, in the order of ``labels.LABELS``; ``cells`` are those of all studies."""
-    found = {(cell["model"], cell["activation"]): cell for cell in cells if cell["study"] == study}
+# ---------------------------------------------------------------- a study
+
+
+def measure_study(contents: list[dict], study: str) -> list[MeasuredCell]:
+    """The measured cells of a study, in the order of ``labels.LABELS``; ``contents`` are those of all studies."""
+    found = {(cell["model"], cell["activation"]): cell for cell in contents if cell["study"] == study}
     models = in_order(model for model, _ in found)
     activations = in_order(activation for _, activation in found)
     grid = [(model, activation) for model in models for activation in activations]
-    return [measure(found[place], cells) for place in grid if place in found]
+    return [measure(found[place], contents) for place in grid if place in found]
 
 
-def by_model(measured: list[dict]) -> dict[str, list[dict]]:
+def by_model(measured: list[MeasuredCell]) -> dict[str, list[MeasuredCell]]:
     """Measured cells by architecture, in the order given."""
-    groups = {}
+    groups: dict[str, list[MeasuredCell]] = {}
     for cell in measured:
-        groups.setdefault(cell["model"], []).append(cell)
+        groups.setdefault(cell.model, []).append(cell)
     return groups
 
 
-def with_breakdown(measured: list[dict]) -> list[dict]:
+def with_breakdown(measured: list[MeasuredCell]) -> list[MeasuredCell]:
     """The cells that have pairs and say where these disagree; cells of earlier versions do not."""
-    return [cell for cell in measured if cell["pairs"] and all("breakdown" in pair for pair in cell["pairs"])]
+    return [cell for cell in measured if cell.pairs and all("breakdown" in pair for pair in cell.pairs)]
 
 
-def with_passages(measured: list[dict]) -> list[dict]:
+def with_passages(measured: list[MeasuredCell]) -> list[MeasuredCell]:
     """The cells that have what two trials or more predict on the study's passage."""
-    return [cell for cell in measured if sum("passage" in trial for trial in completed_trials(cell)) > 1]
+    return [cell for cell in measured if sum("passage" in trial for trial in cell.completed) > 1]
 
 
-def compare_activations(measured: list[dict]) -> dict:
-    """Over the activations of one architecture: how many, and mean, std and CV (%) of every cell's mean.
+@dataclass(frozen=True)
+class Spread:
+    """Over the activations of one architecture: how many have a mean, and mean, std (ddof=0) and CV of these.
 
-    CV is std (ddof=0) / mean, as in the report. It contains the noise of the cells' own estimates; what that
-    alone would give says ``omnibus.sensitivity_rows``.
+    The CV is a fraction. It contains the noise of the cells' own estimates; ``omnibus`` says what that alone gives.
     """
-    compared = {
-        "model": measured[0]["model"],
-        "n_trials": sum(cell["n_trials"] for cell in measured),
-        "n_diverged": sum(cell["n_diverged"] for cell in measured),
-        "planned_trials": sum(cell["planned_trials"] for cell in measured),
+
+    n: int
+    mean: float
+    std: float
+    cv: float
+
+
+def spread_over(cells: list[MeasuredCell], metric: str) -> Spread:
+    means = [cell.mean(metric) for cell in cells if cell.estimate(metric).known]
+    if not means:
+        return Spread(0, math.nan, math.nan, math.nan)
+    cv = stats.coefficient_of_variation(np.array(means)) if len(means) > 1 else math.nan
+    return Spread(len(means), float(np.mean(means)), _std(means), cv)
+
+
+def trial_counts(cells: list[MeasuredCell]) -> Row:
+    """Completed, diverged and planned trials of several cells together."""
+    return {
+        "n_trials": sum(cell.n_trials for cell in cells),
+        "n_diverged": sum(cell.n_diverged for cell in cells),
+        "planned_trials": sum(cell.planned_trials for cell in cells),
     }
-    for metric in COMPARED_METRICS:
-        known = [cell for cell in measured if cell[f"mean_{metric}"] is not None]
-        means = [cell[f"mean_{metric}"] for cell in known]
-        compared |= {
-            f"n_activations_{metric}": len(means),
-            f"mean_{metric}": float(np.mean(means)) if means else None,
-            f"std_{metric}": float(np.std(means)) if len(means) > 1 else None,
-            f"cv_{metric}": _percent(stats.coefficient_of_variation(means)) if len(means) > 1 else None,
-        }
-    return compared
-
-
-def _percent(fraction: float) -> float | None:
-    return finite(100 * fraction)
 
 
 # ---------------------------------------------------------------- all studies
 
 
-def latest_study(cells: list[dict]) -> str:
-    """The study whose newest trial is the newest of all, controls aside if there are others; of equals the first."""
-    newest = {}
-    for cell in [cell for cell in cells if varied(cell) == STREAMS] or cells:
-        finished = max((trial["finished"] for trial in cell["trials"]), default="")
-        newest[cell["study"]] = max(finished, newest.get(cell["study"], ""))
-    return max(sorted(newest), key=newest.get)
+def strongest_study(contents: list[dict]) -> str:
+    """The study with the strongest evidence: most architectures with three trials in each of two activations or
+    more, then most trials in the least of their cells, then most steps; controls only where there is nothing else.
+
+    Of equals the one with the newest trial.
+    """
+    own = [cell for cell in contents if varied(cell) == STREAMS] or contents
+    studies: dict[str, list[dict]] = {}
+    for cell in own:
+        studies.setdefault(cell["study"], []).append(cell)
+    return max(sorted(studies), key=lambda name: evidence(studies[name]))
 
 
-def shared_environment(cells: list[dict]) -> dict:
-    """Each fact of the environments: its value where all trials agree, else the list of its values."""
-    environments = [trial["environment"] for cell in cells for trial in cell["trials"]]
+def evidence(contents: list[dict]) -> tuple[int, int, int, str]:
+    """What ``strongest_study`` compares: architectures, trials in the least of their cells, steps, newest trial."""
+    trials: dict[str, list[int]] = {}
+    for cell in contents:
+        completed = sum(trial["status"] == "completed" for trial in cell["trials"])
+        trials.setdefault(cell["model"], []).append(completed)
+    enough = {model: [n for n in counts if n >= stats.FEWEST] for model, counts in trials.items()}
+    compared = [n for counts in enough.values() if len(counts) > 1 for n in counts]
+    newest = max((trial["finished"] for cell in contents for trial in cell["trials"]), default="")
+    steps = max(cell["config"]["iterations"] for cell in contents)
+    return sum(len(counts) > 1 for counts in enough.values()), min(compared, default=0), steps, newest
+
+
+def shared_environment(contents: Iterable[dict]) -> dict:
+    """Each fact of the trials' environments: its value where all agree, else the list of its values."""
+    environments = [trial["environment"] for cell in contents for trial in cell["trials"]]
     names = sorted({name for environment in environments for name in environment})
     return {name: _agreed([environment.get(name) for environment in environments]) for name in names}
 
@@ -234,31 +330,39 @@ def _agreed(values: list):
     return distinct[0] if len(distinct) == 1 else sorted(distinct, key=str)
 
 
-CELL_FIELDS = (
-    "model",
-    "activation",
-    "status",
-    "n_parameters",
-    "planned_trials",
-    "n_trials",
-    "n_diverged",
-    "n_predictions",
-    *(f"{kind}_{metric}" for metric in TRIAL_METRICS + PAIR_METRICS for kind in ("mean", "std", "low", "high")),
-)
+# ---------------------------------------------------------------- the summary file
 
 
-def summarize_study(measured: list[dict]) -> dict:
-    """What the summary file keeps of one study; the same cells give the same record."""
+def summarize_study(measured: list[MeasuredCell]) -> dict:
+    """What the summary file keeps of one study, under plain keys; the same cells give the same record."""
     return {
-        "cells": [{name: cell[name] for name in CELL_FIELDS} for cell in measured],
-        "architectures": [compare_activations(group) for group in by_model(measured).values()],
-        "environment": shared_environment(measured),
-        "total_time_seconds": math.fsum(
-            cell["total_training_time"] + cell["total_evaluation_time"] for cell in measured
-        ),
+        "cells": [_flat(cell) for cell in measured],
+        "architectures": [_compared(model, cells) for model, cells in by_model(measured).items()],
+        "environment": shared_environment(cell.content for cell in measured),
+        "total_time_seconds": math.fsum(cell.training_seconds + cell.evaluation_seconds for cell in measured),
     }
 
 
-def mean_known(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _flat(cell: MeasuredCell) -> dict:
+    plain = {name: value for name, value in cell.row().items() if not isinstance(value, Estimate) and name != "study"}
+    for metric, estimate in cell.estimates.items():
+        plain |= {f"{kind}_{metric}": finite(getattr(estimate, kind)) for kind in ("mean", "std", "low", "high")}
+    return plain
+
+
+def _compared(model: str, cells: list[MeasuredCell]) -> dict:
+    compared = {"model": model, **trial_counts(cells)}
+    for metric in COMPARED_METRICS:
+        spread = spread_over(cells, metric)
+        compared |= {
+            f"n_activations_{metric}": spread.n,
+            f"mean_{metric}": finite(spread.mean),
+            f"std_{metric}": finite(spread.std),
+            f"cv_{metric}": finite(100 * spread.cv),  # in percent, as the report has it
+        }
+    return compared
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None

@@ -1,34 +1,45 @@
-"""The report's tables, as pure functions from the measured cells of a study (``measure.measure_study``) to rows."""
+"""The tables that the report has too, under its section numbers. Pure functions of ``Findings``."""
 
-from analysis.measure import TRIAL_METRICS, by_model, compare_activations
-from analysis.table import ABSENT, Column, Table, mismatches, number, trial_count, with_interval, with_std
+import math
+
+from analysis.findings import Findings
+from analysis.measure import COMPARED_METRICS, MeasuredCell, spread_over, trial_counts
+from analysis.stats import Estimate
+from analysis.table import (
+    Column,
+    Row,
+    Table,
+    is_unknown,
+    mean_of,
+    number,
+    plain,
+    share_of,
+    std_of,
+    trial_count,
+    with_interval,
+    with_std,
+)
 from labels import label
+from metrics import TRIAL_METRICS
 
 # ---------------------------------------------------------------- columns
 
 MODEL = Column("Architecture", ("model",), label, numeric=False)
 ACTIVATION = Column("Activation", ("activation",), label, numeric=False)
-RANK = Column("Rank", ("rank",), number("{}"))
+RANK = Column("Rank", ("rank",), plain)
 N = Column("N trials", ("n_trials", "n_diverged", "planned_trials"), trial_count)
-LOSS = Column("Val loss (nats/char) ± std", ("mean_val_loss", "std_val_loss"), with_std(4))
-LOSS_INTERVAL = Column(
-    "Val loss (nats/char) [95 % interval]",
-    ("mean_val_loss", "low_val_loss", "high_val_loss"),
-    with_interval(4),
-)
-ACCURACY = Column("Val accuracy (%) ± std", ("mean_val_accuracy", "std_val_accuracy"), with_std(2, 100))
-PD = Column(
-    "Relative PD, all classes [95 % interval]",
-    ("mean_relative_pd", "low_relative_pd", "high_relative_pd"),
-    with_interval(4),
-)
-PLAIN_PD = Column("Relative PD, all classes", ("mean_relative_pd",), number("{:.4f}"))
-TRUE_LABEL_PD = Column("Relative PD, true label", ("mean_true_label_pd",), number("{:.4f}"))
-TOTAL_VARIATION = Column("Total variation", ("mean_total_variation",), number("{:.4f}"))
-MISMATCHES = Column("Top-1 mismatches", ("mean_top1_mismatches", "n_predictions"), mismatches)
-TIME = Column("Training time (s) ± std", ("mean_training_time", "std_training_time"), with_std(1))
-EXCESS = Column("vs lowest (%)", ("excess",), number("{:+.2f}"))
-AGAINST_LOWEST = Column("95 % interval", ("against_lowest",), str, numeric=False)
+LOSS = Column("Val loss (nats/char) ± std", ("val_loss",), with_std(4))
+LOSS_INTERVAL = Column("Val loss (nats/char) [95 % interval]", ("val_loss",), with_interval(4))
+ACCURACY = Column("Val accuracy (%) ± std", ("val_accuracy",), with_std(2, 100))
+PD = Column("Relative PD, all classes [95 % interval]", ("relative_pd",), with_interval(4))
+PLAIN_PD = Column("Relative PD, all classes", ("relative_pd",), mean_of("{:.4f}"))
+TRUE_LABEL_PD = Column("Relative PD, true label", ("true_label_pd",), mean_of("{:.4f}"))
+TOTAL_VARIATION = Column("Total variation", ("total_variation",), mean_of("{:.4f}"))
+JENSEN_SHANNON = Column("Jensen-Shannon (nats)", ("jensen_shannon",), mean_of("{:.4f}"))
+MISMATCHES = Column("Top-1 mismatches", ("top1_mismatches", "n_predictions"), share_of)
+TIME = Column("Training time (s) ± std", ("training_time",), with_std(1))
+EXCESS = Column("vs lowest (%)", ("excess",), number("{:+.2f}", 100))
+AGAINST_LOWEST = Column("95 % interval", ("against_lowest",), plain, numeric=False)
 
 READ_BESIDE_LOSS = (
     "Read PD beside the loss: a model that has learned only how frequent each character is agrees with its twin. "
@@ -43,83 +54,80 @@ LOWEST_IS_CHOSEN = (
 )
 
 
+def rows_of(cells: list[MeasuredCell]) -> list[Row]:
+    return [cell.row() for cell in cells]
+
+
 # ---------------------------------------------------------------- the tables
 
 
-def results(measured: list[dict]) -> list[Table]:
+def results(findings: Findings) -> list[Table]:
     columns = (MODEL, ACTIVATION, LOSS, PD, ACCURACY, MISMATCHES, N)
-    return [Table("Results", columns, measured, (READ_BESIDE_LOSS, INTERVALS))]
+    return [Table("Results", columns, rows_of(findings.measured), (READ_BESIDE_LOSS, INTERVALS))]
 
 
-def overview(measured: list[dict]) -> list[Table]:
+def overview(findings: Findings) -> list[Table]:
     columns = (ACTIVATION, LOSS, PD, ACCURACY, TIME, N)
     return [
-        Table(f"3.1 Overview: {label(model)} ({_parameters(cells)})", columns, cells, (READ_BESIDE_LOSS,))
-        for model, cells in by_model(measured).items()
+        Table(
+            f"3.1 Overview: {label(model)} ({_parameters(cells)})",
+            columns,
+            rows_of(cells),
+            (READ_BESIDE_LOSS,),
+        )
+        for model, cells in findings.models.items()
     ]
 
 
-def _parameters(cells: list[dict]) -> str:
-    counts = [cell["n_parameters"] for cell in cells]
+def _parameters(cells: list[MeasuredCell]) -> str:
+    counts = [cell.n_parameters for cell in cells]
     least, most = min(counts), max(counts)
     return f"{least:,} parameters" if least == most else f"{least:,} to {most:,} parameters"
 
 
-def rank(measured: list[dict], metric: str) -> list[dict]:
-    """Cells of each architecture from the lowest mean up, with their distance to the lowest in %.
+def rank(findings: Findings, metric: str) -> list[Row]:
+    """Cells of each architecture from the lowest mean up, with their distance to the lowest as a fraction of it.
 
     Cells without a value come last, unranked.
     """
     rows = []
-    for cells in by_model(measured).values():
-        known = [cell for cell in cells if cell[f"mean_{metric}"] is not None]
-        known.sort(key=lambda cell: cell[f"mean_{metric}"])
-        rows += [
-            {
-                **cell,
-                "rank": place,
-                "excess": _excess(cell[f"mean_{metric}"], known[0][f"mean_{metric}"]),
-                "against_lowest": "lowest" if place == 1 else _against(cell, known[0], metric),
-            }
-            for place, cell in enumerate(known, 1)
-        ]
-        unknown = {"rank": None, "excess": None, "against_lowest": ABSENT}
-        rows += [{**cell, **unknown} for cell in cells if cell[f"mean_{metric}"] is None]
+    for cells in findings.models.values():
+        known = sorted((cell for cell in cells if cell.estimate(metric).known), key=lambda cell: cell.mean(metric))
+        for place, cell in enumerate(known, 1):
+            lowest = known[0].estimate(metric)
+            excess = cell.mean(metric) / lowest.mean - 1 if lowest.mean else None
+            beside = "lowest" if place == 1 else _beside(cell.estimate(metric), lowest)
+            rows.append(cell.row() | {"rank": place, "excess": excess, "against_lowest": beside})
+        rows += [cell.row() for cell in cells if not cell.estimate(metric).known]
     return rows
 
 
-def _excess(value: float, lowest: float) -> float | None:
-    return 100 * (value / lowest - 1) if lowest else None
-
-
-def _against(cell: dict, lowest: dict, metric: str) -> str:
-    if cell[f"low_{metric}"] is None or lowest[f"high_{metric}"] is None:
+def _beside(estimate: Estimate, lowest: Estimate) -> str:
+    if not (estimate.has_interval and lowest.has_interval):
         return "unknown"
-    overlaps = cell[f"low_{metric}"] <= lowest[f"high_{metric}"]
-    return "overlaps the lowest's" if overlaps else "apart from the lowest's"
+    return "overlaps the lowest's" if estimate.low <= lowest.high else "apart from the lowest's"
 
 
-def reproducibility(measured: list[dict]) -> list[Table]:
+def reproducibility(findings: Findings) -> list[Table]:
     columns = (MODEL, RANK, ACTIVATION, PD, EXCESS, AGAINST_LOWEST, MISMATCHES, LOSS, N)
     notes = (READ_BESIDE_LOSS, INTERVALS, LOWEST_IS_CHOSEN)
-    return [Table("3.2 Reproducibility ranking", columns, rank(measured, "relative_pd"), notes)]
+    return [Table("3.2 Reproducibility ranking", columns, rank(findings, "relative_pd"), notes)]
 
 
-def accuracy(measured: list[dict]) -> list[Table]:
+def accuracy(findings: Findings) -> list[Table]:
     columns = (MODEL, RANK, ACTIVATION, LOSS_INTERVAL, EXCESS, AGAINST_LOWEST, ACCURACY, N)
-    return [
-        Table("3.3 Accuracy ranking, by loss", columns, rank(measured, "val_loss"), (INTERVALS, LOWEST_IS_CHOSEN))
-    ]
+    notes = (INTERVALS, LOWEST_IS_CHOSEN)
+    return [Table("3.3 Accuracy ranking, by loss", columns, rank(findings, "val_loss"), notes)]
 
 
-def trials(measured: list[dict]) -> list[Table]:
+def trials(findings: Findings) -> list[Table]:
     loss, percent = number("{:.4f}"), number("{:.2f}", 100)
     columns = (
         MODEL,
         ACTIVATION,
-        Column("Trial", ("trial",), str),
-        Column("Seed", ("seed",), number("{}")),
-        Column("Status", ("status",), str, numeric=False),
+        Column("Trial", ("trial",), plain),
+        Column("Seed", ("seed",), plain),
+        Column("Status", ("status",), plain, numeric=False),
         Column("Train loss (nats/char)", ("train_loss",), loss),
         Column("Val loss (nats/char)", ("val_loss",), loss),
         Column("Train accuracy (%)", ("train_accuracy",), percent),
@@ -128,7 +136,7 @@ def trials(measured: list[dict]) -> list[Table]:
         Column("Calibration error", ("calibration_error",), loss),
         Column("Training time (s)", ("training_time",), number("{:.1f}")),
     )
-    rows = [row for cell in measured for row in _trial_rows(cell)]
+    rows = [row for cell in findings.measured for row in _trial_rows(cell)]
     notes = (
         "Validation numbers are over the whole validation split, training ones over fixed windows of theirs.",
         "On the probe set: mean entropy of the predictions; expected calibration error, the mean distance between "
@@ -138,72 +146,67 @@ def trials(measured: list[dict]) -> list[Table]:
     return [Table("3.4 Trial details", columns, rows, notes)]
 
 
-def _trial_rows(cell: dict) -> list[dict]:
-    place = {"model": cell["model"], "activation": cell["activation"]}
-    rows = [{**place, **trial} for trial in cell["trials"]]
-    count = trial_count(cell["n_trials"], cell["n_diverged"], cell["planned_trials"])
-    means = {name: cell[f"mean_{name}"] for name in TRIAL_METRICS}
-    return [*rows, {**place, "trial": "mean", "seed": None, "status": f"N = {count}", **means}]
+def _trial_rows(cell: MeasuredCell) -> list[Row]:
+    place = {"model": cell.model, "activation": cell.activation}
+    rows = [{**place, **trial} for trial in cell.trials]
+    count = trial_count(cell.n_trials, cell.n_diverged, cell.planned_trials)
+    means = {name: cell.mean(name) for name in TRIAL_METRICS}
+    return [*rows, {**place, "trial": "mean", "status": f"N = {count}", **means}]
 
 
-def architectures(measured: list[dict]) -> list[Table]:
-    columns = (
-        ACTIVATION,
-        PD,
-        TRUE_LABEL_PD,
-        TOTAL_VARIATION,
-        Column("Jensen-Shannon (nats)", ("mean_jensen_shannon",), number("{:.4f}")),
-        MISMATCHES,
-        LOSS,
-        ACCURACY,
-        N,
-    )
+def architectures(findings: Findings) -> list[Table]:
+    columns = (ACTIVATION, PD, TRUE_LABEL_PD, TOTAL_VARIATION, JENSEN_SHANNON, MISMATCHES, LOSS, ACCURACY, N)
     return [
-        Table(
-            f"3.5 {label(model)}",
-            columns,
-            cells,
-            (*_statistics_lines(compare_activations(cells)), READ_BESIDE_LOSS),
-        )
-        for model, cells in by_model(measured).items()
+        Table(f"3.5 {label(model)}", columns, rows_of(cells), (*_spread_lines(cells), READ_BESIDE_LOSS))
+        for model, cells in findings.models.items()
     ]
 
 
-def _statistics_lines(compared: dict) -> list[str]:
+def _spread_lines(cells: list[MeasuredCell]) -> list[str]:
     lines = []
     for metric, name in (("relative_pd", "relative PD (all classes)"), ("val_loss", "val loss (nats/char)")):
-        count = compared[f"n_activations_{metric}"]
-        if count > 1:
+        spread = spread_over(cells, metric)
+        if spread.n > 1:
+            cv = number("{:.2f}", 100)(spread.cv)
             lines.append(
-                f"Over {count} activations, {name}: mean {compared[f'mean_{metric}']:.4f}, "
-                f"std {compared[f'std_{metric}']:.4f}, CV {number('{:.2f}')(compared[f'cv_{metric}'])} %."
+                f"Over {spread.n} activations, {name}: mean {spread.mean:.4f}, std {spread.std:.4f}, CV {cv} %."
             )
     return lines
 
 
-def cross_model(measured: list[dict]) -> list[Table]:
+def cross_model(findings: Findings) -> list[Table]:
     columns = (
         MODEL,
-        Column("Activations", ("n_activations_relative_pd",), number("{}")),
-        Column("Relative PD, all classes: mean ± std", ("mean_relative_pd", "std_relative_pd"), with_std(4)),
-        Column("CV of PD (%)", ("cv_relative_pd",), number("{:.2f}")),
-        Column("Val loss (nats/char): mean ± std", ("mean_val_loss", "std_val_loss"), with_std(4)),
-        Column("CV of loss (%)", ("cv_val_loss",), number("{:.2f}")),
+        Column("Activations", ("n_relative_pd",), plain),
+        Column("Relative PD, all classes: mean ± std", ("relative_pd",), with_std(4)),
+        Column("CV of PD (%)", ("cv_relative_pd",), number("{:.2f}", 100)),
+        Column("Val loss (nats/char): mean ± std", ("val_loss",), with_std(4)),
+        Column("CV of loss (%)", ("cv_val_loss",), number("{:.2f}", 100)),
         N,
     )
-    rows = [compare_activations(cells) for cells in by_model(measured).values()]
     notes = (
         "Mean, std and CV are over activations. A CV also contains the noise of the estimates; --tables sensitivity "
         "says how much that alone would give.",
         READ_BESIDE_LOSS,
     )
+    rows = [_compared_row(model, cells) for model, cells in findings.models.items()]
     return [Table("3.5.7 Cross-model summary", columns, rows, notes)]
 
 
-def speed(measured: list[dict]) -> list[Table]:
-    rows = rank(measured, "training_time")
+def _compared_row(model: str, cells: list[MeasuredCell]) -> Row:
+    row = {"model": model, **trial_counts(cells)}
+    for metric in COMPARED_METRICS:
+        spread = spread_over(cells, metric)
+        over = Estimate(spread.mean, math.nan, math.nan, spread.n, spread.std)
+        row |= {f"n_{metric}": spread.n, metric: over, f"cv_{metric}": spread.cv}
+    return row
+
+
+def speed(findings: Findings) -> list[Table]:
+    rows = rank(findings, "training_time")
+    steps = {(cell.model, cell.activation): cell.config["iterations"] for cell in findings.measured}
     for row in rows:
-        row["seconds_per_step"] = _per_step(row)
+        row["seconds_per_step"] = row["training_time"].mean / steps[row["model"], row["activation"]]
     columns = (
         MODEL,
         RANK,
@@ -220,22 +223,17 @@ def speed(measured: list[dict]) -> list[Table]:
     return [Table("3.6 Training speed ranking, per trial", columns, rows, (note,))]
 
 
-def _per_step(cell: dict) -> float | None:
-    mean = cell["mean_training_time"]
-    return None if mean is None else mean / cell["config"]["iterations"]
-
-
-def variance(measured: list[dict]) -> list[Table]:
+def variance(findings: Findings) -> list[Table]:
     rows = []
-    for cells in by_model(measured).values():
-        known = [cell for cell in cells if cell["std_val_loss"] is not None]
-        rows += sorted(known, key=lambda cell: cell["std_val_loss"])
-        rows += [cell for cell in cells if cell["std_val_loss"] is None]
+    for cells in findings.models.values():
+        known = [cell for cell in cells if not is_unknown(cell.estimate("val_loss").std)]
+        rows += rows_of(sorted(known, key=lambda cell: cell.estimate("val_loss").std))
+        rows += rows_of([cell for cell in cells if cell not in known])
     columns = (
         MODEL,
         ACTIVATION,
-        Column("Std of val loss (nats/char)", ("std_val_loss",), number("{:.4f}")),
-        Column("Val loss (nats/char)", ("mean_val_loss",), number("{:.4f}")),
+        Column("Std of val loss (nats/char)", ("val_loss",), std_of("{:.4f}")),
+        Column("Val loss (nats/char)", ("val_loss",), mean_of("{:.4f}")),
         PLAIN_PD,
         N,
     )
@@ -246,34 +244,39 @@ def variance(measured: list[dict]) -> list[Table]:
     return [Table("4.6 Variance of the validation loss", columns, rows, (note,))]
 
 
-def time(measured: list[dict]) -> list[Table]:
+def time(findings: Findings) -> list[Table]:
     seconds = number("{:.1f}")
     columns = (
         MODEL,
         ACTIVATION,
-        Column("Training (s)", ("total_training_time",), seconds),
-        Column("Evaluation (s)", ("total_evaluation_time",), seconds),
-        Column("Total (s)", ("total_time",), seconds),
-        Column("Share (%)", ("share",), number("{:.1f}")),
+        Column("Training (s)", ("training_seconds",), seconds),
+        Column("Evaluation (s)", ("evaluation_seconds",), seconds),
+        Column("Total (s)", ("total_seconds",), seconds),
+        Column("Share (%)", ("share",), number("{:.1f}", 100)),
         N,
     )
     note = "Summed over trials, diverged ones too; trials that ran side by side took less time on the clock."
-    return [Table("Appendix C. Time", columns, _time_rows(measured), (note,))]
+    return [Table("Appendix C. Time", columns, _time_rows(findings.measured), (note,))]
 
 
-def _time_rows(measured: list[dict]) -> list[dict]:
-    summed = ("total_training_time", "total_evaluation_time", "n_trials", "n_diverged", "planned_trials")
-    total = {
-        "model": "total",
-        "activation": "",
-        **{name: sum(cell[name] for cell in measured) for name in summed},
+def _time_rows(measured: list[MeasuredCell]) -> list[Row]:
+    training = sum(cell.training_seconds for cell in measured)
+    evaluation = sum(cell.evaluation_seconds for cell in measured)
+    whole = training + evaluation
+    rows = [_spent(cell.row(), cell.training_seconds, cell.evaluation_seconds, whole) for cell in measured]
+    total = {"model": "total", "activation": "", **trial_counts(measured)}
+    return [*rows, _spent(total, training, evaluation, whole)]
+
+
+def _spent(row: Row, training: float, evaluation: float, whole: float) -> Row:
+    spent = training + evaluation
+    share = spent / whole if whole else None
+    return row | {
+        "training_seconds": training,
+        "evaluation_seconds": evaluation,
+        "total_seconds": spent,
+        "share": share,
     }
-    whole = total["total_training_time"] + total["total_evaluation_time"]
-    return [
-        {**row, "total_time": spent, "share": 100 * spent / whole if whole else None}
-        for row in [*measured, total]
-        for spent in [row["total_training_time"] + row["total_evaluation_time"]]
-    ]
 
 
 TABLES = {
@@ -283,7 +286,7 @@ TABLES = {
     "accuracy": accuracy,
     "trials": trials,
     "architectures": architectures,
-    "cross-model": cross_model,
+    "cross_model": cross_model,
     "speed": speed,
     "variance": variance,
     "time": time,

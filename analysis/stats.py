@@ -17,7 +17,9 @@ Psychol. Methods 9:164. Phipson & Smyth 2010, Stat. Appl. Genet. Mol. Biol. 9:39
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -25,17 +27,30 @@ from scipy import optimize, special, stats
 EXACT_LIMIT = 20_000  # labelings up to which a permutation test enumerates them all; 8 v 8 trials have 12,870
 LARGE_F = 1e6  # above it the noncentral F distribution cannot be computed everywhere
 ROUNDING = 1e-9  # differences between means below this are taken for none
+FEWEST = 3  # trials without which there is neither an interval over pairs nor a test
 FEWEST_PLANNED = 6  # trials: a planned power of .8 came out as .56 with 4 in simulation, from 5 on as .80 to .89
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``n`` trials or their pairs, with its confidence interval; NaN where there is none."""
+    """A mean over ``n`` trials or their pairs, with its confidence interval; NaN where there is none.
+
+    ``std`` (ddof=0) is that of the single values, where a caller asked for it.
+    """
 
     mean: float
     low: float
     high: float
     n: int
+    std: float = math.nan
+
+    @property
+    def known(self) -> bool:
+        return not math.isnan(self.mean)
+
+    @property
+    def has_interval(self) -> bool:
+        return not math.isnan(self.low)
 
 
 @dataclass(frozen=True)
@@ -54,13 +69,21 @@ class Significance:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
+class ActivationCV:
     """How much the mean distance differs between activations: see ``activation_cv``."""
 
     cv: Estimate
     from_noise: float
     significance: Significance
-    shuffled: Significance
+    shuffled: Significance | None
+
+
+class Verdict(StrEnum):
+    """Is an architecture sensitive to its activation? See ``verdict``."""
+
+    SENSITIVE = "sensitive"
+    NOT_SHOWN = "not shown"
+    TOO_FEW = "too few trials to tell"
 
 
 # Estimates
@@ -254,7 +277,7 @@ def smallest_p(n_a: int, n_b: int) -> float:
     return (2 if n_a == n_b else 1) / math.comb(n_a + n_b, n_a)
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's (1979) step-down adjusted p-values, in the order given; valid under any dependence.
 
     The k-th smallest of m is multiplied by m - k + 1, then made monotone and cut at 1. NaN, a test that could not
@@ -273,8 +296,11 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def activation_cv(
-    distances: np.ndarray, rng: np.random.Generator, confidence: float = 0.95, repetitions: int = 9_999
-) -> Sensitivity:
+    distances: np.ndarray,
+    rng: np.random.Generator | None = None,
+    confidence: float = 0.95,
+    repetitions: int = 9_999,
+) -> ActivationCV:
     """CV over activations of the mean distance, its interval, the CV that noise alone would give, and a test.
 
     ``distances``, shape (K, N, N): K activations whose i-th trials share their seed. With x_ki the pseudo-values
@@ -291,7 +317,7 @@ def activation_cv(
       CV = s sqrt(lambda / (N K)) / mean [derived]. They start at 0, and the observed CV may lie above them.
     - ``from_noise`` = s chi / (mean sqrt(N K)), with chi the mean of a chi variable on K - 1 degrees of
       freedom: the CV expected if all activations were alike [derived].
-    - ``shuffled``: a second opinion, activations shuffled within each seed, ``repetitions`` times with ``rng``. Its
+    - ``shuffled``: a second opinion, where ``rng`` is given: activations shuffled within each seed, so often. Its
       null hypothesis is that activations are alike in every way. Where one of six with equal means varies far more
       than the others, by exp(0.6 z), and seeds are shared, it rejects in .12 to .21 of simulated studies at a
       nominal 5 %, ``significance`` in .02 (N = 3) to .12 (N = 8). Where all vary equally ``significance`` is the
@@ -306,19 +332,19 @@ def activation_cv(
     cv = coefficient_of_variation(_mean_over_pairs(distances))
     if n < 3:
         nothing = Significance(p=math.nan, smallest_p=1.0)
-        return Sensitivity(Estimate(cv, math.nan, math.nan, n), math.nan, nothing, nothing)
+        return ActivationCV(Estimate(cv, math.nan, math.nan, n), math.nan, nothing, None if rng is None else nothing)
     values = pseudo_values(distances)  # (K, N)
     unit, epsilon = _noise_unit(values), _sphericity(values)
     low, high = _cv_interval(cv, unit, epsilon, k, n, confidence)
-    return Sensitivity(
+    return ActivationCV(
         cv=Estimate(cv, low, high, n),
         from_noise=unit * float(stats.chi.mean(k - 1)),
         significance=Significance(_f_test(values, epsilon)),
-        shuffled=_shuffle_within_seeds(values, rng, repetitions),
+        shuffled=None if rng is None else _shuffle_within_seeds(values, rng, repetitions),
     )
 
 
-def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = 0.10) -> str:
+def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = 0.10) -> Verdict:
     """Is an architecture sensitive to its activation? The rule, fixed before any result was seen:
 
     - "sensitive" if p <= alpha, p being that of ``activation_cv``, adjusted over the architectures judged together;
@@ -329,10 +355,10 @@ def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = 0.
     The p and the interval were made to allow for unequally variable activations after the first results.
     """
     if p <= alpha:
-        return "sensitive"
+        return Verdict.SENSITIVE
     if not math.isnan(p) and cv.high < relevant_cv:
-        return "not shown"
-    return "too few trials to tell"
+        return Verdict.NOT_SHOWN
+    return Verdict.TOO_FEW
 
 
 # Planning

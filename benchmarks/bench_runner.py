@@ -30,7 +30,7 @@ from study import cli
 from study.files import ROOT, write_json
 from study.pairs import compare_predictions
 from study.plan import Job, Study, environment, load_corpus, planned_jobs
-from study.store import CELL_KEYS, TRIAL_KEYS, Cell, Store, fingerprint
+from study.store import CELL_REQUIRED, TRIAL_REQUIRED, Cell, Store, fingerprint
 from training.dataset import probe_set, shuffled_probe
 
 GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
@@ -151,9 +151,9 @@ def make_done(study: Study) -> None:
                 study.store.record_path(cell, number).write_text("{}")
                 study.store.predictions_path(cell, number).touch()
             facts = study.identity(cell)
-            content = dict.fromkeys(CELL_KEYS) | asdict(cell)
+            content = dict.fromkeys(CELL_REQUIRED) | asdict(cell)
             content |= {"config": facts, "fingerprint": fingerprint(facts), "pairs": []}
-            trials = [dict.fromkeys(TRIAL_KEYS) | {"trial": number} for number in numbers]
+            trials = [dict.fromkeys(TRIAL_REQUIRED) | {"trial": number} for number in numbers]
             write_json(study.store.cell_path(cell), content | {"trials": trials})
 
 

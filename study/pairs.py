@@ -49,21 +49,22 @@ def compare_trials(
 
 
 def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuffled: np.ndarray) -> dict:
-    """Every pairwise measure at the end of training, and PD and mismatches at every evaluation.
+    """Every metric of a pair at the end of training, and those that are followed at every evaluation.
 
     ``p`` and ``q`` are (evaluations, samples, V). Under "different_contexts" stands what comes out when the second
     model is scored on other contexts than the first: on the same ones in the order ``shuffled`` (samples,).
     """
     last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
-    measures = {
-        "relative_pd": metrics.relative_pd,
-        "top1_mismatches": metrics.top1_mismatches,
-        "global_pd": metrics.global_pd,
+    followed = [metrics.follow(*pair, targets) for pair in zip(p, q, strict=True)]
+    history = {name: [values[name] for values in followed] for name in followed[0]}
+    apart = p[-1], q[-1][shuffled]
+    different = {
+        "relative_pd": metrics.relative_pd(*apart),
+        "top1_mismatches": metrics.top1_mismatches(*apart),
+        "global_pd": metrics.global_pd(*apart),
     }
-    followed = ("relative_pd", "top1_mismatches")
-    history = {name: [measures[name](*pair) for pair in zip(p, q, strict=True)] for name in followed}
-    different = {name: measure(p[-1], q[-1][shuffled]) for name, measure in measures.items()}
     return {**last, "different_contexts": different, "history": history}
+
 
 
 CHARACTER_CLASSES = ("lower-case letter", "capital letter", "space", "newline", "punctuation or other")

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from config import RECIPE, Config
+from metrics import PAIR_METRICS, TRIAL_METRICS
 from study.corpus import CORPUS_SHA256
 from study.files import (
     CHECKPOINTS_DIR,
@@ -198,32 +199,48 @@ class Store:
         return read_cell_file(path) if path.exists() else None
 
 
-# What every cell file, trial and pair has; the numbers among it may be null.
-TRIAL_NUMBERS = {
-    *("trial", "seed", "train_loss", "val_loss", "train_accuracy", "val_accuracy"),
-    *("training_time", "evaluation_time"),
+# What every cell file, trial and pair has. A metric that a file lacks was declared after it was written.
+TRIAL_REQUIRED = {
+    "trial",
+    "seed",
+    "status",
+    "finished",
+    "history",
+    "environment",
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "training_time",
+    "evaluation_time",
 }
-PAIR_NUMBERS = {
-    *("relative_pd", "top1_mismatches", "n_predictions", "true_label_pd", "global_pd", "total_variation"),
-    *("jensen_shannon", "symmetric_kl", "hellinger", "top5_agreement", "normalized_mismatch", "one_right"),
-    *("both_wrong", "loss_correlation", "perplexity_correlation", "ensemble_gain"),
+PAIR_REQUIRED = {"trials", "history", "relative_pd", "top1_mismatches", "n_predictions"}
+CELL_REQUIRED = {
+    "model",
+    "activation",
+    "study",
+    "status",
+    "planned_trials",
+    "n_parameters",
+    "config",
+    "fingerprint",
+    "environment",
+    "trials",
+    "pairs",
 }
-CELL_KEYS = {
-    *("model", "activation", "study", "status", "planned_trials", "n_parameters"),
-    *("config", "fingerprint", "environment", "trials", "pairs"),
-}
-TRIAL_KEYS = {*TRIAL_NUMBERS, "status", "finished", "history", "environment"}
-PAIR_KEYS = {*PAIR_NUMBERS, "trials", "history"}
-CONFIG_KEYS = {"iterations", "vary"}
+CONFIG_REQUIRED = {"iterations", "vary"}
+# What is a number or null.
+TRIAL_NUMBERS = {"trial", "seed", "evaluation_time", *TRIAL_METRICS}
+PAIR_NUMBERS = {"n_predictions", *PAIR_METRICS}
 
 
 def faults_of(cell: dict) -> list[str]:
     """In words, what ``cell`` lacks of what a cell file has, or has in another form."""
-    faults = [f"no {key}" for key in sorted(CELL_KEYS - cell.keys())]
+    faults = [f"no {key}" for key in sorted(CELL_REQUIRED - cell.keys())]
     config = cell.get("config", {})
-    if not isinstance(config, dict) or (config and CONFIG_KEYS - config.keys()):
-        faults.append(f"config without {' and '.join(sorted(CONFIG_KEYS))}")
-    for name, keys, numbers in (("trials", TRIAL_KEYS, TRIAL_NUMBERS), ("pairs", PAIR_KEYS, PAIR_NUMBERS)):
+    if not isinstance(config, dict) or (config and CONFIG_REQUIRED - config.keys()):
+        faults.append(f"config without {' and '.join(sorted(CONFIG_REQUIRED))}")
+    for name, keys, numbers in (("trials", TRIAL_REQUIRED, TRIAL_NUMBERS), ("pairs", PAIR_REQUIRED, PAIR_NUMBERS)):
         entries = cell.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             faults.append(f"{name} is no list of objects")

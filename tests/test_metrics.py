@@ -25,7 +25,7 @@ def test_worked_case():
     middle = 0.5 * np.log(0.5 / 0.4) + 0.3 * np.log(0.3 / 0.4)
     assert metrics.jensen_shannon(P, Q) == pytest.approx(middle / 2)
     assert metrics.ensemble_gain(P, Q, TARGETS) == pytest.approx((np.log(0.4) - np.log(0.15) / 2) / 2)
-    assert metrics.mismatches_by_correctness(P, Q, TARGETS) == {"one_right": 1, "both_wrong": 0}
+    assert metrics.mismatches_one_right(P, Q, TARGETS) == 1 and metrics.mismatches_both_wrong(P, Q, TARGETS) == 0
     # d = 1/2 with accuracies 1/2 and 1: least and most are both 1/2, so there is nothing to normalize.
     assert np.isnan(metrics.normalized_mismatch(P, Q, TARGETS))
     # d = 1/2 with accuracies 1/2 and 1/2 on targets 0 (p right) and 1 (both right) -> 1 and 1/2.

@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate, tabulate_formats
 
-from analysis.table import Table, texts
+from analysis.stats import Estimate
+from analysis.table import Row, Table
 
 CSV = "csv"
 FORMATS = (*tabulate_formats, CSV)
-
-
-# ---------------------------------------------------------------- tables as text
+PARTS = ("mean", "std", "low", "high")  # of an estimate, as columns of CSV
 
 
 def remark(line: str, form: str) -> str:
@@ -39,22 +38,43 @@ def render(table: Table, form: str) -> str:
 def csv_text(table: Table) -> str:
     """One line for each row, under the names of the numbers; an empty field where there is none.
 
-    Rows of cells say of which architecture they are, though a table of one says so in its title.
+    Rows of cells say of which architecture they are, though a table of one says so in its title. An estimate has a
+    column for each of its ``PARTS``.
     """
     shown = [field for column in table.columns for field in column.fields]
     named = ["model"] if table.rows and "model" in table.rows[0] else []
     fields = list(dict.fromkeys([*named, *shown]))
+    estimates = {field for field in fields if any(isinstance(row.get(field), Estimate) for row in table.rows)}
+    header = [name for field in fields for name in (_parts_of(field) if field in estimates else [field])]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows([row[field] for field in fields] for row in table.rows)
+    writer.writerow(header)
+    for row in table.rows:
+        flat = _flat(row, fields)
+        writer.writerow([flat.get(name) for name in header])
     return buffer.getvalue()
+
+
+def _parts_of(field: str) -> list[str]:
+    return [f"{part}_{field}" for part in PARTS]
+
+
+def _flat(row: Row, fields: list[str]) -> Row:
+    """The row with an entry for each part of its estimates, and None for what is not a number."""
+    flat: Row = {}
+    for field in fields:
+        value = row.get(field)
+        if isinstance(value, Estimate):
+            flat |= {f"{part}_{field}": getattr(value, part) for part in PARTS}
+        else:
+            flat[field] = value
+    return {name: None if value != value else value for name, value in flat.items()}
 
 
 def tabulated(table: Table, form: str) -> str:
     escape = _escape(form)
     return tabulate(
-        [[escape(text) for text in row] for row in texts(table)],
+        [[escape(text) for text in row] for row in table.texts()],
         headers=[escape(column.header) for column in table.columns],
         tablefmt=form,
         colalign=["right" if column.numeric else "left" for column in table.columns],

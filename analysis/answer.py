@@ -1,0 +1,174 @@
+"""The answer in words, the same in the default output, the page, the notebook and the docs. Pure functions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analysis.findings import Findings
+from analysis.measure import MeasuredCell
+from analysis.omnibus import Sensitivity
+from analysis.stats import Verdict
+from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
+from labels import counted, label
+
+QUESTION = "Does the activation function change how reproducible a language model is?"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Such as "CharLM, ConvLM and HybridLM"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+# ---------------------------------------------------------------- the whole study
+
+
+def headline(findings: Findings) -> str:
+    """The answer of a study in at most three sentences."""
+    verdicts: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
+    for each in findings.sensitivities():
+        verdicts[each.verdict].append(label(each.model))
+    return " ".join(_sentence(verdict, names, len(findings.models)) for verdict, names in verdicts.items() if names)
+
+
+def _sentence(verdict: Verdict, names: list[str], total: int) -> str:
+    where = f"in {len(names)} of {counted(total, 'architecture')} ({listed(names)})"
+    if verdict is Verdict.SENSITIVE:
+        return f"Yes {where}: PD depends on the activation."
+    if verdict is Verdict.NOT_SHOWN:
+        return f"No effect on PD is shown, and a CV of 10 % is ruled out, {where}."
+    return f"Too few trials to tell {where}."
+
+
+def scope(findings: Findings) -> str:
+    """Of which models the answer is: how many, how large, and for how long they were trained."""
+    measured = findings.measured
+    trials = sum(cell.n_trials for cell in measured)
+    parameters = round(sum(cell.n_parameters for cell in measured) / len(measured) / 1000)
+    steps = sorted({cell.config["iterations"] for cell in measured})
+    return (
+        f"From {counted(trials, 'trained model')}: {counted(len(findings.models), 'architecture')} with "
+        f"{counted(len({cell.activation for cell in measured}), 'activation')}, {trials_span(measured)} from each, "
+        f"about {parameters:,} K parameters, read after {' or '.join(map(str, steps))} steps on one text: a snapshot "
+        "of training, not its end."
+    )
+
+
+def trials_span(measured: list[MeasuredCell]) -> str:
+    """Such as "8 trials" or "2 to 3 trials"."""
+    counts = sorted({cell.n_trials for cell in measured})
+    return counted(counts[0], "trial") if len(counts) == 1 else f"{counts[0]} to {counted(counts[-1], 'trial')}"
+
+
+# ---------------------------------------------------------------- one architecture
+
+
+@dataclass(frozen=True, eq=False)
+class ArchitectureAnswer:
+    """The verdict on one architecture, and its cells with the lowest and the highest PD, where two have one."""
+
+    sensitivity: Sensitivity
+    lowest: MeasuredCell | None
+    highest: MeasuredCell | None
+
+    @property
+    def model(self) -> str:
+        return self.sensitivity.model
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.sensitivity.verdict
+
+    def in_words(self) -> str:
+        """The size of the effect, in characters on which two trainings disagree."""
+        if self.lowest is None or self.highest is None:
+            return "Not compared: it takes two activations with two trials each."
+        return (
+            f"Of 100 next characters, two trainings disagree on {mismatches_of_100(self.lowest)} with "
+            f"{label(self.lowest.activation)} (lowest PD, {self.lowest.mean('relative_pd'):.3f}) and on "
+            f"{mismatches_of_100(self.highest)} with {label(self.highest.activation)} (highest PD, "
+            f"{self.highest.mean('relative_pd'):.3f})."
+        )
+
+    def evidence(self) -> str:
+        """The CV over activations, its interval, and the test."""
+        found = self.sensitivity
+        shared = trial_count(found.seeds.n_seeds, found.seeds.n_diverged, found.seeds.planned_trials)
+        basis = f"{found.n_activations} of {counted(found.n_cells, 'activation')}, N = {shared} shared seeds"
+        if not found.tested:
+            return f"Not tested: it takes two activations with 3 trials from the same seeds ({basis})."
+        percent = number("{:.1f}\u00a0%", 100)
+        return (
+            f"Over activations, PD varies by {percent(found.cv.mean)} (CV), where noise alone gives "
+            f"{percent(found.from_noise)}; without noise it would be {percent(found.cv.low)} to "
+            f"{percent(found.cv.high)} (95 % interval). Adjusted p: {p_text(found.p_holm)} ({basis})."
+        )
+
+
+def architecture_answers(findings: Findings) -> list[ArchitectureAnswer]:
+    return [
+        ArchitectureAnswer(sensitivity, *_extremes(findings.models[sensitivity.model]))
+        for sensitivity in findings.sensitivities()
+    ]
+
+
+def _extremes(cells: list[MeasuredCell]) -> tuple[MeasuredCell | None, MeasuredCell | None]:
+    known = sorted(
+        (cell for cell in cells if cell.estimate("relative_pd").known), key=lambda cell: cell.mean("relative_pd")
+    )
+    return (known[0], known[-1]) if len(known) > 1 else (None, None)
+
+
+def mismatches_of_100(cell: MeasuredCell) -> str:
+    """On how many of 100 next characters the most probable one differs between two trials, on average."""
+    return f"{100 * cell.mean('top1_mismatches') / (cell.n_predictions or 1):.0f}"
+
+
+# ---------------------------------------------------------------- as short tables
+
+
+def grid(findings: Findings, metric: str, title: str, digits: int) -> Table:
+    """The mean of a metric in every cell: architectures by activations."""
+    activations = list(dict.fromkeys(cell.activation for cell in findings.measured))
+    columns = (
+        Column("Architecture", ("model",), label, numeric=False),
+        *(Column(label(name), (name,), mean_of(f"{{:.{digits}f}}")) for name in activations),
+    )
+    rows = [
+        {"model": model, **{cell.activation: cell.estimate(metric) for cell in cells}}
+        for model, cells in findings.models.items()
+    ]
+    return Table(title, columns, rows)
+
+
+def verdicts(findings: Findings) -> Table:
+    """The verdict on every architecture, with its size in plain numbers."""
+    columns = (
+        Column("Architecture", ("model",), label, numeric=False),
+        Column("Verdict", ("verdict",), plain, numeric=False),
+        Column("CV of PD (%)", ("cv",), mean_of("{:.1f}", 100)),
+        Column("without noise (%)", ("cv",), interval(1, 100)),
+        Column("p, Holm", ("p_holm",), p_text),
+        Column("Lowest PD", ("lowest",), plain, numeric=False),
+        Column("Highest PD", ("highest",), plain, numeric=False),
+        Column("Of 100 characters, two trainings disagree on", ("disagree",), plain, numeric=False),
+    )
+    rows = []
+    for answer in architecture_answers(findings):
+        row = answer.sensitivity.row()
+        if answer.lowest and answer.highest:
+            row |= {
+                "lowest": label(answer.lowest.activation),
+                "highest": label(answer.highest.activation),
+                "disagree": f"{mismatches_of_100(answer.lowest)} and {mismatches_of_100(answer.highest)}",
+            }
+        rows.append(row)
+    return Table("Does PD depend on the activation?", columns, rows)
+
+
+def short_tables(findings: Findings) -> list[Table]:
+    """What is shown first of a study."""
+    return [
+        grid(findings, "relative_pd", "Relative PD between two trainings (0: the same predictions; at most 2)", 3),
+        grid(findings, "val_loss", "Validation loss (nats per character)", 3),
+        verdicts(findings),
+    ]

@@ -1,0 +1,562 @@
+"""The tables that go beyond the report's: what the tests say, and what else goes along with PD.
+
+Pure functions of ``Findings``, which has computed what they show.
+"""
+
+from collections import Counter
+
+from analysis import contexts, metrics_compared
+from analysis.controls import NOTHING
+from analysis.differences import Difference
+from analysis.findings import Findings, When
+from analysis.measure import MeasuredCell, spread_over, trial_counts
+from analysis.metrics_compared import COMPANIONS, metric_label
+from analysis.omnibus import PLANNED_DIFFERENCES, RULES, Sensitivity
+from analysis.ranks import recurring
+from analysis.report_tables import (
+    ACTIVATION,
+    INTERVALS,
+    LOSS,
+    LOSS_INTERVAL,
+    MISMATCHES,
+    MODEL,
+    PD,
+    READ_BESIDE_LOSS,
+    N,
+)
+from analysis.stats import FEWEST_PLANNED
+from analysis.table import (
+    ABSENT,
+    Column,
+    Row,
+    Table,
+    interval,
+    mean_of,
+    number,
+    p_text,
+    plain,
+    significant,
+    trial_count,
+    with_interval,
+)
+from analysis.trade_off import pareto_front
+from labels import counted, label
+from metrics import METRICS, PAIR_METRICS
+
+OTHER_ACTIVATION = Column("minus", ("other_activation",), label, numeric=False)
+N_SHARED = Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count)
+N_COMPARED = Column("Activations", ("n_activations", "n_cells"), "{} of {}".format)
+METRIC = Column("Metric", ("metric",), metric_label, numeric=False)
+AT = Column("At", ("when",), plain, numeric=False)
+VERDICT = Column("Verdict", ("verdict",), plain, numeric=False)
+CV_WITHOUT_NOISE = Column("CV without noise (%), 95 % interval", ("cv",), interval(2, 100))
+P = Column("p", ("p",), p_text)
+P_HOLM = Column("p, Holm", ("p_holm",), p_text)
+
+HOLM_WITHIN = (
+    "Holm's method adjusts the paired p for all comparisons within one architecture; a difference is shown where it "
+    "is then at most 0.05. Nothing is adjusted across architectures."
+)
+CORRECTED = (
+    "The rule and its limits were fixed before any result was seen. Its test and interval were made more cautious "
+    "afterwards; the p that stood there first is now the second opinion, p, shuffled."
+)
+
+
+# ---------------------------------------------------------------- two activations
+
+
+def shown_text(shown: bool | None) -> str:
+    if shown is None:
+        return "too few trials"
+    return "yes" if shown else "no"
+
+
+def difference_columns(header: str, digits: int = 4, second_opinion: tuple[Column, ...] = ()) -> tuple[Column, ...]:
+    return (
+        MODEL,
+        ACTIVATION,
+        OTHER_ACTIVATION,
+        Column(f"{header} [95 % interval]", ("difference",), with_interval(digits)),
+        Column("of the second's (%)", ("relative_difference",), number("{:+.2f}", 100)),
+        Column("p, paired", ("p_paired",), p_text),
+        P_HOLM,
+        *second_opinion,
+        Column("Shown", ("shown",), shown_text, numeric=False),
+        N_SHARED,
+    )
+
+
+SECOND_OPINION = (
+    Column("p, labels permuted", ("p_permutation", "error_p_permutation"), p_text),
+    Column("Smallest p of permuting", ("smallest_p",), p_text),
+)
+PD_DIFFERENCES = difference_columns("Difference of relative PD", second_opinion=SECOND_OPINION)
+
+
+def pd_difference_rows(findings: Findings, when: When) -> list[Row]:
+    """The differences of PD, each with its second opinion."""
+    rows = []
+    compared = zip(findings.differences("relative_pd", when), findings.second_opinions(when), strict=True)
+    for difference, permuted in compared:
+        second = {}
+        if permuted is not None:
+            second = {
+                "p_permutation": permuted.p,
+                "error_p_permutation": permuted.standard_error,
+                "smallest_p": permuted.smallest_p,
+            }
+        rows.append(difference.row() | second)
+    return rows
+
+
+def differences(findings: Findings) -> list[Table]:
+    of_pd = pd_difference_rows(findings, When.END)
+    sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
+    holm_note = f"{HOLM_WITHIN} There are {sizes} of them."
+    pd_notes = (
+        "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
+        "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
+        holm_note,
+        "Permuting trial labels, unpaired, is a second opinion on other assumptions: that cells do not share what a "
+        "seed does, and vary equally. Every labeling is tried, or as many as give p the Monte Carlo error beside it; "
+        "it cannot be below the smallest that so few trials allow.",
+        READ_BESIDE_LOSS,
+    )
+    loss_notes = (
+        "Mean validation loss of the first activation minus that of the second; below 0 the first is better. Over "
+        "the seeds that both completed; interval and p are those of the paired t test.",
+        holm_note,
+    )
+    loss_columns = difference_columns("Difference of val loss (nats/char)")
+    loss_rows = [difference.row() for difference in findings.loss_differences]
+    return [
+        Table("Differences between activations", PD_DIFFERENCES, of_pd, pd_notes),
+        Table("Differences of loss between activations", loss_columns, loss_rows, loss_notes),
+    ]
+
+
+def metric_differences(findings: Findings) -> list[Table]:
+    """The differences between activations by the judged metrics other than PD, where they were followed also at
+    equal loss."""
+    asked = [(metric, when) for when in When for metric in ("total_variation", "top1_mismatches")]
+    return [
+        _difference_table(findings.differences(metric, when), metric, when)
+        for metric, when in asked
+        if metric in findings.metrics(when)
+    ]
+
+
+def _difference_table(found: list[Difference], metric: str, when: When) -> Table:
+    name = METRICS[metric].label.lower()
+    columns = difference_columns(f"Difference of {name}", digits=1 if metric == "top1_mismatches" else 4)
+    note = "Mean over pairs of the first activation minus that of the second, as --tables differences has it of PD."
+    rows = [difference.row() for difference in found]
+    return Table(f"Differences of {name} at {when}", columns, rows, (note, HOLM_WITHIN))
+
+
+# ---------------------------------------------------------------- all activations of an architecture
+
+
+def sensitivity_table(title: str, found: list[Sensitivity], notes: tuple[str, ...]) -> Table:
+    columns = (
+        MODEL,
+        N_COMPARED,
+        Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100)),
+        CV_WITHOUT_NOISE,
+        Column("CV from noise alone (%)", ("cv_from_noise",), number("{:.2f}", 100)),
+        P,
+        P_HOLM,
+        VERDICT,
+        Column("p, shuffled", ("p_shuffled", "error_p_shuffled"), p_text),
+        Column("Smallest p of shuffling", ("smallest_p",), p_text),
+        N_SHARED,
+    )
+    return Table(title, columns, [each.row() for each in found], notes)
+
+
+def sensitivity(findings: Findings) -> list[Table]:
+    rules = [{"verdict": verdict, "rule": rule} for verdict, rule in RULES.items()]
+    rule_columns = (VERDICT, Column("When", ("rule",), plain, numeric=False))
+    notes = (
+        "The CV over activations is the report's: std (ddof=0) / mean of their mean PD, over the seeds that all of "
+        "them completed. It contains the noise of the trials and is never 0; the interval is of the CV that would be "
+        "left without it, and so starts lower and may even end below the CV observed. From noise alone: the CV to "
+        "expect if all activations were alike.",
+        "p: F test of equal means over activations, paired by seed; Geisser and Greenhouse's correction is in it and "
+        "in the interval, because some activations vary more from seed to seed than others. With 3 trials it finds "
+        "very little. p, shuffled: activations shuffled within each seed, which tests that they are alike in every "
+        "way, in how widely they vary too.",
+        CORRECTED,
+        "Sensitive says that activations differ, not that one is best, nor that the loss does not explain it. Not "
+        "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % of the mean away.",
+        "Activations with fewer than 3 trials are left out; their CV stands in 3.5.7, without a test.",
+    )
+    return [
+        Table("Sensitivity: the rule, fixed before the numbers", rule_columns, rules),
+        sensitivity_table("Sensitivity of PD to the activation", findings.sensitivities(), notes),
+    ]
+
+
+def metrics(findings: Findings) -> list[Table]:
+    columns = (
+        MODEL,
+        AT,
+        METRIC,
+        Column("CV (%)", ("cv",), mean_of("{:.2f}", 100)),
+        CV_WITHOUT_NOISE,
+        P_HOLM,
+        VERDICT,
+        Column("Differences shown", ("n_shown", "n_differences"), "{} of {}".format),
+        Column("against PD's", ("n_against",), plain),
+        N_SHARED,
+    )
+    rows = [
+        {
+            **each.sensitivity.row(),
+            "when": each.when,
+            "n_differences": each.n_differences,
+            "n_shown": each.n_shown,
+            "n_against": each.n_against,
+        }
+        for each in findings.metric_verdicts
+    ]
+    notes = (
+        "What --tables sensitivity and --tables differences say of relative PD, said of other metrics too; p is "
+        "adjusted over architectures, differences within them, for each metric by itself.",
+        "Against PD's: differences that are shown with one sign where that of relative PD over all classes is shown "
+        "with the other. Relative PD over all classes counts each alike, however improbable; divergences weigh them.",
+    )
+    return [Table("Does the answer depend on the metric?", columns, rows, notes)]
+
+
+def planner(findings: Findings) -> list[Table]:
+    columns = (
+        MODEL,
+        N_COMPARED,
+        Column("CV between trials (%)", ("cv_between_trials",), number("{:.1f}", 100)),
+        Column("Correlation over seeds", ("correlation",), number("{:.2f}")),
+        Column("Comparisons", ("comparisons",), plain),
+        *(Column(f"N for {x:.0%}", (f"trials_for_{100 * x:.0f}_percent",), plain) for x in PLANNED_DIFFERENCES),
+        N_SHARED,
+    )
+    notes = (
+        "Trials per cell with which the paired test finds, at 5 % and with a power of 80 %, that one activation's "
+        "mean PD is this much above another's: for one comparison chosen beforehand, and for the first step of "
+        "Holm's method over all of an architecture's.",
+        "From the pilot's spread over trials and from how far trials with the same seed go together in its cells. "
+        f"With 3 trials both are rough guesses, and so is the plan. Never fewer than {FEWEST_PLANNED}.",
+    )
+    return [Table("Trials needed to show a difference", columns, [plan.row() for plan in findings.plans], notes)]
+
+
+def ranks(findings: Findings) -> list[Table]:
+    columns = (
+        Column("Lowest first: by", ("metric",), metric_label, numeric=False),
+        AT,
+        *(Column(label(name), (f"rank_{name}",), number("{:.1f}")) for name in recurring(findings.measured)),
+        Column("Kendall's W", ("w",), number("{:.2f}")),
+        Column("p, Friedman", ("p",), p_text),
+        P_HOLM,
+        Column("Architectures", ("n_architectures",), plain),
+    )
+    rows = [
+        {
+            "metric": ranking.metric,
+            "when": when,
+            "w": ranking.w,
+            "p": ranking.p,
+            "p_holm": p_holm,
+            "n_architectures": ranking.n_architectures,
+            **{f"rank_{name}": rank for name, rank in ranking.ranks.items()},
+        }
+        for when, ranking, p_holm in findings.rankings
+    ]
+    notes = (
+        "Mean rank of each activation over the architectures that have all of them; 1 is the lowest loss, or the "
+        "least disagreement. Which order recurs, not how far apart: W is 1 if it is the same in every architecture. "
+        f"From {trials_text(findings.measured)} trials.",
+        "p: Friedman's test against no common order, architectures being a sample of all there could be; adjusted "
+        "over the lines. With few architectures it finds too little rather than too much.",
+    )
+    return [Table("Activations over all architectures", columns, rows, notes)]
+
+
+def trials_text(cells: list[MeasuredCell]) -> str:
+    return trial_count(**dict(zip(("completed", "diverged", "planned"), trial_counts(cells).values(), strict=True)))
+
+
+# ---------------------------------------------------------------- every metric
+
+
+def cell_metrics(findings: Findings) -> list[Table]:
+    """A table for each architecture: every metric of pairs, for every activation, with its interval."""
+    return [_metric_table(model, cells) for model, cells in findings.models.items()]
+
+
+def _metric_table(model: str, cells: list[MeasuredCell]) -> Table:
+    rows = [{"metric": name, **{cell.activation: cell.estimate(name) for cell in cells}} for name in PAIR_METRICS]
+    columns = (
+        Column("Metric, mean over pairs [95 % interval]", ("metric",), metric_label, numeric=False),
+        *(
+            Column(f"{label(cell.activation)} (N = {trials_text([cell])})", (cell.activation,), significant)
+            for cell in cells
+        ),
+    )
+    note = (
+        "Mismatches are counts, of the probe set; divergences are in nats; each metric's formula is in metrics.py. "
+        "Intervals are jackknife-t over trials, with the contexts held fixed; they are no test of a difference."
+    )
+    return Table(f"Metrics: {label(model)}", columns, rows, (note,))
+
+
+def companions(findings: Findings) -> list[Table]:
+    rho = number("{:+.2f}")
+    columns = (
+        METRIC,
+        Column("Rank correlation with PD, over all cells", ("rho",), rho),
+        Column("within architectures", ("rho_within",), rho),
+        Column("Same order as PD", ("agreement",), plain, numeric=False),
+    )
+    rows = []
+    for name in COMPANIONS:
+        if name != "relative_pd":
+            over_all, within = metrics_compared.correlations(findings.measured, "relative_pd", name)
+            agreement = metrics_compared.agreement_with_pd(over_all, within, METRICS[name].agreement)
+            rows.append({"metric": name, "rho": over_all, "rho_within": within, "agreement": agreement})
+    cells = counted(len(findings.measured), "cell")
+    basis = (
+        f"Spearman's, of the means of {cells} ({trials_text(findings.measured)} trials). Within "
+        "architectures: of ranks among the activations of one architecture, pooled."
+    )
+    rule = (
+        f"The same order as PD: both correlations are at least {metrics_compared.SAME}; much the same: "
+        f"{metrics_compared.MUCH_THE_SAME}; of agreements and of correlations, which fall as PD rises, with the sign "
+        "turned round. Few cells make strong correlations by chance."
+    )
+    return [Table("Companion metrics: do they give PD's order?", columns, rows, (basis, rule))]
+
+
+# ---------------------------------------------------------------- at equal loss
+
+
+OF_MATCHED = "Of PD at matched loss (--tables matched_loss); all else as in the table of PD at the end."
+
+
+def matched_loss(findings: Findings) -> list[Table]:
+    columns = (
+        MODEL,
+        ACTIVATION,
+        LOSS,
+        PD,
+        Column("Matched loss (nats/char)", ("level",), number("{:.4f}")),
+        Column("Reached at step", ("step",), number("{:.0f}")),
+        Column("Relative PD at that loss [95 % interval]", ("matched_pd",), with_interval(4)),
+        N,
+    )
+    rows = [
+        {
+            **each.at_end.row(),
+            "level": each.level,
+            "step": each.step,
+            "matched_pd": each.matched.estimate("relative_pd"),
+        }
+        for each in findings.at_equal_loss
+    ]
+    notes = (
+        "The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
+        "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
+        "PD at that loss is read off each pair's own curve, linearly between the evaluations around it. "
+        "--tables matched_sensitivity and matched_differences test it.",
+        "What learns faster reaches that loss after fewer steps, and more steps by themselves may make models "
+        "differ: equal loss is not equal training. The slowest pair sets the loss, which is then taken as fixed.",
+        *_cv_lines(findings),
+    )
+    return [Table("PD at matched loss", columns, rows, notes)]
+
+
+def _cv_lines(findings: Findings) -> list[str]:
+    """For each architecture, how much activations differ at the end and at matched loss, and how coarse that is."""
+    lines = []
+    for model in findings.models:
+        known = [
+            each
+            for each in findings.at_equal_loss
+            if each.at_end.model == model and each.matched.estimate("relative_pd").known
+        ]
+        if len(known) > 1:
+            end = spread_over([each.at_end for each in known], "relative_pd").cv
+            matched = spread_over([each.matched for each in known], "relative_pd").cv
+            shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
+            lines.append(
+                f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % matched. With "
+                f"every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
+            )
+    return lines
+
+
+def matched_sensitivity(findings: Findings) -> list[Table]:
+    found = findings.sensitivities("relative_pd", When.EQUAL_LOSS)
+    return [sensitivity_table("Sensitivity of PD at matched loss", found, (OF_MATCHED,))]
+
+
+def matched_differences(findings: Findings) -> list[Table]:
+    rows = pd_difference_rows(findings, When.EQUAL_LOSS)
+    return [Table("Differences of PD at matched loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
+
+
+# ---------------------------------------------------------------- loss against PD
+
+
+def pareto(findings: Findings) -> list[Table]:
+    columns = (MODEL, ACTIVATION, LOSS, PD, Column("On the front", ("front",), plain, numeric=False), N)
+    overall = pareto_front(findings.measured)
+    rows = []
+    for cells in findings.models.values():
+        own = pareto_front(cells)
+        for cell in cells:
+            front = "of all cells" if cell in overall else "of its architecture" if cell in own else "no"
+            rows.append(cell.row() | {"front": front if cell.estimate("relative_pd").known else None})
+    notes = (
+        "On the front: no other cell (of its architecture, or of all) has both a lower loss and a lower PD. By "
+        "the means alone: where intervals overlap, another set of trials could put other cells there.",
+        READ_BESIDE_LOSS,
+    )
+    return [Table("Pareto front of loss against PD", columns, rows, notes)]
+
+
+def smelu(findings: Findings) -> list[Table]:
+    rows = [
+        {
+            **point.cell.row(),
+            "beta": point.beta,
+            "difference": point.against_relu.estimate if point.against_relu else None,
+        }
+        for sweep in findings.sweeps.values()
+        for point in sweep
+    ]
+    columns = (
+        MODEL,
+        Column("β", ("beta",), number("{:g}")),
+        LOSS_INTERVAL,
+        PD,
+        Column("PD minus ReLU's [95 % interval]", ("difference",), with_interval(4)),
+        N,
+    )
+    notes = (
+        "β is the half-width of SmeLU's bend; β = 0 is ReLU. Lower is better for both, so a wider bend is a gain "
+        "where PD comes down and the loss does not go up.",
+        "The difference is paired by seed, over the trials that both completed. Its interval is of one comparison: "
+        "--tables differences adjusts for how many there are.",
+        INTERVALS,
+    )
+    return [Table("SmeLU sweep", columns, rows, notes)] if rows else []
+
+
+# ---------------------------------------------------------------- contexts
+
+
+def context_table(findings: Findings) -> list[Table]:
+    four = number("{:.4f}")
+    columns = (
+        MODEL,
+        ACTIVATION,
+        Column("Relative PD (all classes), shared contexts", ("shared_relative_pd",), four),
+        Column("Relative PD, different contexts", ("different_relative_pd",), four),
+        Column("Global formula, shared", ("shared_global_pd",), four),
+        Column("Global formula, different", ("different_global_pd",), four),
+        Column("Mismatches, shared", ("shared_top1_mismatches", "n_predictions"), _count_of),
+        Column("Mismatches, different", ("different_top1_mismatches", "n_predictions"), _count_of),
+        N,
+    )
+    note = (
+        "Scoring the two models of a pair on different contexts, as the report's code did, measures how contexts "
+        "differ: the same models, the same probe set, in another order for the second."
+    )
+    rows = [cell.row() | contexts.on_contexts(cell) for cell in findings.measured]
+    return [Table("Shared and different contexts", columns, rows, (note,))]
+
+
+def _count_of(count: float | None, total: int) -> str:
+    return ABSENT if count is None else f"{count:.0f} / {total}"
+
+
+def other_contexts(findings: Findings) -> list[Table]:
+    cells = [
+        each.cell.row() | {"both": each.both, "widening": each.widening} for each in findings.cells_on_other_contexts
+    ]
+    if not cells:
+        return []
+    both = Column("Contexts and trials sampled", ("both",), with_interval(4))
+    columns = (MODEL, ACTIVATION, PD, both, Column("Wider by", ("widening",), number("{:.2f}")), N)
+    notes = (
+        "The second interval allows for other contexts too, by how much PD differs between "
+        f"{contexts.n_blocks(findings.measured)} stretches of the validation text with equally many contexts. It is "
+        "for other contexts of this text, not for another text.",
+    )
+    tables = [Table("PD if contexts were drawn anew", columns, cells, notes)]
+    differing = [each.difference.row() | {"both": each.both} for each in findings.differences_on_other_contexts]
+    if differing:
+        fixed = Column("Contexts fixed", ("difference",), with_interval(4))
+        difference_columns = (MODEL, ACTIVATION, OTHER_ACTIVATION, fixed, both, N_SHARED)
+        note = "Paired by seed and by stretch of text."
+        title = "Differences of PD if contexts were drawn anew"
+        tables.append(Table(title, difference_columns, differing, (note,)))
+    return tables
+
+
+# ---------------------------------------------------------------- controls
+
+
+def controls(findings: Findings) -> list[Table]:
+    columns = (
+        MODEL,
+        ACTIVATION,
+        Column("Differs between trials", ("varies",), plain, numeric=False),
+        PD,
+        Column("of everything's (%)", ("share",), number("{:.1f}", 100)),
+        MISMATCHES,
+        N,
+        Column("Study", ("study",), plain, numeric=False),
+    )
+    having = sum(bool(cell.controls) for cell in findings.measured)
+    same = [each.cell.pairs for each in findings.controls if each.varies == NOTHING and each.cell.pairs]
+    exact = sum(all(pair["relative_pd"] == 0 for pair in pairs) for pairs in same)
+    notes = [
+        f"{having} of {len(findings.measured)} cells have controls: results with the same settings of which other "
+        "streams differ between trials. run_all_experiments.py --controls makes them."
+    ]
+    if findings.controls:
+        notes += [
+            "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each "
+            "source alone may already bring out what all together do. NanoTransformer has no dropout.",
+            "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
+            "mistake. That measures how contexts differ, and is a ceiling.",
+        ]
+    if same:
+        notes.append(
+            f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
+            "machine is not deterministic."
+        )
+    rows = [each.row() for each in findings.controls]
+    return [Table("Controls: what causes the differences", columns, rows, tuple(notes))]
+
+
+TABLES = {
+    "sensitivity": sensitivity,
+    "differences": differences,
+    "ranks": ranks,
+    "metrics": metrics,
+    "metric_differences": metric_differences,
+    "cell_metrics": cell_metrics,
+    "companions": companions,
+    "planner": planner,
+    "matched_loss": matched_loss,
+    "matched_sensitivity": matched_sensitivity,
+    "matched_differences": matched_differences,
+    "pareto": pareto,
+    "smelu": smelu,
+    "contexts": context_table,
+    "other_contexts": other_contexts,
+    "controls": controls,
+}
