@@ -24,16 +24,18 @@ def listed(names: Iterable[str]) -> str:
 
 def headline(findings: Findings) -> str:
     """The answer of a study in at most three sentences."""
-    verdicts: dict[Verdict, list[str]] = {verdict: [] for verdict in Verdict}
+    verdicts: dict[Verdict, list[Sensitivity]] = {verdict: [] for verdict in Verdict}
     for each in findings.sensitivities():
-        verdicts[each.verdict].append(label(each.model))
-    return " ".join(_sentence(verdict, names, len(findings.models)) for verdict, names in verdicts.items() if names)
+        verdicts[each.verdict].append(each)
+    return " ".join(_sentence(verdict, found, len(findings.models)) for verdict, found in verdicts.items() if found)
 
 
-def _sentence(verdict: Verdict, names: list[str], total: int) -> str:
-    where = f"in {len(names)} of {counted(total, 'architecture')} ({listed(names)})"
+def _sentence(verdict: Verdict, found: list[Sensitivity], total: int) -> str:
+    where = f"in {len(found)} of {counted(total, 'architecture')} ({listed(label(each.model) for each in found)})"
     if verdict is Verdict.SENSITIVE:
-        return f"Yes {where}: PD depends on the activation."
+        sizes = sorted(100 * each.cv.mean for each in found)
+        size = f"{sizes[0]:.0f}" if len(sizes) == 1 else f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
+        return f"Yes {where}: PD depends on the activation, with a CV of {size} % over activations."
     if verdict is Verdict.NOT_SHOWN:
         return f"No effect on PD is shown, and a CV of 10 % is ruled out, {where}."
     return f"Too few trials to tell {where}."

@@ -389,8 +389,8 @@ def _cv_lines(findings: Findings) -> list[str]:
             matched = spread_over([each.matched for each in known], "relative_pd").cv
             shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
             lines.append(
-                f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % matched. With "
-                f"every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
+                f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % "
+                f"matched. With every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
             )
     return lines
 

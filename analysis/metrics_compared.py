@@ -66,7 +66,7 @@ def _has_both(cell: MeasuredCell, first: str, second: str) -> bool:
 
 
 def agreement_with_pd(over_all: float | None, within: float | None, falls_with_pd: bool = False) -> str | None:
-    """In words, by the weaker of two rank correlations, None where one is unknown; ``falls_with_pd`` for agreements."""
+    """In words, by the weaker of two rank correlations; None where one is unknown."""
     if over_all is None or within is None:
         return None
     least, most = sorted(-rho if falls_with_pd else rho for rho in (over_all, within))

@@ -1,0 +1,26 @@
+"""What can be drawn of a study: the name, place and words of a figure, and how to draw it when it is wanted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from matplotlib.figure import Figure
+
+
+class Level(StrEnum):
+    """What a figure is about."""
+
+    STUDY = "study"
+    ARCHITECTURE = "architecture"
+    CELL = "cell"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that can be drawn: ``name`` is that of its file without the ending, ``title`` says what it shows."""
+
+    name: str
+    level: Level
+    model: str | None
+    title: str
+    draw: Callable[[], Figure]
