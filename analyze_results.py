@@ -1,52 +1,53 @@
-"""Results to tables, figures and the summary file. Needs nothing but the cell files in ``results/``."""
+"""Results to the answer, tables, figures, one page and the docs. Needs nothing but the cell files in ``results/``."""
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from tqdm import tqdm
+from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
-from analysis import (
-    contexts,
-    controls,
-    differences,
-    equal_loss,
-    metrics_compared,
-    omnibus,
-    ranks,
-    report_tables,
-    trade_off,
-)
-from analysis.measure import by_model, latest_study, measure_study, shared_environment, summarize_study
+from analysis import answer, finding_tables, report_tables
+from analysis.account import account, study_names, which_study
+from analysis.findings import Findings
+from analysis.measure import MeasuredCell, measure_study, strongest_study, summarize_study
+from analysis.table import Table
 from audit import tables as audit_tables
-from config import ACTIVATIONS, MODELS
-from labels import counted, in_order
-from plot_utils import activation_colours
-from study import cli, files, store
-from study.files import UserError
-from views import figures, page, png
+from study import cli
+from study.files import (
+    PAGE_NAME,
+    PLOTS_DIR,
+    RESULTS_DIR,
+    ROOT,
+    SUMMARY_NAME,
+    UserError,
+    check_writable,
+    read_bytes,
+    read_json,
+    write_bytes,
+    write_json,
+)
+from study.store import published_studies, read_cells
+from views import docs, page
+from views.drawing import Drawing, Level
+from views.figures import drawings
 from views.render import FORMATS, remark, render
 
-TABLES = {
-    name: table
-    for module in (
-        *(report_tables, differences, omnibus, ranks, metrics_compared),
-        *(equal_loss, trade_off, contexts, controls),
-    )
-    for name, table in module.TABLES.items()
-}
+TABLES = report_tables.TABLES | finding_tables.TABLES
+ALL = "all"
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
-OF_STUDY = "shamir_"  # how names of figures of a whole study begin
-MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment
-REPORT_PATH = files.ROOT / "data" / "report.json"
+PICTURES_OF_A_PAGE = 10
+REPORT_PATH = ROOT / "data" / "report.json"
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     try:
-        (audit if arguments.audit else write_page if arguments.html else analyze)(arguments)
+        arguments.action(arguments)
     except BrokenPipeError:
         cli.close_output()
     except (UserError, OSError) as error:
@@ -55,10 +56,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = cli.Parser(prog="analyze_results.py", description=__doc__)
-    parser.add_argument(
-        "--study", metavar="NAME", help="the study to show (default: cpu or cuda, else the one run last)"
+    parser = cli.Parser(
+        prog="analyze_results.py",
+        description="Show what a study says: by default the answer in at most 60 lines, and its figures.",
     )
+    parser.add_argument("--study", metavar="NAME", help="the study to show (default: the strongest evidence here)")
     parser.add_argument(
         "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
     )
@@ -66,68 +68,81 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument(
         "--tables",
         type=table_names,
-        default=list(TABLES),
         metavar="NAME,NAME",
-        help=f"which tables (default: all of {', '.join(TABLES)})",
+        help=f"these tables instead of the answer: {ALL}, or some of {', '.join(TABLES)}",
     )
-    what.add_argument("--audit", action="store_true", help="the report's numbers and claims, one by one, beside ours")
-    what.add_argument(
-        "--html", action="store_true", help=f"write tables, audit and figures as one page, {files.PAGE_NAME}"
+    actions = {
+        "--audit": (print_audit, "the report's numbers and claims, one by one, beside ours"),
+        "--html": (write_page, f"write answer, figures, tables and audit as one page, {PAGE_NAME}"),
+        "--docs": (write_docs, "write the pages of docs/ and the parts of README.md that hold numbers"),
+    }
+    for option, (action, words) in actions.items():
+        what.add_argument(option, dest="action", action="store_const", const=action, help=words)
+    parser.set_defaults(action=analyze)
+    parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--plots-dir", type=Path, default=PLOTS_DIR, metavar="DIR")
+    parser.add_argument(
+        "--figure-format", choices=FIGURE_FORMATS, default="png", metavar="FMT", help=", ".join(FIGURE_FORMATS)
     )
-    parser.add_argument("--results-dir", type=Path, default=files.RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--plots-dir", type=Path, default=files.PLOTS_DIR, metavar="DIR")
-    parser.add_argument("--no-plots", action="store_true", help="draw no figures")
+    figures = parser.add_mutually_exclusive_group()
+    figures.add_argument("--no-plots", action="store_true", help="draw no figures")
+    figures.add_argument(
+        "--all-figures",
+        action="store_true",
+        help="draw the figures of single cells also of a published study, whose other figures come with it",
+    )
     return parser.parse_args(argv)
 
 
 def table_names(text: str) -> list[str]:
     names = text.split(",")
+    if names == [ALL]:
+        return list(TABLES)
     if unknown := [name for name in names if name not in TABLES]:
-        raise argparse.ArgumentTypeError(f"unknown table {unknown[0]!r}; choose from {', '.join(TABLES)}")
+        raise argparse.ArgumentTypeError(f"unknown table {unknown[0]!r}; choose from {ALL}, {', '.join(TABLES)}")
     return names
 
 
+# ---------------------------------------------------------------- what is printed
+
+
 def analyze(arguments: argparse.Namespace) -> None:
-    """Print the tables, then write the summary of every study and the figures of the one shown."""
-    cells = read_results(arguments.results_dir)
-    measured, lines = shown_study(cells, arguments.study)
-    files.check_writable(arguments.results_dir)
-    print_lines(lines, arguments.format)
-    for name in arguments.tables:
-        for table in TABLES[name](measured):
-            print(f"\n{render(table, arguments.format)}", flush=True)
-    print(remark(f"Summary: {write_summary(cells, arguments.results_dir)}", arguments.format), flush=True)
+    """Print the answer or the tables asked for, then write the summary of every study and the figures of this one."""
+    contents = read_results(arguments.results_dir)
+    findings = chosen_findings(contents, arguments.study)
+    check_writable(arguments.results_dir)
+    print_lines(introduction(contents, findings, arguments), arguments.format)
+    if arguments.tables is None:
+        print_answer(findings, arguments)
+    else:
+        for name in arguments.tables:
+            print_tables(TABLES[name](findings), arguments.format)
+    print(remark(f"Summary: {write_summary(contents, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
-        files.check_writable(arguments.plots_dir)
-        named = arguments.study is not None or measured[0]["study"] not in DEFAULT_STUDIES
-        count = write_figures(study_figures(measured, named), arguments.plots_dir, basis_of(measured))
-        print(remark(f"Figures: {count} in {arguments.plots_dir}", arguments.format))
+        print(remark(write_figures(findings, arguments), arguments.format))
 
 
-def audit(arguments: argparse.Namespace) -> None:
-    """Print the audit of the report, beside the study shown if there are results; writes nothing."""
-    report = files.read_json(REPORT_PATH)
-    cells = read_results(arguments.results_dir) if arguments.study else store.read_cells(arguments.results_dir)
-    measured, lines = shown_study(cells, arguments.study) if cells else ([], [])
-    print_lines([*lines, *audit_tables.introduction(measured)], arguments.format)
-    for table in audit_tables.tables(report, measured):
-        print(f"\n{render(table, arguments.format)}")
+def introduction(contents: list[dict], findings: Findings, arguments: argparse.Namespace) -> list[str]:
+    """Which study is shown and why, and what it has and lacks."""
+    return [*account(findings.measured), *which_study(contents, findings.study, arguments.study is not None)]
+
+
+def print_answer(findings: Findings, arguments: argparse.Namespace) -> None:
+    """The answer in words, the cells and the verdicts, and where there is more."""
+    form, study = arguments.format, f"--study {findings.study} " if arguments.study else ""
     print()
-    print_lines(audit_tables.outcome(report, measured), arguments.format)
+    print_lines([answer.QUESTION, answer.headline(findings), answer.scope(findings)], form)
+    print_tables(answer.short_tables(findings), form)
+    more = [
+        f"More: python analyze_results.py {study}--tables {ALL}, or some of {', '.join(TABLES)}",
+        f"      python analyze_results.py {study}--html    (one page with tables, figures and the audit)",
+    ]
+    print_lines(more, form)
 
 
-def write_page(arguments: argparse.Namespace) -> None:
-    """Write one page about the study shown: all tables, the audit of the report, and the figures."""
-    report = files.read_json(REPORT_PATH)
-    measured, lines = shown_study(read_results(arguments.results_dir), arguments.study)
-    files.check_writable(arguments.results_dir)
-    print_lines(lines, arguments.format)
-    shown = {name: make(measured) for name, make in TABLES.items()}
-    drawn = () if arguments.no_plots else study_figures(measured, named=False)
-    text = page.page(measured, account(measured), shown, report, drawn).encode()
-    path = arguments.results_dir / files.PAGE_NAME
-    files.write_bytes(path, text)
-    print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
+def print_tables(tables: Iterable[Table], form: str) -> None:
+    for table in tables:
+        print(f"\n{render(table, form)}", flush=True)
 
 
 def print_lines(lines: Iterable[str], form: str) -> None:
@@ -135,127 +150,145 @@ def print_lines(lines: Iterable[str], form: str) -> None:
         print(remark(line, form))
 
 
+def print_audit(arguments: argparse.Namespace) -> None:
+    """Print the audit of the report, beside the study shown if there are results; writes nothing."""
+    report = read_json(REPORT_PATH)
+    contents = read_results(arguments.results_dir) if arguments.study else read_cells(arguments.results_dir)
+    findings = chosen_findings(contents, arguments.study) if contents else None
+    known = introduction(contents, findings, arguments) if findings else []
+    print_lines([*known, *audit_tables.introduction(findings)], arguments.format)
+    print_tables(audit_tables.tables(report, findings), arguments.format)
+    print()
+    lines = enumerate(audit_tables.outcome(report, findings), 1)
+    print_lines([f"{place}. {topic}: {words}" for place, (topic, words) in lines], arguments.format)
+
+
 # ---------------------------------------------------------------- which results
 
 
 def read_results(results_dir: Path) -> list[dict]:
     """Every cell; UserError where there is none."""
-    cells = store.read_cells(results_dir)
-    if not cells:
+    contents = read_cells(results_dir)
+    if not contents:
         raise UserError(f"no results in {results_dir}; run ./run_background.sh first, or choose --results-dir")
-    return cells
+    return contents
 
 
-def choose_study(cells: list[dict], wanted: str | None) -> str:
-    if wanted is None:
-        return latest_study([cell for cell in cells if cell["study"] in DEFAULT_STUDIES] or cells)
-    if wanted not in store.study_names(cells):
-        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(store.study_names(cells))}")
-    return wanted
-
-
-def shown_study(cells: list[dict], wanted: str | None) -> tuple[list[dict], list[str]]:
-    """The measured cells of the study to show, and the lines that say which it is and what it lacks."""
-    study = choose_study(cells, wanted)
-    measured = measure_study(cells, study)
-    return measured, [*which_study(cells, study, wanted), *account(measured)]
-
-
-def which_study(cells: list[dict], study: str, wanted: str | None) -> list[str]:
-    """A line that says which of several studies is shown, unless it was asked for."""
-    others = [name for name in store.study_names(cells) if name != study]
-    if wanted is not None or not others:
-        return []
-    return [f"Showing study {study}; choose another with --study: {', '.join(others)}"]
-
-
-def account(measured: list[dict]) -> list[str]:
-    """What a study has, and what is missing, diverged or not comparable, a line each."""
-    models, activations = list(by_model(measured)), in_order({cell["activation"] for cell in measured})
-    grid = [(model, activation) for model in models for activation in activations]
-    found = {(cell["model"], cell["activation"]) for cell in measured}
-    trials = sum(cell["n_trials"] for cell in measured)
-    head = (
-        f"Study {measured[0]['study']}: {len(found)} of {counted(len(grid), 'cell')} of "
-        f"{counted(len(models), 'architecture')} x {counted(len(activations), 'activation')}, "
-        f"{counted(trials, 'completed trial')}"
-    )
-    problems = {
-        "Missing cells": [" ".join(place) for place in grid if place not in found],
-        "Missing trials": [_missing_trials(cell) for cell in measured if cell["status"] != "completed"],
-        "Diverged trials": [f"{_name(cell)} {cell['n_diverged']}" for cell in measured if cell["n_diverged"]],
-        "Nothing yet of": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
-        "Not comparable, because cells differ in": differing_settings(measured),
-        "Comparable but for rounding, because trials differ in": differing_machines(measured),
-    }
-    return [head, *(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)]
-
-
-def _name(cell: dict) -> str:
-    return f"{cell['model']} {cell['activation']}"
-
-
-def _missing_trials(cell: dict) -> str:
-    missing = cell["planned_trials"] - len(cell["trials"])
-    return f"{_name(cell)} {missing} of {cell['planned_trials']}"
-
-
-def differing_settings(measured: list[dict]) -> list[str]:
-    """Settings, other than those of a cell itself, that are not the same in all cells."""
-    names = sorted({name for cell in measured for name in cell["config"]} - {"model", "activation", "shape"})
-    values = {name: {str(cell["config"].get(name)) for cell in measured} for name in names}
-    return [f"{name} ({' or '.join(sorted(seen))})" for name, seen in values.items() if len(seen) > 1]
-
-
-def differing_machines(measured: list[dict]) -> list[str]:
-    """What rounding depends on and is not the same for all trials."""
-    found = shared_environment(measured)
-    return [f"{name} ({' or '.join(map(str, found[name]))})" for name in MACHINE if isinstance(found.get(name), list)]
+def chosen_findings(contents: list[dict], wanted: str | None) -> Findings:
+    """Of the study ``wanted`` or, without a wish, of that with the strongest evidence."""
+    names = study_names(contents)
+    if wanted is not None and wanted not in names:
+        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(names)}")
+    return Findings.of_study(contents, wanted or strongest_study(contents))
 
 
 # ---------------------------------------------------------------- what is written
 
 
-def write_summary(cells: list[dict], results_dir: Path) -> Path:
+def write_summary(contents: list[dict], results_dir: Path) -> Path:
     """Write the summary of every study; returns its path."""
-    path = results_dir / files.SUMMARY_NAME
-    studies = {name: summarize_study(measure_study(cells, name)) for name in store.study_names(cells)}
-    files.write_json(path, {"studies": studies})
+    path = results_dir / SUMMARY_NAME
+    studies = {name: summarize_study(measure_study(contents, name)) for name in study_names(contents)}
+    write_json(path, {"studies": studies})
     return path
 
 
-def study_figures(measured: list[dict], named: bool) -> Iterator[tuple[str, Figure]]:
-    """The file name and figure of everything that is drawn of a study; ``named`` if its name is part of them all."""
-    study = measured[0]["study"]
-    ending = f"_{study}.png" if named else ".png"
-    colours = activation_colours(cell["activation"] for cell in measured)
-    for cell in measured:
-        for kind, draw in figures.CELL_FIGURES.items():
-            yield f"{cell['model']}_{cell['activation']}_{study}_{kind}.png", draw(cell, colours[cell["activation"]])
-    for model, cells in by_model(measured).items():
-        for kind, draw in figures.MODEL_FIGURES.items():
-            if figure := draw(cells, colours):
-                yield f"{model}_{kind}{ending}", figure
-    for kind, draw in figures.STUDY_FIGURES.items():
-        if figure := draw(measured, colours):
-            yield f"{OF_STUDY}{kind}{ending}", figure
+def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
+    """Draw the figures of a study that are not there yet or show other results; returns how many, in words."""
+    folder, form = arguments.plots_dir, arguments.figure_format
+    check_writable(folder)
+    named = arguments.study is not None or findings.study not in DEFAULT_STUDIES
+    published = findings.study in published_studies(arguments.results_dir)
+    wanted = [
+        drawing
+        for drawing in drawings(findings, named)
+        if arguments.all_figures or not published or drawing.level is not Level.CELL
+    ]
+    texts = basis_of(findings.measured)
+    stale = [drawing for drawing in wanted if not is_current(folder / f"{drawing.name}.{form}", texts)]
+    for drawing in progress(stale, "figures"):
+        write_bytes(folder / f"{drawing.name}.{form}", figure_bytes(drawing.draw(), form, texts))
+    return f"Figures: {len(stale)} drawn, {len(wanted) - len(stale)} up to date, in {folder}"
 
 
-def basis_of(measured: list[dict]) -> str:
-    """A digest of what all trials of a study and its controls predict, by which figures are seen to be older."""
-    shown = [each for cell in measured for each in (cell, *cell["controls"].values())]
-    trials = [(_name(cell), [trial.get("predictions_sha256") for trial in cell["trials"]]) for cell in shown]
-    return files.digest(json.dumps(trials).encode())
+def is_current(path: Path, texts: dict[str, str]) -> bool:
+    """Whether the figure at ``path`` is a PNG that was drawn from these results by this code."""
+    return path.suffix == ".png" and path.is_file() and png_texts(read_bytes(path)) == texts
 
 
-def write_figures(drawn: Iterable[tuple[str, Figure]], plots_dir: Path, basis: str) -> int:
-    """Write each figure under its name, those of the whole study with its ``basis``; returns how many."""
-    count = 0
-    for name, figure in drawn:
-        of_study = name.startswith(OF_STUDY)
-        files.write_bytes(plots_dir / name, png.png_bytes(figure, basis if of_study else None))
-        count += 1
-    return count
+def progress(items: list[Drawing], what: str) -> Iterator[Drawing]:
+    """The items, with a bar in a terminal."""
+    return tqdm(items, desc=what, leave=False, disable=not sys.stderr.isatty())
+
+
+def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
+    """What figures are drawn from, by which older ones are recognised: a digest of what all trials of the study and
+    its controls predict, and one of the code that draws."""
+    shown = [each for cell in measured for each in (cell, *cell.controls.values())]
+    trials = [
+        (cell.model, cell.activation, [trial.get("predictions_sha256") for trial in cell.trials]) for cell in shown
+    ]
+    return {"Trials": _digest(json.dumps(trials).encode()), "Code": drawing_code()}
+
+
+def drawing_code() -> str:
+    """A digest of the modules that figures depend on, and of matplotlib's version."""
+    drawn_by = [path for path in sorted((ROOT / "views").glob("*.py")) if path.stem not in ("docs", "page", "render")]
+    sources = [path.read_bytes() for path in (*drawn_by, ROOT / "plot_utils.py", ROOT / "labels.py")]
+    return _digest(b"\0".join([version("matplotlib").encode(), *sources]))
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()[:16]
+
+
+def write_page(arguments: argparse.Namespace) -> None:
+    """Write one page about the study shown: the answer, its figures, all tables and the audit of the report."""
+    report = read_json(REPORT_PATH)
+    contents = read_results(arguments.results_dir)
+    findings = chosen_findings(contents, arguments.study)
+    check_writable(arguments.results_dir)
+    known = introduction(contents, findings, arguments)
+    print_lines(known, arguments.format)
+    shown = {name: make(findings) for name, make in TABLES.items()}
+    audit = page.AuditSection(
+        audit_tables.introduction(findings),
+        audit_tables.outcome(report, findings),
+        audit_tables.tables(report, findings),
+    )
+    text = page.page(findings, answer.headline(findings), known, shown, audit, pictures(findings, arguments), MORE)
+    path = arguments.results_dir / PAGE_NAME
+    write_bytes(path, text.encode())
+    print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
+
+
+MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
+
+
+def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Picture]:
+    """The page's figures: those of the study, then of its architectures."""
+    if arguments.no_plots:
+        return []
+    wanted = [drawing for drawing in drawings(findings, named=False) if drawing.level is not Level.CELL]
+    return [
+        page.Picture(drawing.title, drawing.level, figure_bytes(drawing.draw()))
+        for drawing in progress(wanted[:PICTURES_OF_A_PAGE], "figures")
+    ]
+
+
+def write_docs(arguments: argparse.Namespace) -> None:
+    """Write what holds numbers in docs/ and README.md, from the published studies."""
+    contents = read_results(arguments.results_dir)
+    for path, text in docs.pages(contents, read_json(REPORT_PATH), ROOT, parameter_table()).items():
+        write_bytes(ROOT / path, text.encode())
+        print(f"wrote {path}")
+
+
+def parameter_table() -> str:
+    """The parameters of every architecture, in Markdown."""
+    import model  # here, because nothing else of this command needs torch
+
+    return model.parameter_table()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, cached_property, partial
 
-from analysis import contexts, controls, differences, equal_loss, metrics_compared, omnibus, ranks, stats, trade_off
+from analysis import (
+    contexts,
+    controls,
+    course,
+    differences,
+    equal_loss,
+    metrics_compared,
+    omnibus,
+    ranks,
+    stats,
+    trade_off,
+)
 from analysis.differences import Difference
 from analysis.measure import MeasuredCell, by_model, measure_study
 from analysis.omnibus import Sensitivity
@@ -122,6 +133,11 @@ class Findings:
         n_shown = sum(bool(each.shown) for each in own)
         against = metrics_compared.contradictions(own, of_pd)
         return MetricVerdict(when, sensitivity, len(own), n_shown, against)
+
+    @cached_property
+    def course(self) -> list[course.Moment]:
+        """The rule for relative PD at every evaluation."""
+        return course.course(self.measured)
 
     @cached_property
     def plans(self) -> list[omnibus.Plan]:

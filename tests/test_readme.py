@@ -1,6 +1,7 @@
-"""What the README shows is what its commands give, and what it tells to append works."""
+"""The README and the docs: written from the committed studies, short, and what they say to append works."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -12,25 +13,16 @@ import pytest
 from PIL import Image
 
 import analyze_results
-import model
-from analysis.measure import measure_study
 from study.corpus import CORPUS_PATH
-from study.files import ROOT
+from study.files import ROOT, read_json
 from study.store import read_cells
-from views import figures, png
-from views.render import render
+from views import docs
+from views.drawing import Level
+from views.figures import drawings
 
 README = (ROOT / "README.md").read_text()
-
-
-def rebuilt_by(command: str) -> str:
-    """The part of the README that stands behind the comment which names ``command``."""
-    return re.search(rf"<!-- rebuilt by: {re.escape(command)} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)[1]
-
-
-def to_append() -> dict[str, str]:
-    """The README's code blocks, by the file to which they are to be appended."""
-    return dict(re.findall(r"<!-- append to (\S+) -->\n```python\n(.*?)```", README, re.DOTALL))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PUBLISHED_FIGURES = {"cpu": False, "reference": True, "modern": True}  # by study: whether its name is in the file's
 
 
 @pytest.fixture(scope="module")
@@ -50,54 +42,83 @@ def committed_cells(committed) -> list[dict]:
     return read_cells(committed / "results")
 
 
-TABLE_COMMANDS = re.findall(
-    r"<!-- rebuilt by: (python analyze_results\.py --study (\w+) --tables (\w+) --no-plots) -->", README
-)
+def test_what_holds_numbers_is_what_the_committed_studies_give(committed_cells):
+    report = read_json(analyze_results.REPORT_PATH)
+    written = docs.pages(committed_cells, report, ROOT, analyze_results.parameter_table())
+    assert written.keys() >= {"README.md", "docs/results.md", "docs/audit.md", "docs/speed.md", "docs/gallery.md"}
+    stale = [path for path, text in written.items() if (ROOT / path).read_text() != text]
+    assert not stale, f"write them anew: python analyze_results.py --docs ({', '.join(stale)})"
 
 
-@pytest.mark.parametrize(("command", "study", "name"), TABLE_COMMANDS, ids=str)
-def test_tables_are_those_of_the_committed_studies(command, study, name, committed_cells):
-    shown = rebuilt_by(command)
-    made = analyze_results.TABLES[name](measure_study(committed_cells, study))
-    assert shown.strip() == "\n\n".join(render(table, "github") for table in made).strip()
+def test_the_readme_is_read_in_five_minutes():
+    assert README.count("\n") <= 170
+    assert len(README.encode()) <= 14_000
 
 
-@pytest.mark.parametrize(("study", "ending"), [("cpu", ""), ("reference", "_reference")])
-def test_figures_of_whole_studies_are_drawn_from_their_committed_cells(study, ending, committed, committed_cells):
-    measured = measure_study(committed_cells, study)
-    basis, controlled = analyze_results.basis_of(measured), any(cell["controls"] for cell in measured)
-    for kind in {*figures.STUDY_FIGURES} - ({"controls"} if not controlled else set()):
-        with Image.open(committed / "plots" / f"shamir_{kind}{ending}.png") as image:
-            assert image.text[png.BASIS] == basis
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_and_images_resolve(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+    assert page.name == "README.md" or page.name in " ".join(path.read_text() for path in PAGES if path != page)
 
 
-def test_parameter_counts_are_those_of_the_models():
-    assert rebuilt_by("python model.py").strip() == model.parameter_table()
+def test_the_modules_at_the_root_are_named():
+    assert {path.name for path in ROOT.glob("*.py")} <= set(re.findall(r"\w+\.py", README))
 
 
-def test_files_that_are_named_exist_and_modules_are_named():
-    modules = {path.name for path in ROOT.glob("*.py")}
-    named = set(re.findall(r"`(\w+\.py)`", README))
-    assert named == modules
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+@pytest.mark.parametrize(("study", "named"), PUBLISHED_FIGURES.items())
+def test_figures_of_published_studies_are_drawn_from_their_committed_cells(study, named, committed, committed_cells):
+    findings = docs.Findings.of_study(committed_cells, study)
+    texts = analyze_results.basis_of(findings.measured)
+    wanted = [drawing for drawing in drawings(findings, named) if drawing.level is not Level.CELL]
+    for drawing in wanted:
+        with Image.open(committed / "plots" / f"{drawing.name}.png") as image:
+            assert image.text == texts, f"draw it anew: python analyze_results.py --study {study} ({drawing.name})"
 
 
-def test_an_activation_and_an_architecture_are_added_as_told(tmp_path):
+def test_of_single_cells_the_figures_of_charlm_are_committed(committed):
+    kinds = ("training_curves", "reproducibility", "summary")
+    of_cells = {path.name for kind in kinds for path in (committed / "plots").glob(f"*_{kind}.png")}
+    activations = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
+    assert of_cells == {f"charlm_{activation}_cpu_{kind}.png" for activation in activations for kind in kinds}
+
+
+# ---------------------------------------------------------------- what is to be appended
+
+SMALLER = "\nCONFIG = replace(CONFIG, context=32, eval_windows=4, probe_contexts=40, texts=2, text_length=6)\n"
+
+
+def to_append() -> dict[str, str]:
+    """The code blocks of README and docs, by the file to which they are to be appended."""
+    blocks = {}
+    for page in PAGES:
+        blocks |= dict(re.findall(r"<!-- append to (\S+) -->\n```python\n(.*?)```", page.read_text(), re.DOTALL))
+    return blocks
+
+
+def test_an_activation_an_architecture_and_a_metric_are_added_as_described(tmp_path):
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
-    for package in ("training", "study", "runner", "analysis"):
-        shutil.copytree(ROOT / package, tmp_path / package)
+    for package in ("training", "study", "runner", "analysis", "audit", "views"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "data").mkdir()
     shutil.copy(CORPUS_PATH, tmp_path / "data")
     blocks = to_append()
-    assert blocks.keys() == {"activations.py", "model.py", "config_cpu.py"}
+    assert blocks.keys() == {"activations.py", "metrics.py", "model.py", "config_cpu.py"}
+    blocks["config_cpu.py"] += SMALLER
     for name, code in blocks.items():
         with (tmp_path / name).open("a") as file:
             file.write(f"\n\n{code}")
-    command = [sys.executable, "run_all_experiments.py", "--models", "grulm", "--activations", "snake"]
-    command += ["--trials", "2", "--iterations", "2", "--study", "mine"]
-    outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert outcome.returncode == 0, outcome.stderr
-    (cell,) = read_cells(tmp_path / "results")
-    assert cell["model"] == "grulm" and cell["activation"] == "snake" and len(cell["pairs"]) == 1
+
+    def run(*command: str) -> str:
+        outcome = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True)
+        assert outcome.returncode == 0, outcome.stderr
+        return outcome.stdout
+
+    grid = ("--models", "grulm", "--activations", "snake", "--trials", "2", "--iterations", "2", "--study", "mine")
+    run("run_all_experiments.py", *grid)
+    cell = json.loads((tmp_path / "results" / "grulm_snake_mine.json").read_text())
+    (pair,) = cell["pairs"]
+    assert 0 < pair["largest_difference"] <= 1 and len(pair["history"]["largest_difference"]) == 2
+    assert "Largest difference" in run("analyze_results.py", "--tables", "cell_metrics", "--no-plots")

@@ -1,0 +1,85 @@
+"""Which studies there are, which of them is shown and why, and what a study lacks: in words, a line each."""
+
+from analysis.answer import headline, listed
+from analysis.findings import Findings
+from analysis.measure import MeasuredCell, evidence, shared_environment, strongest_study
+from config import ACTIVATIONS, MODELS
+from labels import counted, in_order
+
+MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment: what rounding depends on
+
+
+def study_names(contents: list[dict]) -> list[str]:
+    return sorted({cell["study"] for cell in contents})
+
+
+def in_short(contents: list[dict], study: str) -> str:
+    """Such as "reference (6 architectures, 8 trials a cell, 500 steps)"."""
+    compared, trials, steps, _ = evidence([cell for cell in contents if cell["study"] == study])
+    if not compared:
+        return f"{study} (compares no activations)"
+    size = [counted(compared, "architecture"), f"{counted(trials, 'trial')} a cell", counted(steps, "step")]
+    return f"{study} ({', '.join(size)})"
+
+
+def which_study(contents: list[dict], study: str, chosen: bool) -> list[str]:
+    """Why this study is shown, and what else there is.
+
+    If it was ``chosen`` and is not the strongest, what the strongest one says.
+    """
+    strongest = strongest_study(contents)
+    if chosen and study != strongest:
+        there = headline(Findings.of_study(contents, strongest))
+        return [f"The strongest evidence here is study {in_short(contents, strongest)}: {there}"]
+    others = [in_short(contents, name) for name in study_names(contents) if name != study]
+    others = [name for name in others if "compares no" not in name]
+    if chosen or not others:
+        return []
+    return [
+        f"Shown because it is the strongest evidence here: {in_short(contents, study)}. Also here: {listed(others)}; "
+        "choose one with --study NAME."
+    ]
+
+
+def account(measured: list[MeasuredCell]) -> list[str]:
+    """What a study has, and what is missing, diverged or not comparable, a line each."""
+    models, activations = in_order({c.model for c in measured}), in_order({c.activation for c in measured})
+    grid = [(model, activation) for model in models for activation in activations]
+    found = {(cell.model, cell.activation) for cell in measured}
+    trials = sum(cell.n_trials for cell in measured)
+    head = (
+        f"Study {measured[0].study}: {len(found)} of {counted(len(grid), 'cell')} of "
+        f"{counted(len(models), 'architecture')} x {counted(len(activations), 'activation')}, "
+        f"{counted(trials, 'completed trial')}"
+    )
+    problems = {
+        "Missing cells": [" ".join(place) for place in grid if place not in found],
+        "Missing trials": [_missing_trials(cell) for cell in measured if cell.content["status"] != "completed"],
+        "Diverged trials": [f"{_name(cell)} {cell.n_diverged}" for cell in measured if cell.n_diverged],
+        "Nothing yet of": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
+        "Not comparable, because cells differ in": differing_settings(measured),
+        "Comparable but for rounding, because trials differ in": differing_machines(measured),
+    }
+    return [head, *(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)]
+
+
+def _name(cell: MeasuredCell) -> str:
+    return f"{cell.model} {cell.activation}"
+
+
+def _missing_trials(cell: MeasuredCell) -> str:
+    missing = cell.planned_trials - len(cell.trials)
+    return f"{_name(cell)} {missing} of {cell.planned_trials}"
+
+
+def differing_settings(measured: list[MeasuredCell]) -> list[str]:
+    """Settings, other than those of a cell itself, that are not the same in all cells."""
+    names = sorted({name for cell in measured for name in cell.config} - {"model", "activation", "shape"})
+    values = {name: {str(cell.config.get(name)) for cell in measured} for name in names}
+    return [f"{name} ({' or '.join(sorted(seen))})" for name, seen in values.items() if len(seen) > 1]
+
+
+def differing_machines(measured: list[MeasuredCell]) -> list[str]:
+    """What rounding depends on and is not the same for all trials."""
+    found = shared_environment(cell.content for cell in measured)
+    return [f"{name} ({' or '.join(map(str, found[name]))})" for name in MACHINE if isinstance(found.get(name), list)]

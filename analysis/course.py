@@ -1,0 +1,45 @@
+"""The verdict over training: the same rule at every evaluation, not only at the end. Pure functions."""
+
+from dataclasses import dataclass
+
+from analysis import omnibus
+from analysis.equal_loss import followed_metrics
+from analysis.measure import MeasuredCell, measure
+from analysis.omnibus import Sensitivity
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the rule says of every architecture after ``step`` training steps."""
+
+    step: int
+    sensitivities: list[Sensitivity]
+
+
+def shared_steps(measured: list[MeasuredCell]) -> list[int]:
+    """The training steps at which every cell with pairs was evaluated."""
+    seen = [set(cell.pairs[0]["history"]["step"]) for cell in measured if cell.pairs]
+    return sorted(set.intersection(*seen)) if seen else []
+
+
+def cells_at(measured: list[MeasuredCell], step: int) -> list[MeasuredCell]:
+    """The cells with only the followed metrics of their pairs, as they were at ``step``."""
+    metrics = followed_metrics(measured)
+    return [_cell_at(cell, step, metrics) for cell in measured]
+
+
+def _cell_at(cell: MeasuredCell, step: int, metrics: list[str]) -> MeasuredCell:
+    pairs = []
+    for pair in cell.pairs:
+        place = pair["history"]["step"].index(step)
+        values = {name: pair["history"][name][place] for name in metrics}
+        pairs.append({"trials": pair["trials"], "n_predictions": pair["n_predictions"], **values})
+    return measure(cell.content | {"pairs": pairs})
+
+
+def course(measured: list[MeasuredCell], metric: str = "relative_pd") -> list[Moment]:
+    """The rule at every shared evaluation; p is adjusted over the architectures at that step alone."""
+    found = []
+    for step in shared_steps(measured):
+        found.append(Moment(step, omnibus.sensitivities(cells_at(measured, step), metric)))
+    return found

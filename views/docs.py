@@ -1,0 +1,205 @@
+"""The docs that hold numbers, and the README, written from the committed studies: templates filled with findings.
+
+A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does not call holds no number of ours.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from analysis import answer, contexts, finding_tables, report_tables
+from analysis.differences import Difference
+from analysis.findings import Findings, When
+from analysis.measure import MeasuredCell, strongest_study
+from analysis.stats import Verdict
+from analysis.table import p_text
+from audit import tables as audit_tables
+from audit.numbers import find_section, printed_values
+from labels import label
+from views.drawing import Level
+from views.figures import drawings
+from views.render import render
+
+TEMPLATES = Path("docs") / "templates"
+TABLES = report_tables.TABLES | finding_tables.TABLES
+README = "README.md"
+GALLERY = ("reference", "modern", "cpu")  # the published studies, in the order of the gallery
+
+
+def pages(contents: list[dict], report: dict, root: Path, parameters: str) -> dict[str, str]:
+    """Every page that has a template, by its path from ``root``; ``parameters`` is the table of model sizes."""
+    environment = Environment(
+        loader=FileSystemLoader(root / TEMPLATES),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(numbers=Numbers(contents, report, root), parameters=parameters, When=When)
+    names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
+    return {name if name == README else f"docs/{name}": environment.get_template(name).render() for name in names}
+
+
+class Numbers:
+    """What the templates ask for; every answer is a text."""
+
+    def __init__(self, contents: list[dict], report: dict, root: Path):
+        self.contents, self.report, self.root = contents, report, root
+        self.strongest = strongest_study(contents)
+
+    @cache  # noqa: B019  (lives as long as the command)
+    def findings(self, study: str) -> Findings:
+        return Findings.of_study(self.contents, study)
+
+    # ------------------------------------------------ words
+
+    def headline(self, study: str) -> str:
+        return answer.headline(self.findings(study))
+
+    def scope(self, study: str) -> str:
+        return answer.scope(self.findings(study))
+
+    def cost(self, study: str) -> str:
+        """How long all trials of a study took together, on one core each."""
+        seconds = sum(cell.training_seconds + cell.evaluation_seconds for cell in self.findings(study).measured)
+        return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"
+
+    def course(self, study: str) -> str:
+        """In how many architectures the rule finds an effect at each evaluation after the first."""
+        moments = [moment for moment in self.findings(study).course if moment.step > 0]
+        found = [sum(each.verdict is Verdict.SENSITIVE for each in moment.sensitivities) for moment in moments]
+        steps = answer.listed(str(moment.step) for moment in moments)
+        return f"{answer.listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
+
+    # ------------------------------------------------ tables
+
+    def table(self, study: str, name: str, place: int | None = None) -> str:
+        """A table, or all of that name, in Markdown under its title."""
+        tables = TABLES[name](self.findings(study))
+        chosen = tables if place is None else [tables[place]]
+        return "\n\n".join(render(table, "github").rstrip() for table in chosen)
+
+    def verdicts(self, study: str) -> str:
+        """The six-row table, without its title."""
+        return self._bare(render(answer.verdicts(self.findings(study)), "github"))
+
+    @staticmethod
+    def _bare(rendered: str) -> str:
+        return "\n".join(line for line in rendered.splitlines() if line.startswith("|"))
+
+    # ------------------------------------------------ single numbers
+
+    def difference(
+        self, study: str, model: str, first: str, second: str, metric: str = "relative_pd", when: When = When.END
+    ) -> str:
+        """Such as "0.075 [0.050, 0.101]": a metric with the first activation minus that with the second."""
+        return _signed(self._difference(study, model, first, second, metric, when))
+
+    def _difference(self, study: str, model: str, first: str, second: str, metric: str, when: When) -> Difference:
+        for each in self.findings(study).differences(metric, when):
+            if each.model == model and {each.activation, each.other} == {first, second}:
+                return each if each.activation == first else each.reversed
+        raise KeyError((study, model, first, second))
+
+    def shown(self, study: str, first: str, second: str, metric: str, when: When = When.END) -> str:
+        """For each architecture in which it is shown, the difference of a metric between two activations.
+
+        Such as "0.075 [0.050, 0.101] in CharLM and 0.026 [0.019, 0.032] in ConvLM".
+        """
+        models = self.findings(study).models
+        found = [self._difference(study, model, first, second, metric, when) for model in models]
+        texts = [f"{_signed(each)} in {label(each.model)}" for each in found if each.shown]
+        return answer.listed(texts) if texts else "shown in no architecture"
+
+    def cell(self, study: str, model: str, activation: str) -> MeasuredCell:
+        return next(cell for cell in self.findings(study).models[model] if cell.activation == activation)
+
+    def mean(self, study: str, model: str, activation: str, metric: str = "relative_pd") -> str:
+        return f"{self.cell(study, model, activation).mean(metric):.3f}"
+
+    def cv_without_noise(self, study: str, model: str, metric: str = "relative_pd", when: When = When.END) -> str:
+        """Such as "5.3 to 14.1 %"."""
+        found = next(each for each in self.findings(study).sensitivities(metric, when) if each.model == model)
+        return f"{100 * found.cv.low:.1f} to {100 * found.cv.high:.1f} %"
+
+    def rank(self, study: str, activation: str, metric: str, when: When = When.END) -> str:
+        return f"{self._ranking(study, metric, when)[0].ranks[activation]:.1f}"
+
+    def concordance(self, study: str, metric: str, when: When = When.END) -> str:
+        """Kendall's W and the adjusted p of Friedman's test."""
+        ranking, p = self._ranking(study, metric, when)
+        return f"W = {ranking.w:.2f}, p {p_text(p)}"
+
+    def _ranking(self, study: str, metric: str, when: When):
+        return next(
+            (ranking, p) for at, ranking, p in self.findings(study).rankings if (at, ranking.metric) == (when, metric)
+        )
+
+    def n_shown(self, study: str, metric: str = "relative_pd", when: When = When.END) -> str:
+        """Such as "23 of 90"."""
+        differences = self.findings(study).differences(metric, when)
+        return f"{sum(bool(each.shown) for each in differences)} of {len(differences)}"
+
+    # ------------------------------------------------ contexts and controls
+
+    def contexts(
+        self, study: str, model: str, kind: str, metric: str = "top1_mismatches", form: str = "{:.0f}"
+    ) -> str:
+        """The range over activations of a metric on "shared" or "different" contexts, such as "118 to 150"."""
+        cells = self.findings(study).models[model]
+        return _range([contexts.on_contexts(cell)[f"{kind}_{metric}"] for cell in cells], form)
+
+    def printed(self, section: str, quantity: str, form: str = "{:.0f}") -> str:
+        """The range over activations of what the report prints."""
+        values = printed_values(find_section(self.report, section))
+        return _range([value[quantity] for value in values.values()], form)
+
+    def control_share(self, study: str, varies: str) -> str:
+        """The range over architectures of a control's PD as a share of that of everything, such as "90 to 99 %"."""
+        shares = [100 * each.share for each in self.findings(study).controls if each.varies == varies]
+        return f"{_range(shares, '{:.0f}')} %"
+
+    # ------------------------------------------------ the report, and speed
+
+    def audit_outcome(self, study: str) -> list[tuple[str, str]]:
+        return audit_tables.outcome(self.report, self.findings(study))
+
+    def audit_tables(self, study: str) -> str:
+        findings = self.findings(study)
+        return "\n\n".join(render(table, "github").rstrip() for table in audit_tables.tables(self.report, findings))
+
+    def audit_introduction(self, study: str) -> list[str]:
+        return audit_tables.introduction(self.findings(study))
+
+    def benchmark(self, name: str) -> dict:
+        """What a benchmark measured when it was run last, from ``benchmarks/results/``."""
+        return json.loads((self.root / "benchmarks" / "results" / f"{name}.json").read_text())
+
+    # ------------------------------------------------ figures
+
+    def gallery(self) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Of each published study the figures that lie in ``plots/``, as titles and paths, under the study's name."""
+        found = []
+        for study in GALLERY:
+            named = study not in ("cpu", "cuda")
+            here = [
+                (drawing.title, f"plots/{drawing.name}.png")
+                for drawing in drawings(self.findings(study), named)
+                if drawing.level is not Level.CELL and (self.root / "plots" / f"{drawing.name}.png").is_file()
+            ]
+            found.append((f"Study {study}", here))
+        return found
+
+
+def _signed(difference: Difference) -> str:
+    estimate = difference.estimate
+    text = f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _range(values: list, form: str) -> str:
+    known = [value for value in values if value is not None]
+    low, high = form.format(min(known)), form.format(max(known))
+    return low if low == high else f"{low} to {high}"
