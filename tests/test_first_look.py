@@ -1,0 +1,126 @@
+"""What a person sees first: the answer in a screen or two, of the strongest study, the same words everywhere."""
+
+import pytest
+from synthetic_cells import random_cell, write_cells
+
+import analyze_results
+from analysis import answer
+from analysis.findings import Findings
+from analysis.measure import strongest_study
+from labels import label
+from study.files import RESULTS_DIR
+from study.store import read_cells
+
+MODELS = ("charlm", "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm")
+ACTIVATIONS = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
+
+
+def study_of(name: str, models=("charlm",), n_trials: int = 3, **config) -> list[dict]:
+    cells = [random_cell(model, activation, name, n_trials) for model in models for activation in ("relu", "gelu")]
+    return [cell | {"config": cell["config"] | config} for cell in cells]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A weak and a strong study, and the command's places."""
+    results = tmp_path_factory.mktemp("results")
+    strong = [random_cell(model, name, "strong", 6) for model in MODELS for name in ACTIVATIONS]
+    return write_cells(results, [*strong, *study_of("weak")])
+
+
+def shown(folder, capsys, *options: str) -> str:
+    assert analyze_results.main(["--results-dir", str(folder), "--no-plots", *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_default_output_is_short_and_says_what_is_shown_and_how_to_see_more(folder, capsys):
+    output = shown(folder, capsys)
+    assert output.count("\n") <= 60
+    findings = Findings.of_study(read_cells(folder), "strong")
+    for words in (answer.QUESTION, answer.headline(findings), answer.scope(findings), "--tables all", "--html"):
+        assert words in output
+    assert "strongest evidence here: strong" in output and "weak (1 architecture" in output
+    for name in (*MODELS, *ACTIVATIONS):
+        assert label(name) in output
+
+
+def test_a_study_that_is_asked_for_names_the_strongest_and_what_that_says(folder, capsys):
+    output = shown(folder, capsys, "--study", "weak")
+    assert output.startswith("Study weak: ")
+    strongest = answer.headline(Findings.of_study(read_cells(folder), "strong"))
+    size = "6 architectures, 6 trials a cell, 100 steps"
+    assert f"The strongest evidence here is study strong ({size}): {strongest}" in output
+
+
+@pytest.mark.parametrize(
+    ("stronger", "weaker"),
+    [
+        (study_of("b", models=("charlm", "minigpt")), study_of("a", n_trials=9)),
+        (study_of("b", n_trials=4), study_of("a")),
+        (study_of("b", iterations=500), study_of("a", iterations=100)),
+        (study_of("b"), study_of("a", n_trials=2)),
+        (study_of("b"), study_of("a", n_trials=9, vary=["init"])),
+    ],
+    ids=["architectures", "trials", "steps", "three trials at least", "controls come last"],
+)
+def test_the_strongest_study_compares_most(stronger, weaker):
+    assert strongest_study([*stronger, *weaker]) == "b" == strongest_study([*weaker, *stronger])
+
+
+def test_all_tables_are_shown_on_request_under_names_of_one_style(folder, capsys):
+    output = shown(folder, capsys, "--tables", "all")
+    for make in analyze_results.TABLES.values():
+        for table in make(Findings.of_study(read_cells(folder), "strong")):
+            assert table.title in output
+    assert all(name.replace("_", "").isalpha() and name.islower() for name in analyze_results.TABLES)
+
+
+def test_an_unknown_table_is_one_line_that_names_all(folder, capsys):
+    with pytest.raises(SystemExit) as ended:
+        analyze_results.main(["--tables", "resluts"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert all(name in said for name in analyze_results.TABLES)
+
+
+def test_the_size_of_an_effect_is_said_in_characters_and_names_the_activations():
+    findings = Findings.of_study(read_cells(RESULTS_DIR), "reference")
+    charlm = next(each for each in answer.architecture_answers(findings) if each.model == "charlm")
+    cells = {cell.activation: cell for cell in findings.models["charlm"]}
+    lowest = min(cells, key=lambda name: cells[name].mean("relative_pd"))
+    highest = max(cells, key=lambda name: cells[name].mean("relative_pd"))
+    words = charlm.in_words()
+    for name in (lowest, highest):
+        assert f"{cells[name].mean('top1_mismatches') / 10:.0f} with {label(name)}" in words
+
+
+def test_figures_that_are_up_to_date_are_not_drawn_again(folder, tmp_path, capsys):
+    places = ["--results-dir", str(folder), "--plots-dir", str(tmp_path), "--study", "weak"]
+    assert analyze_results.main(places) == 0
+    drawn = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert f"Figures: {len(drawn)} drawn, 0 up to date" in capsys.readouterr().out
+    assert analyze_results.main(places) == 0
+    assert f"Figures: 0 drawn, {len(drawn)} up to date" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == drawn
+    next(iter(drawn)).write_bytes(b"not a figure")
+    assert analyze_results.main(places) == 0
+    assert f"Figures: 1 drawn, {len(drawn) - 1} up to date" in capsys.readouterr().out
+
+
+def test_a_published_study_comes_without_the_figures_of_its_cells(tmp_path, capsys):
+    results = write_cells(tmp_path / "results", study_of("weak"))
+    (results / "published.txt").write_text("# committed\nweak\n")
+    places = ["--results-dir", str(results), "--plots-dir", str(tmp_path / "plots")]
+    assert analyze_results.main(places) == 0
+    assert not list((tmp_path / "plots").glob("*_summary.png"))
+    assert analyze_results.main([*places, "--all-figures"]) == 0
+    assert len(list((tmp_path / "plots").glob("*_summary.png"))) == 2
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg"])
+def test_figures_are_drawn_for_papers(form, tmp_path):
+    results = write_cells(tmp_path / "results", study_of("weak"))
+    plots = tmp_path / "plots"
+    options = ["--results-dir", str(results), "--plots-dir", str(plots), "--figure-format", form]
+    assert analyze_results.main(options) == 0
+    assert {path.suffix for path in plots.iterdir()} == {f".{form}"}
