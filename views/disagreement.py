@@ -2,6 +2,8 @@
 
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,20 +13,30 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
 
 import plot_utils as plots
-from analysis.measure import pool
+from analysis.measure import MeasuredCell, pool
 
-# Of each grouping: what stands below its axis, its ticks, and how many groups are in an order and get a line.
+
+@dataclass(frozen=True)
+class Grouping:
+    """A grouping of predictions, as an axis: ``n_ordered`` of its groups are in an order and joined by a line."""
+
+    what: str
+    ticks: tuple[str, ...]
+    n_ordered: int
+
+
 GROUPINGS = {
-    "character_class": ("character to predict", ("a-z", "A-Z", "space", "newline", "other"), 0),
-    "word_position": ("letter of the word to predict", ("1st", "2nd", "3rd", "4th", "5th", "6th+", "none"), 6),
-    "confidence": ("confidence, mean of the two models", tuple(f".{k}5" for k in range(10)), 10),
+    "character_class": Grouping("character to predict", ("a-z", "A-Z", "space", "newline", "other"), 0),
+    "word_position": Grouping(
+        "letter of the word to predict", ("1st", "2nd", "3rd", "4th", "5th", "6th+", "none"), 6
+    ),
+    "confidence": Grouping("confidence, mean of the two models", tuple(f".{k}5" for k in range(10)), 10),
 }
-METRICS = {"mismatch_share": "Top-1 mismatches (fraction)", "relative_pd": "Relative PD, all classes"}
-LIGHT = "#DDDDDD"
+METRICS = {"mismatch_share": "Mismatches (fraction)", "relative_pd": "Relative PD, all classes"}
 FEWEST = 10  # predictions of a pair in a group, below which the group is left out
 
-# Channels are multiples of 85, so that those of the five shades are multiples of 17 (see plot_utils).
-AGREEMENT = {"alike and right": "#0055AA", "alike and wrong": "#555555", "not alike": "#FF5500"}
+# What two predictions of a character can be.
+AGREEMENT = {"both right": "#0055AA", "the same, wrong": "#555555", "different": "#FF5500"}
 SHADES = 5  # one for each of as many equal intervals of confidence
 VISIBLE = str.maketrans({" ": "␣", "\n": "⏎"})
 LONGEST_LINE = 58
@@ -33,38 +45,46 @@ LONGEST_LINE = 58
 # ---------------------------------------------------------------- groups
 
 
-def plot_breakdown(ax: Axes, measured: list[dict], grouping: str, metric: str, colours: dict[str, str]) -> Axes:
+def plot_breakdown(
+    ax: Axes, cells: Sequence[MeasuredCell], grouping: str, metric: str, colours: dict[str, str]
+) -> Axes:
     """The metric in each group, over all pairs of each cell (``measure.pool``)."""
-    _, ticks, ordered = GROUPINGS[grouping]
-    places = np.arange(len(ticks))
-    for cell in measured:
-        pooled, colour = pool(cell["pairs"], grouping), colours[cell["activation"]]
-        enough = pooled["n_predictions"] >= FEWEST * len(cell["pairs"])
+    about = GROUPINGS[grouping]
+    places = np.arange(len(about.ticks))
+    for cell in cells:
+        pooled, colour = pool(cell.pairs, grouping), colours[cell.activation]
+        enough = pooled["n_predictions"] >= FEWEST * len(cell.pairs)
         values = np.where(enough, pooled[metric], math.nan)
-        aside = 0 if ordered else plots.sideways(cell["activation"], colours)
-        ax.plot(places + aside, values, "o", color=colour, ms=4.5)
-        ax.plot(places[:ordered], values[:ordered], color=colour, lw=1.2)
-    ax.set_xlim(-0.6, len(ticks) - 0.4)
-    ax.set_xticks(places, ticks)
+        shift = 0 if about.n_ordered else plots.sideways(cell.activation, colours)
+        ax.plot(places + shift, values, "o", color=colour, ms=4.5)
+        ax.plot(places[: about.n_ordered], values[: about.n_ordered], color=colour, lw=1.2)
+    ax.set_xlim(-0.6, len(about.ticks) - 0.4)
+    ax.set_xticks(places, about.ticks)
     ax.grid(axis="x", visible=False)
     return ax
 
 
-def plot_group_shares(ax: Axes, measured: list[dict], grouping: str) -> Axes:
+def plot_group_shares(ax: Axes, cells: Sequence[MeasuredCell], grouping: str) -> Axes:
     """Which fraction of all predictions is in each group, as grey bars."""
-    counts = sum(pool(cell["pairs"], grouping)["n_predictions"] for cell in measured)
-    ax.bar(range(len(counts)), counts / counts.sum(), width=0.8, color=LIGHT)
+    counts = np.sum([pool(cell.pairs, grouping)["n_predictions"] for cell in cells], axis=0)
+    ax.bar(range(len(counts)), counts / counts.sum(), width=0.8, color=plots.LIGHT)
     return ax
 
 
 # ---------------------------------------------------------------- letter by letter
 
 
+def two_with_passage(cell: MeasuredCell) -> tuple[dict, dict]:
+    """The first two completed trials of a cell that have predicted the passage."""
+    first, second, *_ = (trial for trial in cell.completed if "passage" in trial)
+    return first, second
+
+
 def agreement(text: str, first: str, second: str) -> list[str]:
     """For each character of ``text``: which of AGREEMENT two predictions of it are."""
-    right, wrong, apart = AGREEMENT
+    right, wrong, different = AGREEMENT
     return [
-        apart if a != b else right if a == character else wrong
+        different if a != b else right if a == character else wrong
         for character, a, b in zip(text, first, second, strict=True)
     ]
 
@@ -72,8 +92,8 @@ def agreement(text: str, first: str, second: str) -> list[str]:
 def agreement_text(first: dict, second: dict) -> str:
     """How often two trials agree on the passage, in words."""
     kinds = agreement(first["passage"]["text"], first["passage"]["predicted"], second["passage"]["predicted"])
-    right, wrong, apart = (kinds.count(kind) for kind in AGREEMENT)
-    return f"alike on {right + wrong} of {len(kinds)} characters, right on {right} of these; not alike on {apart}"
+    right, wrong, different = (kinds.count(kind) for kind in AGREEMENT)
+    return f"of {len(kinds)} characters {right} both right, {wrong} the same and wrong, {different} different"
 
 
 def text_lines(text: str) -> list[str]:
@@ -81,10 +101,11 @@ def text_lines(text: str) -> list[str]:
     return re.findall(rf"(?s).{{1,{LONGEST_LINE - 2}}}?(?:\n\n|\Z)|.{{1,{LONGEST_LINE}}}", text)
 
 
-def shade(colour: str, confidence: float) -> tuple[float, ...]:
+def shade(colour: str, confidence: float) -> tuple[float, float, float]:
     """The colour, the paler the lower the interval of confidence."""
     strength = min(math.floor(SHADES * confidence) + 1, SHADES) / SHADES
-    return tuple(1 - strength * (1 - channel) for channel in to_rgb(colour))
+    red, green, blue = (1 - strength * (1 - channel) for channel in to_rgb(colour))
+    return red, green, blue
 
 
 def plot_passage(ax: Axes, first: dict, second: dict) -> Axes:
@@ -123,15 +144,15 @@ def _write(ax: Axes, column: int, row: float, character: str, fill, **style) -> 
     """A character that can be read on ``fill``, made visible if it is a space or the end of a line."""
     red, green, blue = to_rgb(fill)
     ink = "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
-    where = {"ha": "center", "va": "center", "family": "monospace", "size": 11}
+    where: plots.Look = {"ha": "center", "va": "center", "family": "monospace", "size": 11}
     ax.text(column, row, character.translate(VISIBLE), color=ink, **where, **style)
 
 
 def agreement_legend(figure: Figure) -> None:
     strips = [tuple(Patch(color=shade(c, k / SHADES)) for k in range(SHADES)) for c in AGREEMENT.values()]
     figure.legend(
-        strips,
-        AGREEMENT,
+        handles=strips,
+        labels=list(AGREEMENT),
         loc="outside lower center",
         ncols=len(AGREEMENT),
         handlelength=5,

@@ -24,3 +24,17 @@ class Drawing:
     model: str | None
     title: str
     draw: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of figure: what it shows, whether what it is about gives anything to draw, and how it is drawn.
+
+    ``is_there`` takes what the figure is about (findings, findings and a model, or a cell); ``draw`` takes the same
+    and the colour of each activation.
+    """
+
+    name: str
+    title: str
+    is_there: Callable[..., bool]
+    draw: Callable[..., Figure]
