@@ -478,7 +478,7 @@ def _f_test(values: np.ndarray, epsilon: float) -> float:
     if np.ptp(means) < ROUNDING:
         return 1.0
     f = n * means.var(ddof=1) / mean_square if mean_square > 0 else math.inf
-    # Where noise fills a share epsilon of its directions, F scatters as with that share of its degrees of freedom (Box).
+    # Noise that fills a share epsilon of its directions leaves F that share of its degrees of freedom (Box 1954).
     return float(stats.f.sf(f, epsilon * (k - 1), epsilon * (k - 1) * (n - 1)))
 
 
