@@ -7,7 +7,8 @@ and of ``targets`` (samples,), the true classes. Sums are made in float64. All a
 CSV, the page and figures. A cell file that was written before it existed lacks it, and tables show a dash.
 """
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -267,7 +268,7 @@ TRIAL_METRICS = {
     "training_time": Metric("Training time", "s"),
 }
 
-METRICS = PAIR_METRICS | TRIAL_METRICS
+METRICS: Mapping[str, Metric] = ChainMap(TRIAL_METRICS, PAIR_METRICS)  # a view of both, those of pairs first
 
 
 def describe(p, targets) -> dict[str, float]:

@@ -3,13 +3,14 @@
 Pure functions of measured cells. Everything else in ``analysis`` holds the probe set fixed.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from analysis import stats
-from analysis.differences import Difference, difference_of_pairs, shared_distances
+from analysis.differences import Difference, against, shared_distances
 from analysis.measure import MeasuredCell, by_model, with_breakdown
 from analysis.stats import Estimate
 
@@ -83,13 +84,20 @@ def cells_on_other_contexts(measured: list[MeasuredCell]) -> list[CellOnOtherCon
     return found
 
 
-def differences_on_other_contexts(measured: list[MeasuredCell]) -> list[DifferenceOnOtherContexts]:
-    """Every cell minus its architecture's first, over the seeds that both completed."""
+def differences_on_other_contexts(
+    measured: list[MeasuredCell], differences: Iterable[Difference]
+) -> list[DifferenceOnOtherContexts]:
+    """Every cell minus its architecture's first, over the seeds that both completed.
+
+    ``differences`` are those of PD between every two activations, with contexts held fixed.
+    """
+    fixed = list(differences)
     found = []
     for first, *others in by_model(known_blocks(measured)).values():
+        to_first = {each.activation: each for each in against(first.activation, fixed) if each.model == first.model}
         for cell in others:
             seeds, (a, b) = shared_distances([cell, first], "relative_pd")
             if len(seeds) >= stats.FEWEST:
                 both = stats.crossed_estimate(a - b, block_means(cell, seeds) - block_means(first, seeds))
-                found.append(DifferenceOnOtherContexts(difference_of_pairs(cell, first), both))
+                found.append(DifferenceOnOtherContexts(to_first[cell.activation], both))
     return found

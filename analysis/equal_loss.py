@@ -36,16 +36,20 @@ def followed_metrics(measured: list[MeasuredCell]) -> list[str]:
     return [name for name in followed if all(name in pair["history"] for pair in pairs)]
 
 
-def at_loss(losses: list[float], distances: list[float], level: float) -> float | None:
-    """``distances`` where ``losses``, of the same evaluations, first come down to ``level``; linear in between."""
+def at_loss(losses: list[float], distances: list[float | None], level: float) -> float | None:
+    """``distances`` where ``losses``, of the same evaluations, first come down to ``level``; linear in between.
+
+    None where that loss is not reached, or a distance beside it is unknown.
+    """
     reached = next((place for place, loss in enumerate(losses) if loss <= level), None)
     if reached is None:
         return None
-    if reached == 0:
-        return float(distances[0])
-    before, after = reached - 1, reached
-    share = (losses[before] - level) / (losses[before] - losses[after])
-    return float(distances[before] + share * (distances[after] - distances[before]))
+    before = max(reached - 1, 0)
+    first, second = distances[before], distances[reached]
+    if first is None or second is None:
+        return None
+    share = (losses[before] - level) / (losses[before] - losses[reached]) if reached else 0.0
+    return float(first + share * (second - first))
 
 
 def pair_losses(cell: MeasuredCell, pair: dict) -> list[float]:

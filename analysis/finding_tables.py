@@ -10,7 +10,7 @@ from analysis.controls import NOTHING
 from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.measure import MeasuredCell, spread_over, trial_counts
-from analysis.metrics_compared import COMPANIONS, metric_label
+from analysis.metrics_compared import metric_label
 from analysis.omnibus import PLANNED_DIFFERENCES, RULES, Sensitivity
 from analysis.ranks import recurring
 from analysis.report_tables import (
@@ -190,7 +190,7 @@ def sensitivity(findings: Findings) -> list[Table]:
         CORRECTED,
         "Sensitive says that activations differ, not that one is best, nor that the loss does not explain it. Not "
         "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % of the mean away.",
-        "Activations with fewer than 3 trials are left out; their CV stands in 3.5.7, without a test.",
+        "Activations with fewer than 3 trials are left out; their CV is in 3.5.7, without a test.",
     )
     return [
         Table("Sensitivity: the rule, fixed before the numbers", rule_columns, rules),
@@ -352,11 +352,10 @@ def companions(findings: Findings) -> list[Table]:
         Column("Same order as PD", ("agreement",), plain, numeric=False),
     )
     rows = []
-    for name in COMPANIONS:
-        if name != "relative_pd":
-            over_all, within = metrics_compared.correlations(findings.measured, "relative_pd", name)
-            agreement = metrics_compared.agreement_with_pd(over_all, within, METRICS[name].agreement)
-            rows.append({"metric": name, "rho": over_all, "rho_within": within, "agreement": agreement})
+    for name in metrics_compared.companions():
+        over_all, within = metrics_compared.correlations(findings.measured, "relative_pd", name)
+        agreement = metrics_compared.agreement_with_pd(over_all, within, METRICS[name].agreement)
+        rows.append({"metric": name, "rho": over_all, "rho_within": within, "agreement": agreement})
     cells = counted(len(findings.measured), "cell")
     basis = (
         f"Spearman's, of the means of {cells} ({trials_text(findings.measured)} trials). Within "

@@ -3,9 +3,12 @@
 Tables, page, figures and audit are functions of ``Findings``.
 """
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, partial, wraps
+from typing import ParamSpec, TypeVar
 
 from analysis import (
     contexts,
@@ -24,6 +27,22 @@ from analysis.measure import MeasuredCell, by_model, measure_study
 from analysis.omnibus import Sensitivity
 from analysis.ranks import Ranking
 from analysis.stats import Significance
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def once(method: Callable[P, R]) -> Callable[P, R]:
+    """As ``functools.cache``, which takes an argument that is given for another call than the same one by default."""
+    signature, cached = inspect.signature(method), cache(method)
+
+    @wraps(method)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        bound = signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        return cached(*bound.args, **bound.kwargs)
+
+    return call
 
 
 class When(StrEnum):
@@ -78,11 +97,11 @@ class Findings:
     def metrics(self, when: When = When.END) -> tuple[str, ...]:
         """The metrics on which the rule is applied: all judged ones, at equal loss those that were followed."""
         followed = equal_loss.followed_metrics(self.measured)
-        return tuple(name for name in metrics_compared.JUDGED if when is When.END or name in followed)
+        return tuple(name for name in metrics_compared.judged() if when is When.END or name in followed)
 
     # ------------------------------------------------ two activations
 
-    @cache  # noqa: B019  (a study's findings live as long as the command)
+    @once
     def differences(self, metric: str = "relative_pd", when: When = When.END) -> list[Difference]:
         """Every two activations of every architecture, by a metric of pairs."""
         compare = partial(differences.difference_of_pairs, metric=metric)
@@ -97,7 +116,7 @@ class Findings:
         """PD of every cell minus that of its architecture's cell with the study's first activation, such as ReLU."""
         return differences.against(differences.first_activation(self.measured), self.differences())
 
-    @cache  # noqa: B019
+    @once
     def second_opinions(self, when: When = When.END) -> list[Significance | None]:
         """For each of ``differences("relative_pd", when)``, the test that permutes labels of trials."""
         cells = {(cell.model, cell.activation): cell for cell in self.cells(when)}
@@ -108,7 +127,7 @@ class Findings:
 
     # ------------------------------------------------ all activations of an architecture
 
-    @cache  # noqa: B019
+    @once
     def sensitivities(self, metric: str = "relative_pd", when: When = When.END) -> list[Sensitivity]:
         """One for each architecture; that of relative PD with its second opinion."""
         return omnibus.sensitivities(self.cells(when), metric, shuffle=metric == "relative_pd")
@@ -155,7 +174,7 @@ class Findings:
 
     @cached_property
     def sweeps(self) -> dict[str, list[trade_off.SweepPoint]]:
-        return trade_off.smelu_sweeps(self.measured)
+        return trade_off.smelu_sweeps(self.measured, self.differences())
 
     @cached_property
     def controls(self) -> list[controls.Control]:
@@ -167,4 +186,4 @@ class Findings:
 
     @cached_property
     def differences_on_other_contexts(self) -> list[contexts.DifferenceOnOtherContexts]:
-        return contexts.differences_on_other_contexts(self.measured)
+        return contexts.differences_on_other_contexts(self.measured, self.differences())

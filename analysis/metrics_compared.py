@@ -10,10 +10,18 @@ from analysis.measure import MeasuredCell, by_model
 from labels import label
 from metrics import METRICS, PAIR_METRICS
 
-JUDGED = tuple(name for name, metric in PAIR_METRICS.items() if metric.judged)
-COMPANIONS = (*PAIR_METRICS, "val_loss")
 SAME, MUCH_THE_SAME = 0.9, 0.7
 FEWEST_CELLS = 3
+
+
+def judged() -> tuple[str, ...]:
+    """The metrics on which the rule for verdicts is applied."""
+    return tuple(name for name, metric in PAIR_METRICS.items() if metric.judged)
+
+
+def companions() -> tuple[str, ...]:
+    """What is compared with relative PD: the other metrics of pairs, and the loss."""
+    return (*(name for name in PAIR_METRICS if name != "relative_pd"), "val_loss")
 
 
 def metric_label(name: str) -> str:

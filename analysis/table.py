@@ -62,12 +62,12 @@ def number(form: str, scale: float = 1) -> Callable[[float | None], str]:
 def mean_of(form: str, scale: float = 1) -> Callable[[Estimate | None], str]:
     """Of an estimate, its mean alone."""
     shown = number(form, scale)
-    return lambda estimate: shown(estimate and estimate.mean)
+    return lambda estimate: shown(None if estimate is None else estimate.mean)
 
 
 def std_of(form: str, scale: float = 1) -> Callable[[Estimate | None], str]:
     shown = number(form, scale)
-    return lambda estimate: shown(estimate and estimate.std)
+    return lambda estimate: shown(None if estimate is None else estimate.std)
 
 
 def with_std(digits: int, scale: float = 1) -> Callable[[Estimate | None], str]:

@@ -1,11 +1,13 @@
 """Loss against PD: Pareto fronts, and the curve along SmeLU's beta. Pure functions of measured cells."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from analysis.differences import Difference, difference_of_pairs
+from analysis.differences import Difference, against
 from analysis.measure import MeasuredCell, by_model
 from config import SMELU_BETAS
 
+RELU = "relu"
 FEWEST_BETAS = 3  # without which a curve says nothing
 
 
@@ -32,17 +34,17 @@ class SweepPoint:
     against_relu: Difference | None
 
 
-def smelu_sweeps(measured: list[MeasuredCell]) -> dict[str, list[SweepPoint]]:
-    """The cells with ReLU and SmeLU of each architecture that has ``FEWEST_BETAS`` of them, by beta."""
+def smelu_sweeps(measured: list[MeasuredCell], differences: Iterable[Difference]) -> dict[str, list[SweepPoint]]:
+    """The cells with ReLU and SmeLU of each architecture that has ``FEWEST_BETAS`` of them, by beta.
+
+    ``differences`` are those of PD between every two activations.
+    """
+    to_relu = {(each.model, each.activation): each for each in against(RELU, differences)}
     sweeps = {}
     for model, cells in by_model(measured).items():
         swept = sorted((cell for cell in cells if cell.activation in SMELU_BETAS), key=_beta)
         if len(swept) >= FEWEST_BETAS:
-            relu = swept[0] if _beta(swept[0]) == 0 else None
-            sweeps[model] = [
-                SweepPoint(_beta(cell), cell, difference_of_pairs(cell, relu) if relu and cell is not relu else None)
-                for cell in swept
-            ]
+            sweeps[model] = [SweepPoint(_beta(cell), cell, to_relu.get((model, cell.activation))) for cell in swept]
     return sweeps
 
 

@@ -1,52 +1,94 @@
 """The report's numbers, one by one: what they follow from, whether they can be, and what we measure. Pure functions.
 
 ``report`` is the content of ``data/report.json``: the report's tables, their numbers as the text that was printed.
-``Values`` are the numbers of one architecture, activation -> quantity -> number, in the report's units: losses in
-nats per character, accuracies in %, times in seconds, mismatches of 1,000 predictions.
+``Values`` are the numbers of one architecture, activation -> quantity -> number, in this project's units: losses in
+nats per character, times in seconds, all else as fractions. ``Quantity.scale`` leads to the report's units, such as
+percent. What is unknown is NaN.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
 from analysis import stats
 from analysis.contexts import on_contexts
-from analysis.measure import by_model
-from analysis.table import ABSENT
+from analysis.findings import Findings
+from analysis.measure import UNKNOWN, MeasuredCell
+from analysis.stats import Estimate
+from analysis.table import Row
 from labels import label
 
 Values = dict[str, dict[str, float]]
 
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a number of the report is a number of.
+
+    label   its name with the report's unit
+    scale   the report's number is this times ours
+    excess_of   it says by what fraction this quantity is above that of the section's baseline
+    over_activations   it sums up the relative PDs (K,) of a section's K activations
+    """
+
+    label: str
+    scale: float = 1
+    excess_of: str | None = None
+    over_activations: Callable[[np.ndarray], float] | None = None
+
+    @property
+    def derived(self) -> bool:
+        return self.excess_of is not None or self.over_activations is not None
+
+
 QUANTITIES = {
-    "train_loss": "Train loss (nats/char)",
-    "val_loss": "Val loss (nats/char)",
-    "std_val_loss": "Std of val loss",
-    "excess_val_loss": "Val loss, excess (%)",
-    "train_accuracy": "Train accuracy (%)",
-    "val_accuracy": "Val accuracy (%)",
-    "std_val_accuracy": "Std of val accuracy (%)",
-    "relative_pd": "Relative PD",
-    "excess_relative_pd": "Relative PD, excess (%)",
-    "top1_mismatches": "Top-1 mismatches of 1000",
-    "mismatch_percent": "Top-1 mismatches (%)",
-    "training_time": "Training time (s)",
-    "excess_training_time": "Training time, excess (%)",
-    "mean_over_activations": "Relative PD, mean over activations",
-    "std_over_activations": "Relative PD, std over activations",
-    "cv_over_activations": "Relative PD, CV over activations (%)",
+    "train_loss": Quantity("Train loss (nats/char)"),
+    "val_loss": Quantity("Val loss (nats/char)"),
+    "std_val_loss": Quantity("Std of val loss"),
+    "excess_val_loss": Quantity("Val loss, excess (%)", 100, excess_of="val_loss"),
+    "train_accuracy": Quantity("Train accuracy (%)", 100),
+    "val_accuracy": Quantity("Val accuracy (%)", 100),
+    "std_val_accuracy": Quantity("Std of val accuracy (%)", 100),
+    "relative_pd": Quantity("Relative PD"),
+    "excess_relative_pd": Quantity("Relative PD, excess (%)", 100, excess_of="relative_pd"),
+    "top1_mismatches": Quantity("Top-1 mismatches of 1000", 1000),
+    "mismatch_percent": Quantity("Top-1 mismatches (%)", 100),
+    "training_time": Quantity("Training time (s)"),
+    "excess_training_time": Quantity("Training time, excess (%)", 100, excess_of="training_time"),
+    "mean_over_activations": Quantity("Relative PD, mean over activations", over_activations=np.mean),
+    "std_over_activations": Quantity("Relative PD, std over activations", over_activations=np.std),
+    "cv_over_activations": Quantity(
+        "Relative PD, CV over activations (%)", 100, over_activations=stats.coefficient_of_variation
+    ),
 }
-OVER_ACTIVATIONS = {
-    "mean_over_activations": np.mean,
-    "std_over_activations": np.std,
-    "cv_over_activations": lambda values: 100 * stats.coefficient_of_variation(values),
-}
-EXCESS = "excess_"
-PLACE = ("model", "activation", "trial", "source")  # what says where a number stands; the rest of a row is numbers
+OF_TRIALS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time")
+WITH_INTERVAL = ("val_loss", "relative_pd")
+PLACE = ("model", "activation", "trial", "source")  # what says where a number is; the rest of a row is numbers
+MEAN = "mean"  # in the place of a trial's number
 FOUR_DIGITS = 4
 
 
 # ---------------------------------------------------------------- what is printed
+
+
+@dataclass(frozen=True)
+class PrintedNumber:
+    """A number as it was ``printed``, where it is, and the section that it follows from, if any."""
+
+    section: str
+    model: str
+    activation: str | None
+    trial: str | None
+    quantity: str
+    printed: str
+    source: str | None
+
+    @property
+    def of_single_trial(self) -> bool:
+        return self.trial not in (None, MEAN)
 
 
 def find_section(report: dict, number: str) -> dict:
@@ -57,26 +99,25 @@ def quantities(row: dict) -> list[str]:
     return [name for name in row if name not in PLACE]
 
 
-def printed_numbers(report: dict) -> Iterator[dict]:
-    """Every number of the report: where it stands, as it was printed, and the section it follows from, if any."""
+def printed_numbers(report: dict) -> Iterator[PrintedNumber]:
+    """Every number of the report."""
     for section in report["sections"]:
         for row in section["rows"]:
             for quantity in quantities(row):
-                yield {
-                    "section": section["section"],
-                    "model": row.get("model") or section["model"],
-                    "activation": row.get("activation"),
-                    "trial": row.get("trial"),
-                    "quantity": quantity,
-                    "printed": row[quantity],
-                    "source": _source(section, row, quantity),
-                }
+                yield PrintedNumber(
+                    section["section"],
+                    row.get("model") or section["model"],
+                    row.get("activation"),
+                    row.get("trial"),
+                    quantity,
+                    row[quantity],
+                    _source(section, row, quantity),
+                )
 
 
 def _source(section: dict, row: dict, quantity: str) -> str | None:
     """The section that a number follows from: what it compares or sums up, or what it repeats."""
-    derived = quantity in OVER_ACTIVATIONS or quantity.startswith(EXCESS) or row.get("trial") == "mean"
-    if derived:
+    if QUANTITIES[quantity].derived or row.get("trial") == MEAN:
         return row.get("source", section["section"])
     return row.get("source") or section.get("source")
 
@@ -92,82 +133,85 @@ def printed_values(section: dict) -> Values:
 
 def _printed_of(section: dict, activation: str) -> dict[str, float]:
     rows = [row for row in section["rows"] if row.get("activation") == activation]
-    values = {}
+    values: dict[str, float] = {}
     for row in rows:
         if "trial" not in row:
-            values |= {quantity: float(row[quantity]) for quantity in quantities(row)}
-    for quantity in ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time"):
-        trials = [float(row[quantity]) for row in rows if row.get("trial", "mean") != "mean"]
+            values |= {name: _parsed(row, name) for name in quantities(row)}
+    for name in OF_TRIALS:
+        trials = [_parsed(row, name) for row in rows if row.get("trial", MEAN) != MEAN]
         if trials:
-            values |= {quantity: float(np.mean(trials)), f"std_{quantity}": float(np.std(trials))}
+            values |= {name: float(np.mean(trials)), f"std_{name}": float(np.std(trials))}
     if "top1_mismatches" in values:
-        values["mismatch_percent"] = 100 * values["top1_mismatches"] / section["n_predictions"]
+        values["mismatch_percent"] = values["top1_mismatches"]
     return values
+
+
+def _parsed(row: dict, quantity: str) -> float:
+    return float(row[quantity]) / QUANTITIES[quantity].scale
 
 
 # ---------------------------------------------------------------- what we measure
 
 
-def measured_values(cells: list[dict]) -> Values:
-    """Our cells of one architecture, in the report's quantities and units; what is unknown is left out."""
-    return {cell["activation"]: _present(_measured_of(cell)) for cell in cells}
+def measured_values(cells: list[MeasuredCell]) -> Values:
+    """Our cells of one architecture, in the report's quantities."""
+    return {cell.activation: _measured_of(cell) for cell in cells}
 
 
-def _measured_of(cell: dict) -> dict[str, float | None]:
-    losses = {name: cell[f"mean_{name}"] for name in ("train_loss", "val_loss", "training_time", "relative_pd")}
-    accuracies = {name: _times(cell[f"mean_{name}"], 100) for name in ("train_accuracy", "val_accuracy")}
-    spreads = {"std_val_loss": cell["std_val_loss"], "std_val_accuracy": _times(cell["std_val_accuracy"], 100)}
-    return losses | accuracies | spreads | _mismatches(cell["mean_top1_mismatches"], cell["n_predictions"])
+def _measured_of(cell: MeasuredCell) -> dict[str, float]:
+    means = {name: cell.mean(name) for name in (*OF_TRIALS, "relative_pd")}
+    spreads = {f"std_{name}": cell.estimate(name).std for name in OF_TRIALS}
+    return means | spreads | _mismatches(cell, cell.mean("top1_mismatches"))
 
 
-def rebuilt_values(cells: list[dict], formula: str) -> Values:
+def rebuilt_values(cells: list[MeasuredCell], formula: str) -> Values:
     """PD and mismatches of our cells with the report's mistake: different contexts, PD by ``formula``."""
     values = {}
     for cell in cells:
         apart = on_contexts(cell)
-        found = _mismatches(apart["different_top1_mismatches"], cell["n_predictions"])
-        values[cell["activation"]] = _present(found | {"relative_pd": apart[f"different_{formula}"]})
+        count, distance = (apart[f"different_{name}"] for name in ("top1_mismatches", formula))
+        values[cell.activation] = _mismatches(cell, _or_nan(count)) | {"relative_pd": _or_nan(distance)}
     return values
 
 
-def _mismatches(count: float | None, of: int | None) -> dict[str, float | None]:
-    share = None if count is None else count / of
-    return {"top1_mismatches": _times(share, 1000), "mismatch_percent": _times(share, 100)}
+def _mismatches(cell: MeasuredCell, count: float) -> dict[str, float]:
+    share = count / cell.n_predictions if cell.n_predictions else math.nan
+    return {"top1_mismatches": share, "mismatch_percent": share}
 
 
-def _times(value: float | None, scale: float) -> float | None:
-    return None if value is None else scale * value
-
-
-def _present(values: dict[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 # ---------------------------------------------------------------- one number
 
 
-def evaluate(report: dict, number: dict, values: Values) -> float | None:
-    """What the printed ``number`` would be if these were the values that it follows from; None if they do not say."""
-    quantity, activation = number["quantity"], number["activation"]
-    try:
-        if quantity in OVER_ACTIVATIONS:
-            compared = activations_of(find_section(report, number["source"]))
-            return float(OVER_ACTIVATIONS[quantity]([values[name]["relative_pd"] for name in compared]))
-        if quantity.startswith(EXCESS):
-            of, baseline = quantity.removeprefix(EXCESS), find_section(report, number["section"])["baseline"]
-            return 100 * (values[activation][of] / values[baseline][of] - 1)
-        return values[activation][quantity]
-    except KeyError:
-        return None
+def evaluate(report: dict, number: PrintedNumber, values: Values) -> float:
+    """What the printed ``number`` would be if these were the values that it follows from."""
+    quantity = QUANTITIES[number.quantity]
+
+    def value_of(activation: str | None, name: str) -> float:
+        return values.get(activation or "", {}).get(name, math.nan)
+
+    if quantity.over_activations is not None and number.source is not None:
+        compared = activations_of(find_section(report, number.source))
+        return float(quantity.over_activations(np.array([value_of(name, "relative_pd") for name in compared])))
+    if quantity.excess_of is not None:
+        baseline = value_of(find_section(report, number.section)["baseline"], quantity.excess_of)
+        return value_of(number.activation, quantity.excess_of) / baseline - 1 if baseline else math.nan
+    return value_of(number.activation, number.quantity)
 
 
 def decimals(printed: str) -> int:
     return len(printed.partition(".")[2])
 
 
-def agrees(printed: str, value: float) -> bool:
-    """Within one unit of the last digit printed: both were rounded, ``value`` in what it was computed from."""
-    return abs(float(printed) - value) < 1.001 * 10 ** -decimals(printed)
+def agrees(printed: str, value: float, scale: float = 1) -> bool:
+    """Within one unit of the last digit printed: both were rounded, ``value`` in what it was computed from.
+
+    ``scale`` leads from the value's unit to the printed one, such as 100 from a fraction to percent.
+    """
+    return abs(float(printed) - scale * value) < 1.001 * 10 ** -decimals(printed)
 
 
 def most_mismatches(n: int, first: float, second: float) -> float:
@@ -179,74 +223,129 @@ def most_mismatches(n: int, first: float, second: float) -> float:
     return n * min(1.0, 2 - first - second)
 
 
-def mismatch_bound(section: dict, activation: str) -> float | None:
+def mismatch_bound(section: dict, activation: str | None) -> int | None:
     """The most mismatches that the section's printed accuracies, as low as they may be rounded from, allow."""
     rows = [row for row in section["rows"] if row.get("activation") == activation and "val_accuracy" in row]
-    printed = [row["val_accuracy"] for row in rows if row.get("trial") != "mean"]
+    printed = [row["val_accuracy"] for row in rows if row.get("trial") != MEAN]
     if not printed:
         return None
     first, second = ((float(text) - 0.5 * 10 ** -decimals(text)) / 100 for text in (printed * 2)[:2])
     return math.floor(most_mismatches(section["n_predictions"], first, second) + stats.ROUNDING)
 
 
-def repeated_under(section: dict, number: dict) -> list[str]:
+def repeated_under(section: dict, number: PrintedNumber) -> tuple[str, ...]:
     """Other activations for which the section prints the same loss or PD, to at least 4 digits."""
-    quantity, printed = number["quantity"], number["printed"]
-    digits = len(printed.replace(".", "").lstrip("0"))
-    if quantity not in ("val_loss", "relative_pd") or number["trial"] or digits < FOUR_DIGITS:
-        return []
-    same = [row["activation"] for row in section["rows"] if row.get(quantity) == printed and "trial" not in row]
-    return [activation for activation in same if activation != number["activation"]]
+    digits = len(number.printed.replace(".", "").lstrip("0"))
+    if number.quantity not in ("val_loss", "relative_pd") or number.trial or digits < FOUR_DIGITS:
+        return ()
+    rows = [row for row in section["rows"] if row.get(number.quantity) == number.printed and "trial" not in row]
+    return tuple(row["activation"] for row in rows if row["activation"] != number.activation)
 
 
-def judge(report: dict, number: dict) -> dict:
-    """What a number follows from, the most it can be, and in words whether it is that."""
-    section = find_section(report, number["section"])
-    source = find_section(report, number["source"] or number["section"])
-    recomputed = evaluate(report, number, printed_values(source)) if number["source"] else None
-    counts = number["quantity"] == "top1_mismatches"
-    at_most = mismatch_bound(source, number["activation"]) if counts else None
-    verdict = _verdict(number["printed"], recomputed, at_most, repeated_under(section, number))
-    return {"recomputed": recomputed, "at_most": at_most, "verdict": verdict}
+class Judgement(StrEnum):
+    """Whether a printed number can be: the first of these that applies."""
+
+    IMPOSSIBLE = "not possible"
+    REPEATED = "same as"
+    AGREES = "agrees"
+    DIFFERS = "differs"
+    POSSIBLE = "possible"
 
 
-def _verdict(printed: str, recomputed: float | None, at_most: float | None, repeated: list[str]) -> str:
-    if at_most is not None and float(printed) > at_most:
-        return "not possible"
-    if repeated:
-        return f"same as {', '.join(label(activation) for activation in repeated)}"
-    if recomputed is not None:
-        return "agrees" if agrees(printed, recomputed) else "differs"
-    return "possible" if at_most is not None else ABSENT
+@dataclass(frozen=True)
+class AuditedNumber:
+    """A printed number beside what it follows from and what we measure.
+
+    recomputed   from the report's other numbers
+    at_most   how many samples can mismatch, of a number of mismatches
+    same_as   the activations under which the same loss or PD is printed
+    ours   has an interval for losses and PD
+    rebuilt   ours, with the report's mistake
+    """
+
+    number: PrintedNumber
+    recomputed: float
+    at_most: int | None
+    same_as: tuple[str, ...]
+    ours: Estimate = UNKNOWN
+    rebuilt: float = math.nan
+
+    @property
+    def follows(self) -> bool:
+        """Whether the number can be computed from others of the report."""
+        return not math.isnan(self.recomputed)
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """None where nothing can be said."""
+        printed, scale = self.number.printed, QUANTITIES[self.number.quantity].scale
+        if self.at_most is not None and float(printed) > self.at_most:
+            return Judgement.IMPOSSIBLE
+        if self.same_as:
+            return Judgement.REPEATED
+        if self.follows:
+            return Judgement.AGREES if agrees(printed, self.recomputed, scale) else Judgement.DIFFERS
+        return None if self.at_most is None else Judgement.POSSIBLE
+
+    def row(self) -> Row:
+        """As a row of a table, in the report's units."""
+        scale = QUANTITIES[self.number.quantity].scale
+        return {
+            "section": self.number.section,
+            "model": self.number.model,
+            "activation": self.number.activation,
+            "trial": self.number.trial,
+            "quantity": self.number.quantity,
+            "printed": self.number.printed,
+            "recomputed": scale * self.recomputed,
+            "at_most": self.at_most,
+            "judgement": self.judgement,
+            "same_as": ", ".join(map(label, self.same_as)) or None,
+            "ours": replace(
+                self.ours, mean=scale * self.ours.mean, low=scale * self.ours.low, high=scale * self.ours.high
+            ),
+            "rebuilt": scale * self.rebuilt,
+        }
 
 
 # ---------------------------------------------------------------- all numbers
 
 
-def number_rows(report: dict, measured: list[dict]) -> list[dict]:
-    """Every printed number with its judgement, and its counterparts in our study, properly and with the mistake."""
-    groups = by_model(measured)
-    return [
-        {**number, **judge(report, number), **counterparts(report, number, groups.get(number["model"], []))}
-        for number in printed_numbers(report)
-    ]
-
-
-def counterparts(report: dict, number: dict, cells: list[dict]) -> dict:
-    """What we measure in place of a number. Ours are means over trials: a single trial of the report has none."""
-    if number["trial"] not in (None, "mean"):
-        cells = []
-    formula = find_section(report, number["section"])["formula"]
-    return {
-        "ours": evaluate(report, number, measured_values(cells)),
-        "rebuilt": evaluate(report, number, rebuilt_values(cells, formula)),
-        **_interval(number, cells),
+def audited_numbers(report: dict, findings: Findings | None) -> list[AuditedNumber]:
+    """Every printed number, judged, with its counterparts in our study: properly, and with the report's mistake."""
+    printed = {section["section"]: printed_values(section) for section in report["sections"]}
+    models = findings.models if findings else {}
+    ours = {model: measured_values(cells) for model, cells in models.items()}
+    formulas = {section["formula"] for section in report["sections"]}
+    rebuilt = {
+        (model, formula): rebuilt_values(cells, formula) for model, cells in models.items() for formula in formulas
     }
+    found = []
+    for number in printed_numbers(report):
+        audited = judged(report, number, printed)
+        if not number.of_single_trial:  # ours are means over trials: a single trial of the report has no counterpart
+            mistaken = rebuilt.get((number.model, find_section(report, number.section)["formula"]), {})
+            audited = replace(
+                audited,
+                ours=_with_interval(number, evaluate(report, number, ours.get(number.model, {})), models),
+                rebuilt=evaluate(report, number, mistaken),
+            )
+        found.append(audited)
+    return found
 
 
-def _interval(number: dict, cells: list[dict]) -> dict[str, float | None]:
-    """Bounds of the 95 % interval of our losses and PD."""
-    quantity = number["quantity"]
-    own = [cell for cell in cells if cell["activation"] == number["activation"]]
-    known = own and quantity in ("val_loss", "relative_pd")
-    return {f"{bound}_ours": own[0][f"{bound}_{quantity}"] if known else None for bound in ("low", "high")}
+def judged(report: dict, number: PrintedNumber, printed: dict[str, Values]) -> AuditedNumber:
+    """The number against the ``printed`` values of every section."""
+    section = find_section(report, number.section)
+    source = find_section(report, number.source or number.section)
+    recomputed = evaluate(report, number, printed[number.source]) if number.source else math.nan
+    bound = mismatch_bound(source, number.activation) if number.quantity == "top1_mismatches" else None
+    return AuditedNumber(number, recomputed, bound, repeated_under(section, number))
+
+
+def _with_interval(number: PrintedNumber, mean: float, models: dict[str, list[MeasuredCell]]) -> Estimate:
+    """Our number, for a loss or PD with the 95 % interval of our cell."""
+    own = [cell for cell in models.get(number.model, []) if cell.activation == number.activation]
+    if own and number.quantity in WITH_INTERVAL:
+        return own[0].estimate(number.quantity)
+    return replace(UNKNOWN, mean=mean)

@@ -1,17 +1,31 @@
-"""The audit of the report as tables, and its outcome in ten lines. Pure functions of what ``audit`` describes."""
+"""The audit of the report as tables, and its outcome in ten sentences. Pure functions.
 
-from collections.abc import Callable
+``findings`` are those of our study that is put beside the report, or None where nothing has been measured yet.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import stats
 from analysis.contexts import on_contexts
-from analysis.measure import by_model
-from analysis.omnibus import sensitivity_rows
+from analysis.findings import Findings
+from analysis.measure import MeasuredCell
 from analysis.report_tables import MODEL
-from analysis.table import ABSENT, Column, Table
-from audit.claims import FAILS, HOLDS, claim_rows
-from audit.numbers import QUANTITIES, decimals, find_section, number_rows, printed_values
+from analysis.stats import Estimate
+from analysis.table import ABSENT, Column, Table, is_unknown, plain
+from audit.claims import AuditedClaim, ClaimVerdict, audited_claims
+from audit.numbers import (
+    QUANTITIES,
+    AuditedNumber,
+    Judgement,
+    audited_numbers,
+    decimals,
+    find_section,
+    printed_values,
+)
 from labels import label
 
 SMALL_STUDY = "3.4"  # where the numbers of sections 3.1 to 3.4, 3.6, 4 and B come from
@@ -23,35 +37,48 @@ NOT_MEASURED = "not measured yet"
 
 def _like_printed(value: float | None, printed: str) -> str:
     """With the digits, and the sign, of what was printed."""
-    if value is None:
+    if value is None or math.isnan(value):
         return ABSENT
     return f"{value:{'+' if printed[0] in '+-' else ''}.{decimals(printed)}f}"
 
 
-def _recomputed_text(recomputed: float | None, at_most: float | None, printed: str) -> str:
-    shown = [] if recomputed is None else [_like_printed(recomputed, printed)]
-    return ", ".join(shown + ([] if at_most is None else [f"at most {at_most:.0f}"])) or ABSENT
+def _recomputed_text(recomputed: float | None, at_most: int | None, printed: str) -> str:
+    shown = [] if is_unknown(recomputed) else [_like_printed(recomputed, printed)]
+    return ", ".join(shown + ([] if at_most is None else [f"at most {at_most}"])) or ABSENT
 
 
-def _ours_text(value: float | None, low: float | None, high: float | None, printed: str) -> str:
-    shown = _like_printed(value, printed)
-    return shown if low is None else f"{shown} [{_like_printed(low, printed)}, {_like_printed(high, printed)}]"
+def _judgement_text(judgement: Judgement | None, same_as: str | None) -> str:
+    return f"{judgement} {same_as}" if judgement is Judgement.REPEATED else plain(judgement)
+
+
+def _ours_text(ours: Estimate, printed: str) -> str:
+    shown = _like_printed(ours.mean, printed)
+    if not ours.has_interval:
+        return shown
+    return f"{shown} [{_like_printed(ours.low, printed)}, {_like_printed(ours.high, printed)}]"
 
 
 # ---------------------------------------------------------------- the tables
 
-TRIAL = Column("Trial", ("trial",), lambda trial: trial or ABSENT)
+SECTION = Column("Section", ("section",), str, numeric=False)
+TRIAL = Column("Trial", ("trial",), plain)
 COLUMNS = (
-    Column("Section", ("section",), str, numeric=False),
+    SECTION,
     MODEL,
     Column("Activation", ("activation",), lambda name: label(name) if name else "all", numeric=False),
     TRIAL,
-    Column("Number", ("quantity",), QUANTITIES.get, numeric=False),
+    Column("Number", ("quantity",), lambda name: QUANTITIES[name].label, numeric=False),
     Column("The report", ("printed",), str),
     Column("From its other numbers", ("recomputed", "at_most", "printed"), _recomputed_text),
-    Column("Can it be?", ("verdict",), str, numeric=False),
-    Column("Ours [95 % interval]", ("ours", "low_ours", "high_ours", "printed"), _ours_text),
+    Column("Can it be?", ("judgement", "same_as"), _judgement_text, numeric=False),
+    Column("Ours [95 % interval]", ("ours", "printed"), _ours_text),
     Column("Ours, its mistake rebuilt", ("rebuilt", "printed"), _like_printed),
+)
+CLAIM_COLUMNS = (
+    SECTION,
+    Column("Claim", ("words",), lambda words: words.replace("×", "x"), numeric=False),
+    Column("Its own tables say", ("evidence",), str, numeric=False),
+    Column("Verdict", ("verdict",), str, numeric=False),
 )
 LEGEND = (
     "From its other numbers: what a number repeats, averages or compares, computed again; it agrees within one unit "
@@ -63,134 +90,148 @@ LEGEND = (
 )
 
 
-def introduction(measured: list[dict]) -> list[str]:
-    """What is set beside the report, and how to read the tables."""
-    if not measured:
+def introduction(findings: Findings | None) -> list[str]:
+    """Which of our results are beside the report's, and how to read the tables."""
+    if findings is None:
         return [f"Ours: {NOT_MEASURED}.", *LEGEND]
-    parameters = [cell["n_parameters"] for cell in measured]
-    iterations = sorted({cell["config"]["iterations"] for cell in measured})
+    parameters = [cell.n_parameters for cell in findings.measured]
+    iterations = sorted({cell.config["iterations"] for cell in findings.measured})
     ours = (
-        f"Ours: study {measured[0]['study']}, {' or '.join(map(str, iterations))} iterations, {min(parameters):,} to "
+        f"Ours: study {findings.study}, {' or '.join(map(str, iterations))} iterations, {min(parameters):,} to "
         f"{max(parameters):,} parameters. The titles say how the report's models were trained: where that differs, "
         "compare the kind of number, not the number."
     )
     return [ours, *LEGEND]
 
 
-def tables(report: dict, measured: list[dict]) -> list[Table]:
+def tables(report: dict, findings: Findings | None) -> list[Table]:
     """A table for each section with results, then the claims in words."""
-    rows = number_rows(report, measured)
-    return [*(_section_table(section, rows) for section in report["sections"]), _claims_table(report)]
+    numbers = audited_numbers(report, findings)
+    return [*(_section_table(section, numbers) for section in report["sections"]), _claims_table(report)]
 
 
-def _section_table(section: dict, rows: list[dict]) -> Table:
-    own = [row for row in rows if row["section"] == section["section"]]
-    columns = [column for column in COLUMNS if column is not TRIAL or any(row["trial"] for row in own)]
-    return Table(f"{section['section']} {section['title']} (report: {section['trained']})", tuple(columns), own)
+def _section_table(section: dict, numbers: list[AuditedNumber]) -> Table:
+    rows = [each.row() for each in numbers if each.number.section == section["section"]]
+    columns = tuple(column for column in COLUMNS if column is not TRIAL or any(row["trial"] for row in rows))
+    return Table(f"{section['section']} {section['title']} (report: {section['trained']})", columns, rows)
 
 
 def _claims_table(report: dict) -> Table:
-    columns = (
-        COLUMNS[0],
-        Column("Claim", ("words",), lambda words: words.replace("×", "x"), numeric=False),
-        Column("Its own tables say", ("evidence",), str, numeric=False),
-        Column("Verdict", ("verdict",), str, numeric=False),
-    )
     notes = (
         "Each claim against the numbers printed in the report's own tables, within one unit of its last digit. "
         "Section 7 may speak of results that the report does not print.",
     )
-    return Table("Claims in words", columns, claim_rows(report), notes)
+    return Table("Claims in words", CLAIM_COLUMNS, [claim.row() for claim in audited_claims(report)], notes)
 
 
 # ---------------------------------------------------------------- the outcome
 
 
-def outcome(report: dict, measured: list[dict]) -> list[str]:
-    """Ten lines."""
-    return [f"{place}. {line(report, measured)}" for place, line in enumerate(OUTCOME, 1)]
+@dataclass(frozen=True)
+class Audit:
+    """What the sentences of the outcome speak of."""
+
+    report: dict
+    findings: Findings | None
+    numbers: list[AuditedNumber]
+    claims: list[AuditedClaim]
+
+    @property
+    def small_study(self) -> dict:
+        return find_section(self.report, SMALL_STUDY)
+
+    def cells_like(self, section: dict) -> list[MeasuredCell]:
+        """Our cells of the architecture that a section of the report is about."""
+        return self.findings.models.get(section["model"], []) if self.findings else []
 
 
-def consistency(report: dict, measured: list[dict]) -> str:
-    rows = number_rows(report, [])
-    follow = [row for row in rows if row["recomputed"] is not None]
-    differ = [row for row in follow if row["verdict"] == "differs"]
-    where = f" (in {', '.join(dict.fromkeys(row['section'] for row in differ))})" if differ else ""
+def outcome(report: dict, findings: Findings | None) -> list[tuple[str, str]]:
+    """Ten topics, each with a sentence."""
+    audit = Audit(report, findings, audited_numbers(report, findings), audited_claims(report))
+    return [(topic, sentence(audit)) for topic, sentence in OUTCOME.items()]
+
+
+def consistency(audit: Audit) -> str:
+    follow = [each for each in audit.numbers if each.follows]
+    differ = [each for each in follow if each.judgement is Judgement.DIFFERS]
     return (
-        f"Arithmetic: of {len(rows)} printed numbers, {len(follow)} follow from others, and {len(differ)} of these "
-        f"differ from them{where}; CVs included."
+        f"Of {len(audit.numbers)} printed numbers, {len(follow)} follow from others, and {len(differ)} of these "
+        f"differ from them{_in_sections(differ, ' (in {})')}; CVs included."
     )
 
 
-def impossible(report: dict, measured: list[dict]) -> str:
-    counts = [row for row in number_rows(report, []) if row["at_most"] is not None]
-    found = [row for row in counts if row["verdict"] == "not possible"]
-    shown = ", ".join(f"{row['printed']} ({label(row['activation'])})" for row in found)
-    bound = f": {shown}, at most {max(row['at_most'] for row in found):.0f}" if found else ""
-    where = ", ".join(dict.fromkeys(row["section"] for row in found))
+def impossible(audit: Audit) -> str:
+    counts = [each for each in audit.numbers if each.at_most is not None]
+    found = [each for each in counts if each.judgement is Judgement.IMPOSSIBLE]
+    shown = ", ".join(f"{each.number.printed} ({label(each.number.activation or '')})" for each in found)
+    bound = f": {shown}, at most {max(each.at_most or 0 for each in found)}" if found else ""
     return (
-        f"Mismatches: {len(found)} of {len(counts)} printed counts are more than the accuracies beside them allow on "
-        f"one set of samples{f' (section {where})' if found else ''}{bound}."
+        f"{len(found)} of {len(counts)} printed counts are more than the accuracies beside them allow on one set of "
+        f"samples{_in_sections(found, ' (section {})')}{bound}."
     )
 
 
-def repeated(report: dict, measured: list[dict]) -> str:
-    same: dict[tuple, list[str]] = {}
-    for row in number_rows(report, []):
-        if row["verdict"].startswith("same as"):
-            same.setdefault((row["section"], row["quantity"], row["printed"]), []).append(label(row["activation"]))
-    shown = [f"{section} {QUANTITIES[name]} {text}: {', '.join(who)}" for (section, name, text), who in same.items()]
-    return f"Repeats: the same loss or PD to 4 digits under different activations: {'; '.join(shown) or 'none'}."
+def _in_sections(numbers: Iterable[AuditedNumber], form: str) -> str:
+    sections = list(dict.fromkeys(each.number.section for each in numbers))
+    return form.format(", ".join(sections)) if sections else ""
 
 
-def claims(report: dict, measured: list[dict]) -> str:
-    verdicts = [row["verdict"] for row in claim_rows(report)]
-    holds, fails = verdicts.count(HOLDS), verdicts.count(FAILS)
+def repeated(audit: Audit) -> str:
+    same: dict[tuple[str, str, str], list[str]] = {}
+    for each in audit.numbers:
+        if each.judgement is Judgement.REPEATED:
+            place = each.number.section, QUANTITIES[each.number.quantity].label, each.number.printed
+            same.setdefault(place, []).append(label(each.number.activation or ""))
+    shown = [f"{' '.join(place)}: {', '.join(names)}" for place, names in same.items()]
+    return f"The same loss or PD to 4 digits under different activations: {'; '.join(shown) or 'none'}."
+
+
+def claims(audit: Audit) -> str:
+    verdicts = [claim.result.verdict for claim in audit.claims]
     return (
-        f"Claims: of {len(verdicts)} claims in words, {holds} hold against the report's own tables, {fails} do not, "
-        f"and {len(verdicts) - holds - fails} rest on numbers that say nothing."
+        f"Of {len(verdicts)} claims in words, {verdicts.count(ClaimVerdict.HOLDS)} hold against the report's own "
+        f"tables, {verdicts.count(ClaimVerdict.FAILS)} do not, and {verdicts.count(ClaimVerdict.SAYS_NOTHING)} rest "
+        "on numbers that say nothing."
     )
 
 
-def trained_alike(report: dict, measured: list[dict]) -> str:
-    spans = {}
-    for section in report["sections"]:
+def trained_alike(audit: Audit) -> str:
+    spans: dict[str, float] = {}
+    for section in audit.report["sections"]:
         losses = [value["val_loss"] for value in printed_values(section).values() if "val_loss" in value]
         if len(losses) > 1 and "source" not in section:
             spans[section["section"]] = max(losses) - min(losses)
-    ours = [
-        np.ptp(known) for cells in by_model(measured).values() if len(known := _means(cells, "mean_val_loss")) > 1
-    ]
-    widest = max(spans, key=spans.get)
+    widest = max(spans, key=lambda section: spans[section])
+    models = audit.findings.models.values() if audit.findings else ()
+    known = [[cell.mean("val_loss") for cell in cells if cell.estimate("val_loss").known] for cells in models]
+    ours = [np.ptp(losses) for losses in known if len(losses) > 1]
     return (
-        f"Losses: within one table of the report they lie up to {spans[widest]:.2f} nats apart ({widest}); ours, "
-        f"trained alike, {f'at most {max(ours):.2f}' if ours else NOT_MEASURED}."
+        f"Within one table of the report they lie up to {spans[widest]:.2f} nats apart ({widest}); ours, trained "
+        f"alike, {f'at most {max(ours):.2f}' if ours else NOT_MEASURED}."
     )
 
 
-def mismatches_rebuilt(report: dict, measured: list[dict]) -> str:
-    return "Top-1 mismatches of 1,000, CharLM: " + _beside(report, measured, "top1_mismatches", "{:.0f}")
+def mismatches_rebuilt(audit: Audit) -> str:
+    counts = [1000 * value["top1_mismatches"] for value in printed_values(audit.small_study).values()]
+    return _beside(audit, "top1_mismatches", counts, "{:.0f}")
 
 
-def pd_rebuilt(report: dict, measured: list[dict]) -> str:
-    return "PD, CharLM, by the report's global formula: " + _beside(report, measured, "global_pd", "{:.2f}")
+def pd_rebuilt(audit: Audit) -> str:
+    distances = [value["relative_pd"] for value in printed_values(audit.small_study).values()]
+    return _beside(audit, "global_pd", distances, "{:.2f}")
 
 
-def _beside(report: dict, measured: list[dict], name: str, form: str) -> str:
+def _beside(audit: Audit, name: str, printed: list[float], form: str) -> str:
     """The ranges over activations of the report, ours, and ours with its mistake."""
-    section = find_section(report, SMALL_STUDY)
-    quantity = "relative_pd" if name == "global_pd" else name
-    printed = [value[quantity] for value in printed_values(section).values()]
-    cells = [on_contexts(cell) for cell in measured if cell["model"] == section["model"]]
-    shared, apart = (_range(_means(cells, f"{kind}_{name}"), form) for kind in ("shared", "different"))
+    cells = [on_contexts(cell) for cell in audit.cells_like(audit.small_study)]
+    shared, apart = (
+        _range([value for cell in cells if (value := cell[f"{kind}_{name}"]) is not None], form)
+        for kind in ("shared", "different")
+    )
     return (
-        f"the report {_range(printed, form)}; ours on shared contexts {shared}, with each model scored on different "
+        f"The report {_range(printed, form)}; ours on shared contexts {shared}, with each model scored on different "
         f"contexts {apart}."
     )
-
-
-def _means(cells: list[dict], name: str) -> list[float]:
-    return [cell[name] for cell in cells if cell[name] is not None]
 
 
 def _range(values: list[float], form: str) -> str:
@@ -199,37 +240,44 @@ def _range(values: list[float], form: str) -> str:
     return f"{form.format(min(values))} to {form.format(max(values))}"
 
 
-def sensitivity(report: dict, measured: list[dict]) -> str:
-    rows = sensitivity_rows(measured)
-    verdicts = [
-        f"{label(row['model'])} {row['verdict']} ({row['cv']:.1f} %, from noise alone {row['cv_from_noise']:.1f} %)"
-        for row in rows
-        if row["cv_from_noise"] is not None
-    ]
-    return f"Sensitivity to the activation, CV of PD, ours: {'; '.join(verdicts) or NOT_MEASURED}."
-
-
-def losses_agree(report: dict, measured: list[dict]) -> str:
-    section = find_section(report, SMALL_STUDY)
-    printed = {name: value["val_loss"] for name, value in printed_values(section).items()}
-    ours = {cell["activation"]: cell["mean_val_loss"] for cell in measured if cell["model"] == section["model"]}
-    apart = [abs(ours[name] - loss) for name, loss in printed.items() if ours.get(name) is not None]
+def losses_agree(audit: Audit) -> str:
+    printed = {name: value["val_loss"] for name, value in printed_values(audit.small_study).items()}
+    ours = {cell.activation: cell.estimate("val_loss") for cell in audit.cells_like(audit.small_study)}
+    apart = [abs(ours[name].mean - loss) for name, loss in printed.items() if name in ours and ours[name].known]
     shown = f"ours differ from it by at most {max(apart):.3f} nats" if apart else f"ours are {NOT_MEASURED}"
-    losses = _range(list(printed.values()), "{:.3f}")
-    return f"What was measured well: CharLM's val loss by activation, {losses}; {shown}."
+    return f"CharLM's val loss by activation, {_range(list(printed.values()), '{:.3f}')}; {shown}."
 
 
-def design(report: dict, measured: list[dict]) -> str:
+def sensitivity(audit: Audit) -> str:
+    found = audit.findings.sensitivities() if audit.findings else []
+    verdicts = [
+        f"{label(each.model)} {each.verdict} ({100 * each.cv.mean:.1f} %, from noise alone "
+        f"{100 * each.from_noise:.1f} %)"
+        for each in found
+        if not math.isnan(each.from_noise)
+    ]
+    return f"CV of PD over activations, ours: {'; '.join(verdicts) or NOT_MEASURED}."
+
+
+def design(audit: Audit) -> str:
     two, three = stats.smallest_p(2, 2), stats.smallest_p(3, 3)
-    ours = max((cell["n_trials"] for cell in measured), default=0)
+    ours = max((cell.n_trials for cell in audit.findings.measured), default=0) if audit.findings else 0
     here = f", our {ours} v {ours} none below {stats.smallest_p(ours, ours):.2g}" if ours else ""
     return (
-        f"Design: permuting 2 v 2 trials gives no p below {two:.2f}, 3 v 3 none below {three:.2f}{here}; the report "
-        "has no intervals either, so that nothing shows its rankings to be more than noise."
+        f"Permuting 2 v 2 trials gives no p below {two:.2f}, 3 v 3 none below {three:.2f}{here}; the report has no "
+        "intervals either, so that nothing shows its rankings to be more than noise."
     )
 
 
-OUTCOME: tuple[Callable[[dict, list[dict]], str], ...] = (
-    *(consistency, impossible, repeated, trained_alike, claims),
-    *(mismatches_rebuilt, pd_rebuilt, losses_agree, sensitivity, design),
-)
+OUTCOME: dict[str, Callable[[Audit], str]] = {
+    "Arithmetic": consistency,
+    "Mismatches": impossible,
+    "Repeats": repeated,
+    "Losses": trained_alike,
+    "Claims": claims,
+    "Top-1 mismatches of 1,000, CharLM": mismatches_rebuilt,
+    "PD, CharLM, by the report's global formula": pd_rebuilt,
+    "What was measured well": losses_agree,
+    "Sensitivity to the activation": sensitivity,
+    "Design": design,
+}

@@ -11,6 +11,7 @@ Trials are "equal" if all have noise of the same scale, "unequal" if a trial's s
 import argparse
 import itertools
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from scipy import optimize
@@ -73,6 +74,7 @@ def pairwise_relative_pd(probabilities: np.ndarray) -> np.ndarray:
     return distances + np.swapaxes(distances, -1, -2)
 
 
+@cache
 def true_mean(scale: float = SCALE, spread: float = 0.0, pairs: int = 20_000) -> float:
     """The mean that a cell's interval should cover, from many independent pairs (standard error below 0.3 %)."""
     return float(simulate(np.random.default_rng(99), pairs, 2, (scale,), spread)[:, 0, 1].mean())
@@ -109,6 +111,23 @@ def bootstrap_interval(
     return tuple(np.percentile(means[np.broadcast_to(pairs, means.shape) > 0], [2.5, 97.5]))
 
 
+def label_permutation_p(pooled: np.ndarray, n_a: int, rng: np.random.Generator, repetitions: int = 999) -> float:
+    """Trial labels permuted on the distances between all trials, ``pooled`` (N_a + N_b, N_a + N_b).
+
+    Its null hypothesis is that both groups draw their predictions from one distribution, not that their mean
+    distances are equal: it rejects two activations that are equally reproducible around different predictions.
+    """
+    n = len(pooled)
+    orders = rng.permuted(np.tile(np.arange(n), (repetitions, 1)), axis=1)
+    in_a = (np.concatenate([np.arange(n)[None], orders]) < n_a).astype(float)  # (M, N), the observed labels first
+    mean_a, mean_b = (
+        ((member @ pooled) * member).sum(axis=1) / (size * (size - 1))
+        for member, size in ((in_a, n_a), (1 - in_a, n - n_a))
+    )
+    statistics = np.abs(mean_a - mean_b)
+    return float(np.mean(statistics >= statistics[0] - stats.ROUNDING))
+
+
 # What is counted
 
 
@@ -133,19 +152,19 @@ def rejections(
     n_trials: int, repetitions: int, rng: np.random.Generator, alpha: float = 0.05, **study
 ) -> dict[str, float]:
     """How often each test of two activations rejects at ``alpha``; ``study`` as in ``simulate``."""
-    rejected = dict.fromkeys(("t over pairs", "pooled labels", "permutation", "Welch", "paired"), 0)
-    for pooled in simulate(rng, repetitions, n_trials, **{"scales": (SCALE, SCALE), **study}):
-        a, b = within(pooled, n_trials)
-        p_values = (
-            scipy_stats.ttest_ind(pairs_of(a), pairs_of(b)).pvalue,
-            stats.label_permutation_test(pooled, n_trials, rng, 999).p,
-            stats.permutation_test(a, b, rng, 999).p,
-            stats.welch_test(a, b).p,
-            stats.paired_test(a, b).p,
-        )
-        for name, p in zip(rejected, p_values, strict=True):
-            rejected[name] += p <= alpha
-    return {name: count / repetitions for name, count in rejected.items()}
+    pooled = simulate(rng, repetitions, n_trials, **{"scales": (SCALE, SCALE), **study})
+    cells = np.stack([within(each, n_trials) for each in pooled])  # (R, 2, N, N)
+    pairs = np.moveaxis(cells[(..., *np.triu_indices(n_trials, 1))], 1, 0)  # (2, R, pairs)
+    values = np.moveaxis(stats.pseudo_values(cells), 1, 0)  # (2, R, N)
+    p_values = {
+        "t over pairs": scipy_stats.ttest_ind(*pairs, axis=1).pvalue,
+        "pooled labels": [label_permutation_p(each, n_trials, rng) for each in pooled],
+        "permutation": [stats.permutation_test(a, b, rng, 999).p for a, b in cells],
+        # Welch 1947, Biometrika 34:28, on pseudo-values: for cells that share no seeds.
+        "Welch": scipy_stats.ttest_ind(*values, axis=1, equal_var=False).pvalue,
+        "paired": [stats.paired_test(a, b).p for a, b in cells],
+    }
+    return {name: float(np.mean(np.asarray(found) <= alpha)) for name, found in p_values.items()}
 
 
 def sensitivity(
@@ -180,8 +199,8 @@ def planned(
     cv, shared = np.mean([stats.spread_and_correlation(within(pooled, 20)) for pooled in pilots], axis=0)
     n_trials = stats.trials_needed(relative_difference, cv, shared)
     scales = (SCALE, scale_for((1 + relative_difference) * true_mean(spread=spread), spread))
-    study = {"scales": scales, "spread": spread, "correlation": correlation}
-    power = rejections(n_trials, repetitions, rng, **study)["paired"]
+    studies = simulate(rng, repetitions, n_trials, scales, spread, correlation)
+    power = float(np.mean([stats.paired_test(*within(pooled, n_trials)).p <= 0.05 for pooled in studies]))
     return {"CV between trials": cv, "correlation": shared, "trials": n_trials, "power": power}
 
 

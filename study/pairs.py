@@ -51,12 +51,12 @@ def compare_trials(
 def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuffled: np.ndarray) -> dict:
     """Every metric of a pair at the end of training, and those that are followed at every evaluation.
 
-    ``p`` and ``q`` are (evaluations, samples, V). Under "different_contexts" stands what comes out when the second
+    ``p`` and ``q`` are (evaluations, samples, V). Under "different_contexts" is what comes out when the second
     model is scored on other contexts than the first: on the same ones in the order ``shuffled`` (samples,).
     """
     last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
     followed = [metrics.follow(*pair, targets) for pair in zip(p, q, strict=True)]
-    history = {name: [values[name] for values in followed] for name in followed[0]}
+    history = {name: [finite_or_none(values[name]) for values in followed] for name in followed[0]}
     apart = p[-1], q[-1][shuffled]
     different = {
         "relative_pd": metrics.relative_pd(*apart),
@@ -64,7 +64,6 @@ def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuff
         "global_pd": metrics.global_pd(*apart),
     }
     return {**last, "different_contexts": different, "history": history}
-
 
 
 CHARACTER_CLASSES = ("lower-case letter", "capital letter", "space", "newline", "punctuation or other")
@@ -94,8 +93,8 @@ def word_position(contexts: np.ndarray, targets: np.ndarray, characters: str) ->
 
 
 def text_block(starts: np.ndarray) -> Grouping:
-    """Stretches of the text with equally many contexts, up to one. Neighbours are alike, so what other contexts
-    would have given is told by stretches, not by single contexts."""
+    """Stretches of the text with equally many contexts, up to one. Neighbours are alike, so stretches,
+    not single contexts, say what other contexts would have given."""
     ranks = np.argsort(np.argsort(starts, kind="stable"), kind="stable")
     return TEXT_BLOCKS, ranks * len(TEXT_BLOCKS) // len(starts)
 

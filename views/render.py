@@ -84,7 +84,7 @@ def tabulated(table: Table, form: str) -> str:
 
 def _escape(form: str) -> Callable[[str], str]:
     """What LaTeX does not know is written out; tabulate escapes the rest, except in latex_raw."""
-    rules = {"β": "beta ", "±": "+/-", "–": "--"} if form.startswith("latex") else {}
+    rules: dict[str, str | int | None] = {"β": "beta ", "±": "+/-", "–": "--"} if form.startswith("latex") else {}
     if form == "latex_raw":
         rules |= LATEX_ESCAPE_RULES
     return lambda text: text.translate(str.maketrans(rules))
