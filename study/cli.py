@@ -1,4 +1,4 @@
-"""What the commands share: a mistake gets one line on stderr, and exit code 2."""
+"""What the commands share: exit codes, a mistake in one line on stderr, printing, signals, kinds of option values."""
 
 import argparse
 import os
@@ -10,9 +10,11 @@ from typing import NoReturn
 
 from study.files import Damaged
 
-MISTAKE = 2
+FAILED = 1  # the exit code when a trial failed, or a check found something
+MISTAKE = 2  # the exit code when a command cannot do what it is asked
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = "stopped; what was trained is saved, and the same command goes on from there"
+LARGEST_SEED = 2**32 - 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +32,8 @@ def report_mistake(program: str, error: Exception) -> int:
 
 
 def say(text: str) -> None:
-    """Print ``text`` at once. Work goes on where nobody hears it: its reader is gone, or its log's disk is full."""
+    """Print ``text`` at once. Where nobody can read it, because the reader of the output has ended or the disk of the
+    log is full, training goes on all the same."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -40,19 +43,37 @@ def say(text: str) -> None:
 
 
 def close_output() -> None:
-    """Let what is printed from now on go nowhere: its reader, such as head, has seen enough."""
+    """Discard what is printed from now on: its reader, such as head, has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# ---------------------------------------------------------------- kinds of option values
 
 
 def positive_int(text: str) -> int:
     """An option's value that counts something."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
+    value = whole_number(text)
+    if value is None or value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return value
+
+
+def seed(text: str) -> int:
+    """An option's value that seeds random streams."""
+    value = whole_number(text)
+    if value is None or not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {LARGEST_SEED}")
+    return value
+
+
+def whole_number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+# ---------------------------------------------------------------- signals
 
 
 @contextmanager

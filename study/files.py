@@ -15,6 +15,7 @@ CHECKPOINTS_DIR = ROOT / "checkpoints"
 PLOTS_DIR = ROOT / "plots"
 SUMMARY_NAME = "all_experiments_summary.json"
 PAGE_NAME = "report.html"
+PUBLISHED_NAME = "published.txt"
 
 
 class UserError(Exception):

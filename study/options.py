@@ -1,4 +1,4 @@
-"""What studies the commands can be asked for: the options that they share."""
+"""The options by which commands are asked for a study, and the study that they ask for."""
 
 import argparse
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ import torch
 import config as full_config
 import config_cpu
 from activations import ACTIVATIONS
-from config import STREAMS
+from config import STREAMS, Config
 from model import ARCHITECTURES
 from study import cli
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
 from study.plan import Study
-from study.store import Store, check_study_name
+from study.store import Store, check_study_name, published_studies
 
 CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG}
 
@@ -28,14 +28,23 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--eval-interval", type=cli.positive_int, metavar="K", help="training steps between evaluations"
     )
     parser.add_argument(
+        "--seed-base",
+        type=cli.seed,
+        metavar="S",
+        help="trial i is trained from seed S + i - 1; the probe set and the evaluation windows are drawn from S "
+        "(default: 42)",
+    )
+    parser.add_argument(
         "--config",
         choices=("auto", *CONFIGS),
         default="auto",
-        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: by whether CUDA is there",
+        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: cuda if there is a CUDA device",
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
-        "--cuda-graphs", action="store_true", help="replay training steps on a GPU; the same bits, sooner (untested)"
+        "--cuda-graphs",
+        action="store_true",
+        help="record the training step on a GPU and replay it: the same bits, less time (untested)",
     )
     parser.add_argument(
         "--vary",
@@ -44,7 +53,11 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         metavar="STREAM",
         help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
     )
-    parser.add_argument("--study", metavar="NAME", help="name of the results (default: cpu or cuda)")
+    parser.add_argument(
+        "--study",
+        metavar="NAME",
+        help="name of the results (default: cpu or cuda; cpu_here where the results of cpu are published ones)",
+    )
     parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
     parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
 
@@ -61,39 +74,40 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         raise UserError("no MPS device is available here; choose --device cpu")
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
-    default = config.study if device == config.device else f"{config.study}_on_{device}"
-    name = default if args.study is None else args.study
-    vary = args.vary and tuple(name for name in STREAMS if name in args.vary)
+    store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
     changes = {
-        "study": check_study_name(name),
+        "study": default_name(config, device, store) if args.study is None else check_study_name(args.study),
         "iterations": args.iterations,
         "eval_interval": args.eval_interval,
+        "seed_base": args.seed_base,
         "n_trials": args.trials,
-        "vary": vary,
+        "vary": args.vary and tuple(name for name in STREAMS if name in args.vary),
     }
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
-    store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
     return Study(config, scale, device, store, args.cuda_graphs)
 
 
-# ---------------------------------------------------------------- command
+def default_name(config: Config, device: str, store: Store) -> str:
+    """The name of a study that was given none: never that of a published one, whose files are not to be changed."""
+    name = config.study if device == config.device else f"{config.study}_on_{device}"
+    return f"{name}_here" if name in published_studies(store.results) else name
+
+
+# ---------------------------------------------------------------- names of models and activations
 
 
 def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
     """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
     shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
-    for kind, names, known in (("model", models, shaped), ("activation", activations, ACTIVATIONS)):
+    for kind, names, known in (("model", models, shaped), ("activation", activations, list(ACTIVATIONS))):
         for name in names:
             if name not in known:
                 raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
 
 
-# ---------------------------------------------------------------- command
-
-
 def names_from(chosen: list[str], groups: dict[str, tuple[str, ...]]) -> list[str]:
-    """The names asked for, separated by spaces or commas; that of one of ``groups`` stands for those in it."""
+    """The names asked for, separated by spaces or commas; the name of one of ``groups`` means those in it."""
     names = [name for part in chosen for name in part.split(",") if name]
     if not names:
         raise UserError("a list of names is empty; leave the option out, or say all")
-    return list(dict.fromkeys(n for name in names for n in groups.get(name, [name])))
+    return list(dict.fromkeys(n for name in names for n in groups.get(name, (name,))))

@@ -21,6 +21,7 @@ from metrics import PAIR_METRICS, TRIAL_METRICS
 from study.corpus import CORPUS_SHA256
 from study.files import (
     CHECKPOINTS_DIR,
+    PUBLISHED_NAME,
     RESULTS_DIR,
     SUMMARY_NAME,
     Damaged,
@@ -276,3 +277,14 @@ def read_cells(results_dir: Path, study: str | None = None) -> list[dict]:
 
 def study_names(cells: list[dict]) -> list[str]:
     return sorted({cell["study"] for cell in cells})
+
+
+def published_studies(results_dir: Path) -> set[str]:
+    """Names of the studies whose cell files in ``results_dir`` are published, from its ``published.txt`` if it has one.
+
+    That file has a name a line; what follows a "#" is a comment.
+    """
+    path = results_dir / PUBLISHED_NAME
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = (line.partition("#")[0].strip() for line in lines)
+    return {name for name in names if name}

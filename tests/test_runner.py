@@ -16,7 +16,8 @@ import config
 import run_all_experiments
 from config import STREAMS
 from run_all_experiments import main
-from study import files, options
+from study import files, options, store
+from study.corpus import read_corpus
 from study.plan import Study, pending_jobs
 
 CELL = ("--models", "charlm", "--activations", "gelu", "--iterations", str(CONFIG.iterations))
@@ -172,6 +173,32 @@ def test_shards_at_once_leave_what_one_run_does(undisturbed, tmp_path):
     assert not [name for name in differing(undisturbed, tmp_path) if "charlm" in name]
 
 
+# ---------------------------------------------------------------- published results
+
+
+def test_a_study_without_a_name_never_goes_by_that_of_a_published_one(finished, capsys):
+    (finished / "results" / "published.txt").write_text("# studies\nother\ntiny  # the small one\n")
+    before = snapshot(finished)
+    for asked, name in [((), "tiny_here"), (("--study", "tiny"), "tiny"), (("--device", "mps"), "tiny_on_mps")]:
+        assert call(finished, *GRID, *asked, "--dry-run") == 0
+        assert f"study {name!r}: " in capsys.readouterr().out
+    assert call(finished, *CELL, "--trials", "1") == 0
+    assert (finished / "results" / "charlm_gelu_tiny_here.json").exists()
+    assert snapshot(finished).items() >= before.items()
+
+
+def test_a_first_run_leaves_the_working_tree_clean():
+    made = ["results/charlm_gelu_cpu_here.json", f"results/{files.SUMMARY_NAME}", "plots/shamir_controls_cpu_here.png"]
+    ignored = subprocess.run(["git", "check-ignore", *made], cwd=files.ROOT, capture_output=True, text=True)
+    tracked = subprocess.run(["git", "ls-files", "results"], cwd=files.ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("needs the repository")
+    assert ignored.stdout.split() == made
+    names = {Path(path).stem for path in tracked.stdout.split() if path.endswith(".json")}
+    published = store.published_studies(files.RESULTS_DIR)
+    assert names and all(any(name.endswith(f"_{study}") for study in published) for name in names)
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -183,6 +210,7 @@ def test_shards_at_once_leave_what_one_run_does(undisturbed, tmp_path):
         (("--models", ","), "empty"),
         (("--trials", "0"), "--trials: '0' is not a whole number above 0"),
         (("--trials", "-3"), "--trials: '-3' is not a whole number above 0"),
+        (("--seed-base", "-1"), "--seed-base: '-1' is not a whole number from 0 to 4294967295"),
         (("--iterations", "0"), "--iterations: '0' is not a whole number above 0"),
         (("--iterations", "many"), "--iterations: 'many' is not a whole number above 0"),
         (("--workers", "0"), "--workers: '0' is not a whole number above 0"),
@@ -273,7 +301,7 @@ def test_a_corpus_that_is_missing_or_altered_is_refused(finished, tmp_path, monk
     corpus = tmp_path / "corpus.txt"
     if content is not None:
         corpus.write_bytes(content)
-    monkeypatch.setattr(corpus.read_corpus, "__defaults__", (corpus,))
+    monkeypatch.setattr(read_corpus, "__defaults__", (corpus,))
     reason = f"{corpus} {'is missing' if content is None else 'was altered'}.*run ./setup.sh"
     assert_refused(finished, capsys, (*GRID, "--trials", "4"), reason)
 
