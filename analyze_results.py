@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
-from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
 from analysis import answer, finding_tables, report_tables
 from analysis.account import account, study_names, which_study
@@ -36,6 +35,7 @@ from views import docs, page
 from views.drawing import Drawing, Level
 from views.figures import drawings
 from views.render import FORMATS, remark, render
+from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
 TABLES = report_tables.TABLES | finding_tables.TABLES
 ALL = "all"
@@ -271,7 +271,7 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
         return []
     wanted = [drawing for drawing in drawings(findings, named=False) if drawing.level is not Level.CELL]
     return [
-        page.Picture(drawing.title, drawing.level, figure_bytes(drawing.draw()))
+        page.Picture(drawing.title, drawing.level, drawing.model, figure_bytes(drawing.draw()))
         for drawing in progress(wanted[:PICTURES_OF_A_PAGE], "figures")
     ]
 

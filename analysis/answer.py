@@ -24,10 +24,15 @@ def listed(names: Iterable[str]) -> str:
 
 def headline(findings: Findings) -> str:
     """The answer of a study in at most three sentences."""
+    return " ".join(sentences(findings))
+
+
+def sentences(findings: Findings) -> list[str]:
+    """One sentence for each verdict that an architecture has, the strongest first."""
     verdicts: dict[Verdict, list[Sensitivity]] = {verdict: [] for verdict in Verdict}
     for each in findings.sensitivities():
         verdicts[each.verdict].append(each)
-    return " ".join(_sentence(verdict, found, len(findings.models)) for verdict, found in verdicts.items() if found)
+    return [_sentence(verdict, found, len(findings.models)) for verdict, found in verdicts.items() if found]
 
 
 def _sentence(verdict: Verdict, found: list[Sensitivity], total: int) -> str:

@@ -4,6 +4,8 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 """
 
 import json
+import re
+import textwrap
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from views.render import render
 TEMPLATES = Path("docs") / "templates"
 TABLES = report_tables.TABLES | finding_tables.TABLES
 README = "README.md"
+WIDTH = 118
+NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
 GALLERY = ("reference", "modern", "cpu")  # the published studies, in the order of the gallery
 
 
@@ -39,7 +43,37 @@ def pages(contents: list[dict], report: dict, root: Path, parameters: str) -> di
     )
     environment.globals.update(numbers=Numbers(contents, report, root), parameters=parameters, When=When)
     names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
-    return {name if name == README else f"docs/{name}": environment.get_template(name).render() for name in names}
+    return {
+        name if name == README else f"docs/{name}": wrapped(environment.get_template(name).render()) for name in names
+    }
+
+
+def wrapped(markdown: str) -> str:
+    """The paragraphs and list items of ``markdown`` in lines of at most ``WIDTH`` characters; all else as it is."""
+    blocks, in_code = [], False
+    for block in markdown.split("\n\n"):
+        prose = not in_code and not block.lstrip().startswith(NOT_PROSE) and "```" not in block
+        in_code ^= block.count("```") % 2 == 1
+        blocks.append("\n".join(map(_filled, _items(block))) if prose else block)
+    return "\n\n".join(blocks)
+
+
+def _items(block: str) -> list[str]:
+    """A paragraph, or each item of a list with the lines that continue it."""
+    is_list = re.match(r"\n*(\* |\d+\. )", block)
+    return re.split(r"\n(?=\* |\d+\. )", block) if is_list else [block]
+
+
+def _filled(text: str) -> str:
+    marker = re.match(r"\s*(\* |\d+\. )?", text)
+    lines = textwrap.fill(
+        " ".join(text.split()),
+        WIDTH,
+        subsequent_indent=" " * len(marker.group(1) or "") if marker else "",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines + "\n" * (len(text) - len(text.rstrip("\n")))
 
 
 class Numbers:
@@ -57,6 +91,9 @@ class Numbers:
 
     def headline(self, study: str) -> str:
         return answer.headline(self.findings(study))
+
+    def sentences(self, study: str) -> list[str]:
+        return answer.sentences(self.findings(study))
 
     def scope(self, study: str) -> str:
         return answer.scope(self.findings(study))
@@ -151,10 +188,10 @@ class Numbers:
         cells = self.findings(study).models[model]
         return _range([contexts.on_contexts(cell)[f"{kind}_{metric}"] for cell in cells], form)
 
-    def printed(self, section: str, quantity: str, form: str = "{:.0f}") -> str:
-        """The range over activations of what the report prints."""
+    def printed(self, section: str, quantity: str, form: str = "{:.0f}", scale: float = 1) -> str:
+        """The range over activations of what the report prints, times ``scale``."""
         values = printed_values(find_section(self.report, section))
-        return _range([value[quantity] for value in values.values()], form)
+        return _range([scale * value[quantity] for value in values.values()], form)
 
     def control_share(self, study: str, varies: str) -> str:
         """The range over architectures of a control's PD as a share of that of everything, such as "90 to 99 %"."""
