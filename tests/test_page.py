@@ -1,77 +1,79 @@
-"""The page: it parses, shows what the tables and figures show, and needs nothing from outside."""
+"""The page: it parses, shows what it is given, needs nothing from outside, and fits a desk and a phone."""
 
 import base64
+import html
 import io
 import itertools
+import json
+import os
 import random
 import re
-from html.parser import HTMLParser
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from page_reader import Page
 from PIL import Image
-from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
+from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 
-import analyze_results
-from analysis import metrics_compared, omnibus
-from analysis.measure import measure_study
-from analysis.table import texts
-from audit import tables as audit_tables
+from analysis import answer, finding_tables, omnibus, report_tables
+from analysis.findings import Findings
+from analysis.metrics_compared import metric_label
+from analysis.table import Column, Table, plain
 from labels import label
-from study import files
 from views import page
+from views.drawing import Level
+from views.page import AuditSection, Picture
 
-REPORT = files.read_json(analyze_results.REPORT_PATH)
-VOID = ("meta", "img")
-
-
-class Page(HTMLParser):
-    """What a reader finds: elements with the names and classes of those around them, attributes and text."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open, self.elements = [], []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, name, attributes):
-        around = [word for e in self.open for word in (e["name"], *e.get("class", "").split())]
-        element = {"name": name, "around": around, **dict(attributes), "text": ""}
-        self.elements.append(element)
-        if name not in VOID:
-            self.open.append(element)
-
-    def handle_endtag(self, name):
-        assert self.open and self.open.pop()["name"] == name, f"</{name}> closes another element"
-
-    def handle_data(self, data):
-        for element in self.open:
-            element["text"] += data
-
-    def all(self, *names: str) -> list[dict]:
-        return [element for element in self.elements if element["name"] in names]
-
-    def with_class(self, word: str) -> list[dict]:
-        return [element for element in self.elements if word in element.get("class", "").split()]
-
-    def tables(self) -> list[list[list[str]]]:
-        """The texts of each table, row by row, without its header."""
-        tables = []
-        for element in self.all("table", "tr", "th", "td"):
-            if element["name"] == "table":
-                tables.append([])
-            elif element["name"] == "tr":
-                tables[-1].append([])
-            else:
-                tables[-1][-1].append(element["text"])
-        return [rows[1:] for rows in tables]
+TABLES = report_tables.TABLES | finding_tables.TABLES
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def made(cells: list[dict], drawn=()) -> str:
-    measured = measure_study(cells, "cpu")
-    shown = {name: make(measured) for name, make in analyze_results.TABLES.items()}
-    return page.page(measured, analyze_results.account(measured), shown, REPORT, drawn)
+def words(*headers: str) -> tuple[Column, ...]:
+    return tuple(Column(header, (header,), plain, numeric=False) for header in headers)
+
+
+AUDIT = AuditSection(
+    ["Ours: study cpu.", "Compare the kind of number, not the number."],
+    [("Arithmetic", "of 400 printed numbers, 12 differ."), ("Claims", "of 40 claims, 12 hold.")],
+    [
+        Table("3.4 Small study", words("Section", "Claim"), [{"Section": "3.4", "Claim": "a long claim, " * 9}]),
+        Table("Claims in words", words("Section", "Claim"), [{"Section": "7", "Claim": "x"}] * 13, ("In words.",)),
+    ],
+)
+ACCOUNT = ["Study cpu: 4 of 4 cells", "Missing trials: charlm relu 1 of 3"]
+
+
+def png(width: int = 12, height: int = 5) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (width, height), width).save(file, format="PNG")
+    return file.getvalue()
+
+
+PICTURES = [
+    Picture("Relative PD of every cell", Level.STUDY, png(120, 50)),
+    Picture("PD beside loss", Level.STUDY, png(13)),
+    Picture("CharLM compared", Level.ARCHITECTURE, png(14), "charlm"),
+    Picture("CharLM letter by letter", Level.ARCHITECTURE, png(15), "charlm"),
+    Picture("My model compared", Level.ARCHITECTURE, png(16), "my_model"),
+]
+
+
+def found(cells: list[dict]) -> Findings:
+    return Findings.of_study(cells, cells[0]["study"])
+
+
+def made(findings: Findings, headline="The headline.", account=ACCOUNT, tables=None, audit=AUDIT, **changes) -> str:
+    tables = {name: make(findings) for name, make in TABLES.items()} if tables is None else tables
+    figures = {"pictures": PICTURES, "more_figures": "30 more figures are in plots/"} | changes
+    return page.page(findings, headline, account, tables, audit, **figures)
+
+
+def bare(findings: Findings, **changes) -> Page:
+    """The page without tables, audit and pictures unless they are given."""
+    nothing = {"tables": {}, "audit": None, "pictures": [], "more_figures": ""}
+    return Page(made(findings, **(nothing | changes)))
 
 
 def cell_at(distance: float, model: str, activation: str) -> dict:
@@ -81,7 +83,7 @@ def cell_at(distance: float, model: str, activation: str) -> dict:
     return make_cell(model, activation, trials=[make_trial(n) for n in (1, 2, 3, 4)], pairs=pairs, planned=4)
 
 
-NAMED = [random_cell(model, name) for model in ("charlm", "my_model") for name in ("relu", "my_own")]
+NAMED = [random_cell(model, name) for model in ("charlm", "my_model") for name in ("relu", "my_own", "gelu")]
 STUDIES = {
     "one architecture": [random_cell("convlm", name) for name in ("relu", "gelu", "swish")],
     "one cell of one trial": [random_cell("charlm", "relu", n_trials=1)],
@@ -93,10 +95,22 @@ STUDIES = {
 
 
 @pytest.fixture(scope="module")
-def whole() -> tuple[Page, list[dict]]:
-    """A page with figures, and the measured cells that it is about."""
-    measured = measure_study(NAMED, "cpu")
-    return Page(made(NAMED, analyze_results.study_figures(measured, named=False))), measured
+def findings() -> Findings:
+    return found(NAMED)
+
+
+@pytest.fixture(scope="module")
+def text(findings) -> str:
+    return made(findings)
+
+
+@pytest.fixture(scope="module")
+def whole(text) -> Page:
+    return Page(text)
+
+
+def all_tables(findings: Findings) -> list[Table]:
+    return [table for make in TABLES.values() for table in make(findings)] + AUDIT.tables
 
 
 # ---------------------------------------------------------------- what is in it
@@ -104,210 +118,352 @@ def whole() -> tuple[Page, list[dict]]:
 
 @pytest.mark.parametrize("cells", STUDIES.values(), ids=STUDIES.keys())
 def test_any_study_gives_a_page_with_every_table(cells):
-    page, measured = Page(made(cells)), measure_study(cells, "cpu")
-    titles = [table.title for make in analyze_results.TABLES.values() for table in make(measured)]
-    titles += [table.title for table in audit_tables.tables(REPORT, measured)]
-    captions = [element["text"] for element in page.all("caption")]
+    findings = found(cells)
+    page = Page(made(findings, answer.headline(findings)))
+    titles = [table.title for table in all_tables(findings) if table.rows]
+    captions = page.texts("caption")
     assert [title for title in captions if title in titles] == titles
-    (body,) = page.all("body")
-    assert not re.search(r"\b(nan|None|inf)\b", body["text"])
-    for line in analyze_results.account(measured):
-        assert line in body["text"]
+    (body,) = page.texts("body")
+    assert not re.search(r"\b(nan|None|inf)\b", body)
+    assert all(line in body for line in (*ACCOUNT, answer.headline(findings), answer.scope(findings)))
 
 
-def test_the_cells_of_its_tables_are_those_of_the_tables(whole):
-    page, measured = whole
-    shown = [table for make in analyze_results.TABLES.values() for table in make(measured)]
-    shown += audit_tables.tables(REPORT, measured)
-    assert page.tables()[: len(shown)] == [texts(table) for table in shown]
+def test_the_cells_of_its_tables_are_those_of_the_tables(findings, whole):
+    shown = whole.tables()
+    for table in all_tables(findings):
+        if table.rows:
+            assert shown[table.title] == table.texts(), table.title
 
 
-def test_every_note_and_every_line_of_the_audit_is_there(whole):
-    page, measured = whole
-    paragraphs = {element["text"] for element in page.all("p")}
-    notes = [note for make in analyze_results.TABLES.values() for table in make(measured) for note in table.notes]
-    assert paragraphs >= {*notes, *audit_tables.introduction(measured)}
-    items = [element["text"] for element in page.all("li") if element["around"][-1] == "ol"]
-    assert [f"{place}. {text}" for place, text in enumerate(items, 1)] == audit_tables.outcome(REPORT, measured)
+def test_names_that_repeat_become_lines_above_their_rows():
+    columns = (*words("Architecture", "At", "Metric"), Column("CV", ("CV",), plain))
+    rows = [dict(zip(("Architecture", "At", "Metric", "CV"), (*names, 1), strict=True))
+            for names in itertools.product("ab", "xy", "pqr")]  # fmt: skip
+    shown = page.shown_table(Table("Title", columns, rows))
+    assert [group.names for group in shown.groups] == [
+        [("Architecture", model), ("At", when)] for model in "ab" for when in "xy"
+    ]
+    assert shown.columns == [("Metric", "text"), ("CV", "number")] and shown.n_headers == 1
+    few = page.shown_table(Table("Title", columns, rows[::3]))
+    assert [group.names for group in few.groups] == [[]] and few.n_headers == 3
 
 
-def test_every_figure_is_there_and_only_those_of_cells_are_folded(whole):
-    page, measured = whole
-    drawn = [(depth(name), titles_of(figure)) for name, figure in analyze_results.study_figures(measured, False)]
-    images = page.all("img")
-    assert [image["alt"] for image in images] == [titles for _, titles in sorted(drawn, key=lambda one: one[0])]
-    assert ["details" in image["around"] for image in images] == sorted(place == 2 for place, _ in drawn)
-    for image in images:
-        picture = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
-        with Image.open(io.BytesIO(picture)) as decoded:
-            assert decoded.format == "PNG" and min(decoded.size) > 100
+def test_a_rank_is_kept_in_view_with_its_name():
+    columns = (*words("Architecture"), Column("Rank", ("Rank",), plain), *words("Activation"))
+    rows = [{"Architecture": "a", "Rank": place, "Activation": "x"} for place in (1, 2, 3)]
+    shown = page.shown_table(Table("Title", columns, rows))
+    assert shown.ranked and shown.n_headers == 2
 
 
-def depth(name: str) -> int:
-    """0 for a figure of the study, 1 of an architecture, 2 of a cell, by its file's name."""
-    model = re.match("charlm_|my_model_", name)
-    return 2 if re.search("_(relu|my_own)_cpu_", name) else 1 if model else 0
+def test_every_note_and_every_line_of_the_audit_is_there(findings, whole):
+    paragraphs = set(whole.texts("p"))
+    assert paragraphs >= {note for table in all_tables(findings) for note in table.notes}
+    assert paragraphs >= set(AUDIT.introduction)
+    items = [item["text"] for item in whole.all("li") if item["around"][-2:] == ["ol", "outcome"]]
+    assert items == [f"{topic}: {sentence}" for topic, sentence in AUDIT.outcome]
 
 
-def titles_of(figure) -> str:
-    return ". ".join(filter(None, [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]))
+def test_every_picture_is_there_in_order_and_the_first_comes_with_the_answer(whole):
+    images = whole.all("img")
+    assert [image["alt"] for image in images] == [picture.title for picture in PICTURES]
+    assert ["header" in image["around"] for image in images] == [True, False, False, False, False]
+    for image, picture in zip(images, PICTURES, strict=True):
+        bytes_ = base64.b64decode(image["src"].removeprefix("data:image/png;base64,"), validate=True)
+        assert bytes_ == picture.png
+        with Image.open(io.BytesIO(bytes_)) as decoded:
+            assert (image["width"], image["height"]) == tuple(map(str, decoded.size))
+    assert [caption.split(" Enlarge")[0] for caption in whole.texts("figcaption")] == [
+        f"Figure {place}. {picture.title}" for place, picture in enumerate(PICTURES, 1)
+    ]
 
 
-def test_figures_of_a_cell_stand_with_their_architecture():
-    cells = [random_cell("my", "relu"), random_cell("my_own", "relu")]
-    measured = measure_study(cells, "cpu")
-    page = Page(made(cells, analyze_results.study_figures(measured, named=False)))
-    place = {id(element): number for number, element in enumerate(page.elements)}
-    my, my_own = (place[id(element)] for element in page.with_class("cells"))
-    for image in [image for image in page.all("img") if "details" in image["around"]]:
-        assert my < place[id(image)]
-        assert image["alt"].startswith("my_own with") == (place[id(image)] > my_own)
+def test_pictures_of_an_architecture_come_under_its_name(whole):
+    inside = [each for each in whole.all("h3", "img") if "section" in each["around"]]
+    order = [each["alt"] if each["name"] == "img" else each["text"] for each in inside]
+    place = order.index("PD beside loss")
+    expected = ["PD beside loss", "CharLM", "CharLM compared", "CharLM letter by letter", "my_model"]
+    assert order[place : place + 5] == expected
+
+
+def test_the_rest_of_the_figures_is_named_and_linked(findings):
+    assert "30 more figures are in plots/" in bare(findings, more_figures="30 more figures are in plots/").texts("p")
+    linked = bare(findings, more_figures="More figures", more_figures_link="../plots/")
+    assert [link["text"] for link in linked.all("a") if link["href"] == "../plots/"] == ["More figures"]
+
+
+def test_what_is_missing_has_no_section(findings):
+    page = bare(findings)
+    assert not page.all("img", "figure", "ol")
+    headings = page.texts("h2", "a")
+    assert "Settings, software and machine" in headings
+    assert not {"Figures", "Tables", "The report, number by number"} & set(headings)
+
+
+def test_a_table_without_rows_keeps_its_title_and_notes(findings):
+    page = bare(findings, tables={"one": [Table("Empty", words("A"), [], ("Why it is.",))], "none": []})
+    assert "Empty" in page.texts("h3") and "Why it is." in page.texts("p")
+    assert "Empty" not in page.texts("caption")
+    assert "table-none" not in [element.get("id") for element in page.elements]
+
+
+def test_settings_software_and_machine_show_every_value_where_cells_differ():
+    other = random_cell("charlm", "gelu")
+    other["config"] |= {"iterations": 500, "dropout": None}
+    other["trials"][0]["environment"] |= {"torch": "2.14.0"}
+    page = bare(found([random_cell("charlm", "relu"), other]))
+    facts = dict(zip(page.texts("dt"), page.texts("dd"), strict=True))
+    assert facts["iterations"] == "100 or 500" and facts["dropout"] == "–"
+    assert facts["vary"] == "init, order, dropout" and facts["torch"] == "2.13.0 or 2.14.0"
+    assert "shape" not in facts
 
 
 # ---------------------------------------------------------------- the answer
 
 
-def test_every_verdict_has_its_words():
-    assert list(page.ANSWERS) == list(omnibus.RULES)
+def test_the_first_screen_has_question_headline_scope_and_activations(findings, whole):
+    before = whole.elements[: next(n for n, each in enumerate(whole.elements) if each["name"] == "nav")]
+    shown = {each["text"] for each in before}
+    assert shown >= {answer.QUESTION, "The headline.", answer.scope(findings), "ReLU", "GELU", "my_own"}
+    assert [each["alt"] for each in before if each["name"] == "img"] == [PICTURES[0].title]
 
 
-def test_the_answer_is_that_of_the_sensitivity_table(whole):
-    page, measured = whole
-    _, table = analyze_results.TABLES["sensitivity"](measured)
-    cards = [element for element in page.all("li") if "cards" in element["around"]]
-    assert len(cards) == len(table.rows) == 2
-    for card, row, shown in zip(cards, table.rows, texts(table), strict=True):
-        header = [column.header for column in table.columns]
-        cell = dict(zip(header, shown, strict=True))
-        assert card["text"].startswith(label(row["model"]) + cell["Verdict"])
-        said, others = card["text"].split(" shared seeds)")
-        numbers = re.findall(r"\d+\.\d+", said)
-        bounds = re.findall(r"\d+\.\d+", cell["CV without noise (%), 95 % interval"])
-        assert numbers == [cell["CV of PD (%)"], cell["CV from noise alone (%)"], *bounds, cell["p, Holm"]]
-        assert f"{cell['Activations']} activations, N = {cell['N shared seeds']}" in said
-        for line in metrics_compared.verdict_rows(measured):
-            if line["model"] == row["model"] and (line["when"], line["metric"]) != ("the end", "relative_pd"):
-                name = re.escape(f"“{metrics_compared.COMPANIONS[line['metric']]}”")
-                assert re.search(rf"At {line['when']}, [^.]*{name}[^;:.]*: {line['verdict']}[;.]", others)
+def test_the_cards_are_the_answers_for_each_architecture(findings, whole):
+    cards = [item for item in whole.all("li") if item["around"][-2:] == ["ul", "cards"]]
+    answers = answer.architecture_answers(findings)
+    for card, each in zip(cards, answers, strict=True):
+        expected = f"{label(each.model)} {each.verdict} {each.in_words()} {each.evidence()}"
+        assert card["text"].split() == expected.split()
 
 
-def answers(cells: list[dict]) -> list[str]:
-    return [element["text"] for element in Page(made(cells)).all("li") if "answer" in element["around"]]
+def test_every_verdict_has_its_rule_and_one_look(whole):
+    rules = {
+        term: rule for term, rule in zip(whole.texts("dt"), whole.texts("dd"), strict=True) if term in omnibus.RULES
+    }
+    assert rules == omnibus.RULES
+    assert finding_tables.CORRECTED in whole.texts("p")
+    assert {each["class"] for each in whole.with_class("verdict")} == {"verdict"}
 
 
-def test_the_answer_follows_the_numbers():
-    distances = {"relu": 0.2, "gelu": 0.3, "swish": 0.4, "swiglu": 0.5}
-    differing = [cell_at(distance, "charlm", name) for name, distance in distances.items()]
-    alike = [cell_at(0.3, "minigpt", name) for name in distances]
-    few = [random_cell("convlm", name, n_trials=2) for name in distances]
-    sensitive, not_shown, unknown = answers(differing + alike + few)
-    assert sensitive == "Disagreement (PD) depends on the activation in 1 of 3 architectures: CharLM."
-    assert not_shown.endswith("ruled out in 1 of 3 architectures: MiniGPT.")
-    assert unknown == "Too few trials to tell in 1 of 3 architectures: ConvLM."
-    assert answers(few) == ["Too few trials to tell in 1 of 1 architecture: ConvLM."]
+def test_verdicts_by_other_metrics_are_those_of_the_findings(findings, whole):
+    shown = whole.tables()["The same rule by other metrics"]
+    expected = {}
+    for each in findings.metric_verdicts:
+        place = (each.when, metric_label(each.sensitivity.metric))
+        expected.setdefault(place, []).append(each.sensitivity.verdict)
+    assert sorted(shown) == sorted([*place, *verdicts] for place, verdicts in expected.items())
+
+
+def test_verdicts_by_other_metrics_are_left_out_where_nothing_is_tested():
+    assert "The same rule by other metrics" not in bare(found(STUDIES["one cell of one trial"])).tables()
 
 
 def test_differences_two_by_two_are_counted():
     differing = [cell_at(0.2, "charlm", "relu"), cell_at(0.4, "charlm", "gelu")]
     cells = [*differing, random_cell("charlm", "swish", n_trials=1)]
-    text = Page(made(cells)).all("main")[0]["text"]
-    assert "of 3 comparisons of two activations within one architecture, 1 show a difference" in text
-    assert "2 could not be tested" in text
+    (line,) = bare(found(cells)).with_class("two-by-two")
+    said = " ".join(line["text"].split())
+    assert said.startswith(
+        "Two by two, 1 of 3 differences of PD between two activations of one architecture is shown"
+    )
+    assert "2 could not be tested" in said
+    assert not bare(found(STUDIES["one cell of one trial"])).with_class("two-by-two")
 
 
-# ---------------------------------------------------------------- a page that stands alone and can be read
+# ---------------------------------------------------------------- a page that needs no other and can be read
 
 
 def test_nothing_is_fetched_and_every_link_leads_somewhere(whole):
-    page, _ = whole
-    assert not page.all("script", "link", "iframe", "object", "base")
-    assert all(element["src"].startswith("data:") for element in page.elements if "src" in element)
-    (style,) = page.all("style")
+    assert not whole.all("script", "link", "iframe", "object", "base")
+    assert all(element["src"].startswith("data:") for element in whole.elements if "src" in element)
+    (style,) = whole.all("style")
     assert not re.search(r"url\(|@import|//", style["text"])
-    ids = [element["id"] for element in page.elements if "id" in element]
+    ids = [element["id"] for element in whole.elements if "id" in element]
     assert len(set(ids)) == len(ids)
-    links = {element["href"] for element in page.all("a")}
-    assert links == {f"#{name}" for name in ids}
+    links = {element["href"] for element in whole.all("a")}
+    assert links <= {f"#{name}" for name in ids}
+    assert {f"#table-{name}" for name in TABLES if name != "smelu"} <= links  # no sweep, and so no table
+
+
+def test_every_section_is_in_the_contents(whole):
+    links = [each["href"] for each in whole.all("a") if "nav" in each["around"]]
+    assert [link for link in links if "table-" not in link] == [f"#{each['id']}" for each in whole.all("section")]
 
 
 def test_it_is_accessible(whole):
-    page, _ = whole
-    assert page.all("html")[0]["lang"] == "en"
-    assert all(image["alt"] for image in page.all("img"))
-    assert {"col", "row"} == {element.get("scope") for element in page.all("th")}
-    assert len(page.all("caption")) == len(page.all("table"))
-    assert [element["text"] for element in page.all("h1")] == [page.TITLE]
-    # name and value, such as architecture and activation, are both headers of a row of results
-    row = [element["name"] for element in page.all("th", "td") if "tbody" in element["around"]][:3]
-    assert row == ["th", "th", "td"]
+    assert whole.all("html")[0]["lang"] == "en"
+    assert all(image["alt"] for image in whole.all("img"))
+    assert {"col", "row", "rowgroup"} == {element.get("scope") for element in whole.all("th")}
+    assert len(whole.all("caption")) == len(whole.all("table"))
+    assert whole.texts("h1") == [answer.QUESTION]
+    levels = [int(each["name"][1]) for each in whole.all("h1", "h2", "h3", "h4")]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    regions = whole.with_class("scroll")
+    assert len(regions) == len(whole.all("table"))
+    assert all(each["tabindex"] == "0" and each["role"] == "region" and each["aria-label"] for each in regions)
+    first = whole.all("a")[0]
+    assert first["class"] == "skip" and first["href"] == "#the-answer"
+    labelled = {each["aria-labelledby"] for each in whole.elements if "aria-labelledby" in each}
+    assert labelled <= {each.get("id") for each in whole.elements}
 
 
-def test_long_tables_are_folded_and_short_ones_are_not():
-    page = Page(made([random_cell("charlm", name) for name in ("relu", "gelu", "swish", "swiglu")]))
-    opened = {element["id"]: "open" in element for element in page.all("details") if "id" in element}
-    assert not opened["table-trials"]
-    assert opened["table-results"] and opened["table-sensitivity"]
+def test_every_row_begins_with_a_header(whole):
+    rows = [each for each in whole.all("tr", "th", "td") if "tbody" in each["around"]]
+    first = [after["name"] for row, after in itertools.pairwise(rows) if row["name"] == "tr"]
+    assert set(first) == {"th"}
 
 
-def test_names_are_escaped():
-    names = ['<script async="">alert(1)</script>', "a 'quoted' & <b>bold</b>"]
-    page = Page(made([random_cell(names[0], name) for name in ("relu", names[1])]))
-    assert not page.all("script", "b")
-    shown = {element["text"] for element in page.all("th", "h3")}
-    assert shown >= set(names)
-    assert f"3.5 {names[0]}" in [element.get("aria-label") for element in page.elements]
+def test_long_tables_are_folded_and_short_ones_are_not(findings):
+    tables = {name: [Table(name, words("A"), [{"A": name}] * rows)] for name, rows in (("twelve", 12), ("more", 13))}
+    opened = {each["id"]: "open" in each for each in bare(findings, tables=tables).all("details") if "id" in each}
+    assert opened == {"table-twelve": True, "table-more": False}
 
 
-# ---------------------------------------------------------------- the command
+def test_everything_is_escaped():
+    bad = ['<script async="">alert(1)</script>', "a 'quoted' & <b>bold</b>"]
+    cells = [random_cell(bad[0], name, study=bad[0]) for name in ("relu", bad[1], "gelu")]
+    picture = Picture(bad[0], Level.ARCHITECTURE, png(), bad[0])
+    audit = AuditSection([bad[0]], [(bad[0], bad[1])], [Table(bad[0], words(*bad), [{bad[0]: bad[1]}], (bad[1],))])
+    findings = found(cells)
+    text = made(
+        findings, bad[0], bad, None, audit, pictures=[picture] * 2, more_figures=bad[1], more_figures_link='"><b>'
+    )
+    page = Page(text)
+    assert not page.all("script")
+    assert not [each for each in page.all("b") if each["text"] == "bold"]
+    shown = {each["text"] for each in page.all("th", "h3", "p", "li", "div")}
+    assert shown >= set(bad)
+    assert f"3.5 {bad[0]}" in [element.get("aria-label") for element in page.elements]
+    assert {image["alt"] for image in page.all("img")} == {bad[0]}
 
 
-def run(folder: Path, *options: str) -> int:
-    places = ["--results-dir", str(folder / "results"), "--plots-dir", str(folder / "plots")]
-    return analyze_results.main([*places, "--html", *options])
+def test_the_same_input_gives_the_same_bytes_from_any_folder(findings, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tables = {name: make(findings) for name, make in reversed(TABLES.items())}
+    assert made(found(NAMED), tables={name: tables[name] for name in TABLES}) == text
 
 
-def test_the_command_writes_one_page_and_nothing_else(tmp_path, capsys):
-    cell = random_cell("charlm", "relu")
-    results = write_cells(tmp_path / "results", [cell])
-    before = set(tmp_path.rglob("*"))
-    assert run(tmp_path) == 0
-    page = results / files.PAGE_NAME
-    assert set(tmp_path.rglob("*")) - before == {page}
-    said = capsys.readouterr().out
-    assert said.startswith("Study cpu: 1 of 1 cell") and f"Page: {page}" in said
-    first = page.read_bytes()
-    drawn = list(analyze_results.study_figures(measure_study([cell], "cpu"), named=True))
-    assert len(Page(first.decode()).all("img")) == len(drawn)
-    assert run(tmp_path) == 0
-    assert page.read_bytes() == first
+# ---------------------------------------------------------------- in a browser
+
+MEASURE = """
+function measure(frame) {
+  const page = frame.contentDocument, style = (element) => frame.contentWindow.getComputedStyle(element);
+  const wide = page.documentElement.clientWidth;
+  const box = (selector) => page.querySelector(selector).getBoundingClientRect();
+  const first = {
+    target: page.querySelector(":target")?.id ?? "", background: style(page.body).backgroundColor,
+    headline: box(".headline").bottom, picture: box("header img").top, names: box(".names").bottom,
+    contents: box("nav").top, close: box(".close").right, large: box(".large").toJSON(), height: frame.clientHeight,
+  };
+  for (const details of page.querySelectorAll("details")) details.open = true;
+  const outside = [...page.body.querySelectorAll("*")].filter((element) => {
+    const { left, right, width } = element.getBoundingClientRect();
+    return width && (left < -0.5 || right > wide + 0.5) && !element.closest(".scroll, .skip, .unseen, .large:target");
+  });
+  const scrolls = [...page.querySelectorAll(".scroll")].filter((each) => each.scrollWidth > each.clientWidth + 1);
+  const moved = scrolls.filter((each) => {
+    const cell = each.querySelector("tbody tr:last-child th"), before = cell.getBoundingClientRect().left;
+    each.scrollLeft = 60;
+    return Math.abs(cell.getBoundingClientRect().left - before) > 0.5;
+  });
+  const looks = [...page.querySelectorAll(".verdict")].map((each) => style(each).color + style(each).borderColor);
+  return { ...first, wide, scrollWidth: page.documentElement.scrollWidth, scrolls: scrolls.length,
+    moved: moved.length, outside: outside.map((each) => each.outerHTML.slice(0, 99)), looks: new Set(looks).size };
+}
+addEventListener("load", () => {
+  const measured = [...document.querySelectorAll("iframe")].map(measure);
+  document.getElementById("measured").textContent = JSON.stringify(measured);
+});
+"""
+VIEWS = [(width, height, scheme, target) for width, height in ((1280, 800), (390, 844))
+         for scheme in ("light", "dark") for target in ("", "#large-1")]  # fmt: skip
 
 
-def test_without_plots_the_page_has_no_figures(tmp_path):
-    results = write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
-    assert run(tmp_path, "--no-plots") == 0
-    page = Page((results / files.PAGE_NAME).read_text())
-    assert not page.all("img")
-    assert "Figures" not in [element["text"] for element in page.all("h2", "a")]
+def frames(views) -> str:
+    """A page that shows the report at several sizes and measures it, as headless browsers refuse narrow windows."""
+    shown = "".join(
+        f'<iframe style="border:0;width:{width}px;height:{height}px;color-scheme:{scheme}" src="report.html{target}">'
+        "</iframe>"
+        for width, height, scheme, target in views
+    )
+    return f'<!DOCTYPE html><meta charset="utf-8"><script>{MEASURE}</script>{shown}<pre id="measured"></pre>'
 
 
-def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, capsys, monkeypatch):
-    results = write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
-    page = results / files.PAGE_NAME
-    page.write_text("old")
-
-    def no_space(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", no_space)
-    assert run(tmp_path, "--no-plots") == 2
-    assert page.read_text() == "old"
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not list(results.glob("*.part"))
+def browse(folder: Path) -> tuple[str, str]:
+    """The document after loading, and what the browser logged."""
+    switches = (
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+        *("--allow-file-access-from-files", "--enable-logging=stderr", "--hide-scrollbars", "--window-size=1400,900"),
+        *(f"--user-data-dir={folder / 'profile'}", "--dump-dom", (folder / "frames.html").as_uri()),
+    )
+    environment = os.environ | {"HOME": str(folder)}
+    done = subprocess.run([CHROMIUM, *switches], capture_output=True, text=True, timeout=120, env=environment)
+    return done.stdout, done.stderr
 
 
-def test_the_page_takes_the_place_of_audit_and_tables(tmp_path, capsys):
-    for option in (["--audit"], ["--tables", "results"]):
-        with pytest.raises(SystemExit) as stopped:
-            run(tmp_path, *option)
-        assert stopped.value.code == 2
-        assert "not allowed with" in capsys.readouterr().err
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory) -> tuple[dict, str]:
+    """Measurements of the page by view, and the browser's log."""
+    folder = tmp_path_factory.mktemp("browser")
+    long = "an_activation_with_a_long_name_and_no_place_to_break_it"
+    names = ("relu", "gelu", "swish", "swiglu", long)
+    findings = found([random_cell(model, name) for model in ("charlm", "nanotransformer") for name in names])
+    pictures = [Picture("Relative PD of every cell", Level.STUDY, png(1200, 540)), *PICTURES[1:]]
+    text = made(findings, answer.headline(findings), [*ACCOUNT, "x" * 200], pictures=pictures)
+    (folder / "report.html").write_text(text)
+    (folder / "frames.html").write_text(frames(VIEWS))
+    document, log = browse(folder)
+    (measured,) = re.findall('<pre id="measured">(.+?)</pre>', document, re.DOTALL)
+    return dict(zip(VIEWS, json.loads(html.unescape(measured)), strict=True)), log
+
+
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+
+@in_a_browser
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: " ".join(map(str, view)).strip())
+def test_nothing_is_wider_than_the_screen(seen, view):
+    measured = seen[0][view]
+    assert measured["wide"] == view[0]
+    assert measured["outside"] == []
+    assert measured["scrollWidth"] <= measured["wide"]
+
+
+@in_a_browser
+@pytest.mark.parametrize("view", VIEWS[::2], ids=lambda view: " ".join(map(str, view)).strip())
+def test_the_answer_is_on_the_first_screen(seen, view):
+    measured = seen[0][view]
+    assert measured["target"] == ""
+    assert measured["headline"] < measured["names"] < measured["picture"] < measured["contents"]
+    assert measured["headline"] < measured["height"]
+    if view[0] == 1280:
+        assert measured["picture"] + 100 < measured["height"]
+
+
+@in_a_browser
+@pytest.mark.parametrize("view", VIEWS[1::2], ids=lambda view: " ".join(map(str, view)).strip())
+def test_a_figure_opens_over_the_whole_screen_and_can_be_closed(seen, view):
+    measured = seen[0][view]
+    assert measured["target"] == "large-1"
+    large = measured["large"]
+    assert (large["left"], large["top"], large["width"], large["height"]) == (0, 0, *view[:2])
+    assert 0 < measured["close"] <= view[0]
+
+
+@in_a_browser
+def test_wide_tables_scroll_in_their_frames_and_keep_their_first_column(seen):
+    for view, measured in seen[0].items():
+        assert measured["scrolls"] > (20 if view[0] == 390 else 0)
+        assert measured["moved"] == 0
+
+
+@in_a_browser
+def test_light_and_dark_differ_and_a_verdict_has_one_look_in_each(seen):
+    backgrounds = {view[2]: measured["background"] for view, measured in seen[0].items()}
+    assert len(set(backgrounds.values())) == 2
+    assert {measured["looks"] for measured in seen[0].values()} == {1}
+
+
+@in_a_browser
+def test_the_browser_has_nothing_to_complain_about(seen):
+    assert "CONSOLE" not in seen[1]
