@@ -30,7 +30,8 @@ def ranking(measured: list[MeasuredCell], metric: str) -> Ranking:
     """By the means of a metric. Only architectures with a mean for each of the recurring activations count."""
     names = recurring(measured)
     means = [_means(cells, names, metric) for cells in by_model(measured).values()]
-    blocks = np.array([block for block in means if not any(map(math.isnan, block))]).reshape(-1, len(names))
+    known = [block for block in means if not any(map(math.isnan, block))]
+    blocks = np.array(known).reshape(len(known), len(names))
     ranks = rankdata(blocks, axis=1)
     mean_ranks = ranks.mean(axis=0) if len(blocks) else np.full(len(names), math.nan)
     by_name = dict(zip(names, map(float, mean_ranks), strict=True))

@@ -34,12 +34,15 @@ OF_ITS_OWN = ("model", "activation", "shape")  # settings of a cell that are not
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: ``title`` says what it shows, ``png`` holds the bytes of the PNG file."""
+    """A drawn figure: ``title`` says what it shows, ``png`` holds the bytes of the PNG file.
+
+    One with a ``model`` is put under the name of that architecture.
+    """
 
     title: str
     level: Level
-    model: str | None
     png: bytes
+    model: str | None = None
 
     @property
     def source(self) -> str:
