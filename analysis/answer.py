@@ -1,6 +1,6 @@
 """The answer in words, the same in the default output, the page, the notebook and the docs. Pure functions."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from analysis.findings import Findings
@@ -71,11 +71,10 @@ def trials_span(measured: list[MeasuredCell]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ArchitectureAnswer:
-    """The verdict on one architecture, and its cells with the lowest and the highest PD, where two have one."""
+    """The verdict on one architecture, and its cells that have a PD."""
 
     sensitivity: Sensitivity
-    lowest: MeasuredCell | None
-    highest: MeasuredCell | None
+    cells: list[MeasuredCell]
 
     @property
     def model(self) -> str:
@@ -85,22 +84,36 @@ class ArchitectureAnswer:
     def verdict(self) -> Verdict:
         return self.sensitivity.verdict
 
+    @property
+    def compared(self) -> bool:
+        return len(self.cells) > 1
+
+    def disagreement(self) -> str:
+        """On how many of 100 next characters two trainings disagree, such as "14 (SmeLU β=1) to 25 (SwiGLU)"."""
+        return self._span("top1_mismatches", lambda cell: f"{mismatches_of_100(cell):.0f}")
+
+    def pd(self) -> str:
+        """Such as "0.300 (SmeLU β=1) to 0.405 (SwiGLU)"."""
+        return self._span("relative_pd", lambda cell: f"{cell.mean('relative_pd'):.3f}")
+
+    def _span(self, metric: str, text: Callable[[MeasuredCell], str]) -> str:
+        """From the cell with the lowest mean to that with the highest."""
+        ascending = sorted(self.cells, key=lambda cell: cell.mean(metric))
+        lowest, highest = ascending[0], ascending[-1]
+        return f"{text(lowest)} ({label(lowest.activation)}) to {text(highest)} ({label(highest.activation)})"
+
     def in_words(self) -> str:
         """The size of the effect, in characters on which two trainings disagree."""
-        if self.lowest is None or self.highest is None:
+        if not self.compared:
             return "Not compared: it takes two activations with two trials each."
-        return (
-            f"Of 100 next characters, two trainings disagree on {mismatches_of_100(self.lowest)} with "
-            f"{label(self.lowest.activation)} (lowest PD, {self.lowest.mean('relative_pd'):.3f}) and on "
-            f"{mismatches_of_100(self.highest)} with {label(self.highest.activation)} (highest PD, "
-            f"{self.highest.mean('relative_pd'):.3f})."
-        )
+        return f"Of 100 next characters, two trainings disagree on {self.disagreement()}. PD is {self.pd()}."
 
     def evidence(self) -> str:
         """The CV over activations, its interval, and the test."""
         found = self.sensitivity
         shared = trial_count(found.seeds.n_seeds, found.seeds.n_diverged, found.seeds.planned_trials)
-        basis = f"{found.n_activations} of {counted(found.n_cells, 'activation')}, N = {shared} shared seeds"
+        activations = f"{found.n_activations}\u00a0of\u00a0{counted(found.n_cells, 'activation')}"
+        basis = f"{activations}, N\u00a0=\u00a0{shared} shared seeds"
         if not found.tested:
             return f"Not tested: it takes two activations with 3 trials from the same seeds ({basis})."
         percent = number("{:.1f}\u00a0%", 100)
@@ -113,21 +126,14 @@ class ArchitectureAnswer:
 
 def architecture_answers(findings: Findings) -> list[ArchitectureAnswer]:
     return [
-        ArchitectureAnswer(sensitivity, *_extremes(findings.models[sensitivity.model]))
-        for sensitivity in findings.sensitivities()
+        ArchitectureAnswer(each, [cell for cell in findings.models[each.model] if cell.estimate("relative_pd").known])
+        for each in findings.sensitivities()
     ]
 
 
-def _extremes(cells: list[MeasuredCell]) -> tuple[MeasuredCell | None, MeasuredCell | None]:
-    known = sorted(
-        (cell for cell in cells if cell.estimate("relative_pd").known), key=lambda cell: cell.mean("relative_pd")
-    )
-    return (known[0], known[-1]) if len(known) > 1 else (None, None)
-
-
-def mismatches_of_100(cell: MeasuredCell) -> str:
+def mismatches_of_100(cell: MeasuredCell) -> float:
     """On how many of 100 next characters the most probable one differs between two trials, on average."""
-    return f"{100 * cell.mean('top1_mismatches') / (cell.n_predictions or 1):.0f}"
+    return 100 * cell.mean("top1_mismatches") / (cell.n_predictions or 1)
 
 
 # ---------------------------------------------------------------- as short tables
@@ -155,20 +161,13 @@ def verdicts(findings: Findings) -> Table:
         Column("CV of PD (%)", ("cv",), mean_of("{:.1f}", 100)),
         Column("without noise (%)", ("cv",), interval(1, 100)),
         Column("p, Holm", ("p_holm",), p_text),
-        Column("Lowest PD", ("lowest",), plain, numeric=False),
-        Column("Highest PD", ("highest",), plain, numeric=False),
-        Column("Of 100 characters, two trainings disagree on", ("disagree",), plain, numeric=False),
+        Column("PD, lowest to highest", ("pd",), plain, numeric=False),
+        Column("Of 100 characters, two trainings disagree on", ("disagreement",), plain, numeric=False),
     )
     rows = []
     for answer in architecture_answers(findings):
-        row = answer.sensitivity.row()
-        if answer.lowest and answer.highest:
-            row |= {
-                "lowest": label(answer.lowest.activation),
-                "highest": label(answer.highest.activation),
-                "disagree": f"{mismatches_of_100(answer.lowest)} and {mismatches_of_100(answer.highest)}",
-            }
-        rows.append(row)
+        spans = {"pd": answer.pd(), "disagreement": answer.disagreement()} if answer.compared else {}
+        rows.append(answer.sensitivity.row() | spans)
     return Table("Does PD depend on the activation?", columns, rows)
 
 

@@ -59,7 +59,7 @@ HOLM_WITHIN = (
 )
 CORRECTED = (
     "The rule and its limits were fixed before any result was seen. Its test and interval were made more cautious "
-    "afterwards; the p that stood there first is now the second opinion, p, shuffled."
+    "afterwards; the p that was used first is now the second opinion, p, shuffled."
 )
 
 

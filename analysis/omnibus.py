@@ -16,7 +16,7 @@ from analysis.table import Row
 
 PLANNED_DIFFERENCES = (0.05, 0.10, 0.20, 0.30)
 RULES = {
-    Verdict.SENSITIVE: "p, adjusted by Holm's method over the architectures below, is at most 0.05",
+    Verdict.SENSITIVE: "p, adjusted by Holm's method over the study's architectures, is at most 0.05",
     Verdict.NOT_SHOWN: (
         "it is not, and the interval of the CV ends below 10 %, the least that the report calls sensitive"
     ),

@@ -86,12 +86,10 @@ def test_an_unknown_table_is_one_line_that_names_all(folder, capsys):
 def test_the_size_of_an_effect_is_said_in_characters_and_names_the_activations():
     findings = Findings.of_study(read_cells(RESULTS_DIR), "reference")
     charlm = next(each for each in answer.architecture_answers(findings) if each.model == "charlm")
-    cells = {cell.activation: cell for cell in findings.models["charlm"]}
-    lowest = min(cells, key=lambda name: cells[name].mean("relative_pd"))
-    highest = max(cells, key=lambda name: cells[name].mean("relative_pd"))
-    words = charlm.in_words()
-    for name in (lowest, highest):
-        assert f"{cells[name].mean('top1_mismatches') / 10:.0f} with {label(name)}" in words
+    for metric, form, scale in (("top1_mismatches", "{:.0f} ({})", 0.1), ("relative_pd", "{:.3f} ({})", 1)):
+        means = {cell.activation: cell.mean(metric) for cell in findings.models["charlm"]}
+        for name in (min(means, key=means.get), max(means, key=means.get)):
+            assert form.format(scale * means[name], label(name)) in charlm.in_words()
 
 
 def test_figures_that_are_up_to_date_are_not_drawn_again(folder, tmp_path, capsys):
