@@ -204,6 +204,18 @@ def test_a_first_run_leaves_the_working_tree_clean():
     assert names and all(any(name.endswith(f"_{study}") for study in published) for name in names)
 
 
+# ---------------------------------------------------------------- any working directory
+
+
+def test_workers_find_the_code_and_results_their_place_from_any_folder(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    small = ("--models", "charlm", "--activations", "relu", "--trials", "1", "--iterations", "1")
+    done = run(tmp_path, *small, "--results-dir", "mine", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "mine" / "charlm_relu_tiny.json").exists()
+
+
 # ---------------------------------------------------------------- mistakes
 
 
