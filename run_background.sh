@@ -27,7 +27,7 @@ END
 }
 
 # The lock belongs to descriptor 9, which the run inherits: it is held exactly as long as the run lives and
-# never outlives it, so no process id has to be trusted. Through Python because macOS has no flock command.
+# never outlives it, so no process id has to be trusted. Taken in Python because macOS has no flock command.
 lock_or_refuse() {
     exec 9>> "$here/experiments.lock"
     if "$python" -c '
@@ -40,14 +40,17 @@ except OSError:
     pass  # a file system without locks
 '; then return; fi
     local pid
-    pid=$(cat "$pid_file" 2> /dev/null) || fail 'another start is just under way in this folder'
+    pid=$(cat "$pid_file" 2> /dev/null) || fail 'another run is just being started in this folder'
     fail "already running (process $pid); stop it with: kill $pid"
 }
 
-# A wrong option is told here, in the foreground, rather than in a log.
+# A wrong option is reported here, in the foreground, rather than in a log.
 check_options() {
-    local complaint
-    if ! complaint=$("$python" "$runner" --dry-run "$@" 2>&1 > /dev/null); then
+    local complaint option others=()
+    for option in "$@"; do
+        if [[ $option != --analyze ]]; then others+=("$option"); fi # which excludes --dry-run, and is added anyway
+    done
+    if ! complaint=$("$python" "$runner" --dry-run ${others[@]+"${others[@]}"} 2>&1 > /dev/null); then
         printf '%s\n' "$complaint" >&2
         exit 2
     fi
@@ -70,7 +73,7 @@ start_detached() {
     keeper=$!
 }
 
-# Watches the first second, in which a run that cannot work ends.
+# Watches the first second, within which a run that cannot work ends.
 report_start() {
     local pid='' status=0 tenths
     for ((tenths = 0; tenths < 10 || (${#pid} == 0 && tenths < 100); tenths++)); do
@@ -82,7 +85,7 @@ report_start() {
                 printf 'run_background: the run failed at once; the end of %s:\n' "$log" >&2
                 tail -n 20 "$log" >&2
             else
-                printf 'The run is over already; see %s\n' "$log"
+                printf 'The run has ended already; see %s\n' "$log"
             fi
             exit "$status"
         fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes venv/ beside this script, installs requirements.txt into it and brings the corpus.
-# Safe to run again: what is done is kept, what was cut off is repaired.
+# Makes venv/ beside this script, installs requirements.txt into it and downloads the corpus.
+# Safe to run again: what is done is kept, what was interrupted is repaired.
 #
 #   ./setup.sh                             set up
 #   ./setup.sh --quiet                     the same, silent when there is nothing to do
@@ -10,7 +10,7 @@ set -euo pipefail
 here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 venv=$here/venv
 # The folder and the requirements that venv/ was made for. Written as a draft before the installation
-# and renamed after it, so that the stamp means done and a draft means cut off.
+# and renamed after it, so that the stamp means done and a draft means interrupted.
 stamp=$venv/installed.txt
 draft=$stamp.part
 
@@ -36,8 +36,8 @@ choose_python() {
     fail "Python 3.11 or newer is needed ($candidate: $version); install one, or name it: PYTHON=/path/to/python3 ./setup.sh"
 }
 
-# Two set-ups at once would spoil each other's venv/. The lock belongs to this shell's descriptor 9 and
-# ends with it, however it ends. Through Python because macOS has no flock command.
+# Two set-ups at once would damage each other's venv/. The lock belongs to this shell's descriptor 9 and
+# ends with it, however it ends. Taken in Python because macOS has no flock command.
 wait_for_other_setup() {
     exec 9>> "$here/.setup.lock"
     "$1" -c '
@@ -45,7 +45,7 @@ import fcntl
 try:
     fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
-    print("setup: another setup.sh is at work; waiting for it to end", flush=True)
+    print("setup: another setup.sh is running; waiting for it to end", flush=True)
     fcntl.flock(9, fcntl.LOCK_EX)
 except OSError:
     pass  # a file system without locks
@@ -63,9 +63,9 @@ make_venv() {
     local python
     python=$(choose_python)
     if [[ -e $venv ]]; then
-        say 'venv/ is unfinished, broken or was moved here: making it anew'
+        say 'venv/ is unfinished, broken or was moved here: making a new one'
         rm -rf "$venv.old"
-        mv "$venv" "$venv.old" # first out of the way, so that a removal cut off leaves no half venv/
+        mv "$venv" "$venv.old" # renamed first, so that an interrupted removal leaves no incomplete venv/
         rm -rf "$venv.old"
     fi
     say "making venv/ with $("$python" --version)"
@@ -84,7 +84,7 @@ install_requirements() {
     mv "$draft" "$stamp"
 }
 
-# What the lines at the top say.
+# Prints the lines at the top.
 show_help() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 quiet=''

@@ -1,6 +1,6 @@
 """One trial and one cell: training, evaluation, exact resume, and what a trial leaves behind.
 
-As a command it trains the trials of one cell, one after another, and prints an account.
+As a command it trains the trials of one cell, one after another, and prints their results.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from config import STREAMS
 from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
 from study import cli
+from study.agreement import describe_agreement
 from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
 from study.files import (
     Busy,
@@ -33,13 +34,13 @@ from study.files import (
     digest,
     exclusive,
     finite_or_none,
+    move_damaged,
     read_sealed,
-    set_aside,
     write_bytes,
     write_sealed,
 )
 from study.options import add_study_options, check_names, study_from
-from study.plan import Study, environment, load_corpus
+from study.plan import Study, environment, finished_trials, load_corpus
 from study.store import Cell, check_identity, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
@@ -55,12 +56,13 @@ class Interrupted(Exception):
 
 
 class TrialRun:
-    """A trial while it runs: the model, its optimizer, how far it is and what was seen so far."""
+    """A trial while it runs: the model, its optimizer, the steps made and the evaluations so far."""
 
     def __init__(self, study: Study, cell: Cell, number: int):
         self.study, self.cell, self.number = study, cell, number
         self.config = study.config
         self.seed = self.config.seed_base + number - 1
+        # In a control, streams that do not vary are those of the first trial.
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
         self.corpus = load_corpus(study.device)
         self.probe = probe_set(self.corpus, self.config)
@@ -72,9 +74,9 @@ class TrialRun:
         step = RecordedStep if study.cuda_graphs else Step
         self.train_on = step(self.model, self.optimizer, study.device, study.precision)
         self.step = 0
-        self.history = {"step": [], "train_loss": [], "val_loss": []}
+        self.history: dict[str, list] = {"step": [], "train_loss": [], "val_loss": []}
         self.train_accuracy = math.nan
-        self.predictions: list[np.ndarray] = []
+        self.predictions: list[np.ndarray] = []  # one (samples, V) array of probabilities for each evaluation
         self.training_time = self.evaluation_time = 0.0
 
     @property
@@ -94,8 +96,8 @@ class TrialRun:
         return not (bool(self.train_on.finite) and all(map(math.isfinite, seen)))
 
     def advance(self) -> None:
-        """One training step. Whether its loss is finite is looked up at the next evaluation, not here, so that
-        a GPU need not be waited for."""
+        """One training step. Whether its loss is finite is looked up at the next evaluation, not here, because that
+        would make Python wait for a GPU at every step."""
         start = time.perf_counter()
         self.model.train()
         self.model.masks.restart(self.seeds["dropout"], self.step)
@@ -105,7 +107,7 @@ class TrialRun:
         self.training_time += time.perf_counter() - start
 
     def wait_for_device(self) -> None:
-        """Count the steps that a GPU still has in work as training time."""
+        """Wait for the steps that are still queued on a GPU, and count that as training time."""
         if self.study.device == "cuda":
             start = time.perf_counter()
             torch.cuda.synchronize()
@@ -132,8 +134,12 @@ class TrialRun:
         return self.study.store.checkpoint_path(self.cell, self.number)
 
     def save(self) -> None:
-        """Save all that an exact resume needs. Batches and masks are functions of the step, so there is no
-        generator state among it."""
+        """Save all that an exact resume needs: weights, Adam's moments, the step and the evaluations so far.
+
+        No state of a random generator: batch and dropout masks of step k are drawn from streams that are derived
+        from (seed, k) alone, so a resumed trial draws what an uninterrupted one does. Saved before a step, never
+        within one. The state before the last is kept, in case this one is damaged.
+        """
         state = {
             "config": self.study.identity(self.cell),
             "fingerprint": fingerprint(self.study.identity(self.cell)),
@@ -154,23 +160,23 @@ class TrialRun:
         write_sealed(self.checkpoint_path, buffer.getvalue())
 
     def resume(self) -> str | None:
-        """Go on from the last sound state, if there is one; otherwise from the start.
+        """Continue from the last undamaged state, if there is one; otherwise from the start.
 
         Returns what a user should know about it, or None. OtherSettings if it belongs to other settings.
         """
-        told = []
+        notes: list[str] = []
         for path in (self.checkpoint_path, self.study.store.previous_state_path(self.cell, self.number)):
             if path.exists():
                 try:
                     self.load(path)
-                    return "; ".join([*told, f"continued at step {self.step}"])
+                    return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
-                    set_aside(path)
-                    told.append(f"{error}; set aside")
-        return "; ".join([*told, "training from the start"]) if told else None
+                    move_damaged(path)
+                    notes.append(f"{error}; moved to {path.name}.damaged")
+        return "; ".join([*notes, "training from the start"]) if notes else None
 
     def load(self, path: Path) -> None:
-        """Stand where the saved state in ``path`` does; Damaged if it is not whole, or another trial's."""
+        """Take over the saved state in ``path``; Damaged if it is incomplete, or another trial's."""
         state = torch.load(io.BytesIO(read_sealed(path)), map_location=self.study.device, weights_only=True)
         check_identity(path, state, self.study.identity(self.cell))
         if state.get("trial") != self.number:
@@ -212,7 +218,7 @@ class TrialRun:
             "fingerprint": fingerprint(facts),
             "environment": environment(self.study.device),
         }
-        # The resume state gives way to the weights only when the record exists: until then it is needed.
+        # The weights replace the resume state only once the record exists: until then it is needed.
         write_bytes(store.final_weights_path(self.cell, self.number), buffer.getvalue())
         store.write_record(self.cell, self.number, record)
         store.settle_weights(self.cell, self.number)
@@ -255,7 +261,7 @@ def run_trial(
 
     Idempotent and safe to run twice. ``report`` is called with {"step", ...} after every evaluation (with its
     losses) and about once a second between. When ``should_stop`` says so, the current step is finished, the
-    state saved, and Interrupted raised. Busy if another process is at this trial; OtherSettings if its
+    state saved, and Interrupted raised. Busy if another process is training this trial; OtherSettings if its
     results were made with other settings. Returns the trial's record.
     """
     check_cell(study, cell)
@@ -272,7 +278,7 @@ def run_trial(
 
 
 def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> None:
-    """Training from wherever ``run`` stands to its end, or to its divergence."""
+    """Training from the step that ``run`` is at to its end, or until it has diverged."""
     reported = time.monotonic()
     while True:
         if run.due_for_evaluation:
@@ -291,7 +297,7 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
 
 
 def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
-    """Train what is pending of one cell, telling how it goes, and print what came out."""
+    """Train what is pending of one cell, reporting how it goes, and print what came out."""
     study = study_from(args)
     check_names(study, [args.model], [args.activation])
     cell = study.cell(args.model, args.activation)
@@ -299,18 +305,29 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
         check_writable(folder)
     config = study.config
     cli.say(
-        f"{cell.name} on {study.device}: {counted(config.n_trials, 'trial')} of {config.iterations} iterations, "
+        f"{cell.name} on {study.device}: {counted(config.n_trials, 'trial')} of "
+        f"{counted(config.iterations, 'iteration')}, "
         f"{config.batch_size} x {config.context} characters a step"
     )
+    check_cell(study, cell)
+    in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     for number in range(1, config.n_trials + 1):
-        done = number in study.store.done_trials(cell)
-        cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{': already done' * done}")
-        run_trial(study, cell, number, tell, should_stop)
-    cli.say(describe_cell(study.store.read_cell(cell)))
+        done = number in in_cell_file or number in study.store.done_trials(cell)
+        state = ": already done" if done else ""
+        cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{state}")
+        if number not in in_cell_file:
+            run_trial(study, cell, number, report_progress, should_stop)
+    content = study.store.read_cell(cell)
+    if content is None:
+        raise UserError(f"{study.store.cell_path(cell)} was removed while it was in use")
+    cli.say(describe_cell(content))
     cli.say(f"written to {study.store.cell_path(cell)}")
+    for line in describe_agreement(study, [cell]):
+        cli.say(line)
 
 
-def tell(progress: dict) -> None:
+def report_progress(progress: dict) -> None:
+    """Print what a trial reports: a note, or the losses of an evaluation."""
     if "note" in progress:
         cli.say(f"  {progress['note']}")
     elif "val_loss" in progress:

@@ -1,7 +1,8 @@
 """The same trials on a dask.distributed cluster over a shared folder (needs requirements-cluster.txt).
 
 Trials are independent, idempotent and backed by files, so the cluster is a queue and no more: a task returns a
-small status, results stay in the shared folder, and a task whose trial is done already returns at once.
+small status, results stay in the shared folder, and a task whose trial is done already returns at once. Tasks are
+pickled by reference, so workers must find this repository's modules: PYTHONPATH must have its absolute path.
 """
 
 import time
@@ -26,9 +27,9 @@ CONNECT_SECONDS = 10
 
 
 def cluster_trial(study: Study, job: Job) -> Event:
-    """One task: train the trial on whatever worker has it, and tell how it ended.
+    """One task: train the trial on the worker that was given it, and return how it ended.
 
-    An error is raised, so that the scheduler tries again, perhaps on a better machine.
+    What is not a user's mistake is raised, so that the scheduler tries again, perhaps on another machine.
     """
     try:
         return Event(job, "done", run_trial(study, *job)["status"])
@@ -58,14 +59,15 @@ def run_on_cluster(
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
-    """Run ``jobs`` on the cluster; as ``workers.run_jobs``, but heard of only when a trial ends.
+    """Run ``jobs`` on the cluster; as ``workers.run_jobs``, but with an event only when a trial ends.
 
-    When ``should_stop`` says so, what has not begun is cancelled; trials in flight go on to their end.
+    When ``should_stop`` says so, what has not begun is cancelled; running trials go on to their end.
     """
     with connect(address) as client:
         resources = {"GPU": 1} if study.device == "cuda" else None
         if not any(fits(worker, resources) for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
-            cli.say(f"no worker{' with --resources GPU=1' if resources else ''} is at {address} yet; waiting for one")
+            needed = "no worker with --resources GPU=1" if resources else "no worker"
+            cli.say(f"{needed} is at {address} yet; waiting for one")
         submitted = {
             client.submit(
                 cluster_trial, study, job, pure=False, retries=RETRIES, resources=resources, priority=-order
@@ -76,12 +78,12 @@ def run_on_cluster(
         while submitted:
             if should_stop():
                 client.cancel(list(submitted))
-                cli.say("trials in work on the cluster go on to their end; what had not begun is cancelled")
+                cli.say("trials that are running on the cluster go on to their end; the others are cancelled")
                 return
             for future in finished.next_batch(block=False):
                 try:
                     event = event_of(future, submitted.pop(future))
-                except (CancelledError, OSError):  # cancelled, but not by us; or the connection is lost
+                except (CancelledError, OSError):  # cancelled by somebody else, or the connection is lost
                     raise UserError(f"the scheduler at {address} is gone; the same command goes on") from None
                 on_event(event)
                 future.release()

@@ -6,31 +6,31 @@ from datetime import timedelta
 
 from tqdm import tqdm
 
+from labels import counted
 from runner.workers import Event
 from study import cli
-from study.plan import Job, Study
-
-# ---------------------------------------------------------------- progress
+from study.plan import Job, Plan, Study
 
 
 class Progress:
-    """Tells how a run goes: a bar in a terminal, a line per evaluation in a log."""
+    """Keeps account of a run's trials, and reports on each event."""
 
-    def __init__(self, study: Study, jobs: list[Job], pending: list[Job]):
+    def __init__(self, study: Study, plan: Plan):
         self.config = study.config
-        self.n_jobs, self.n_steps = len(jobs), len(pending) * study.config.iterations
-        self.done = set(jobs) - set(pending)
+        self.n_jobs, self.n_steps = len(plan.jobs), len(plan.pending) * study.config.iterations
+        self.done = set(plan.jobs) - set(plan.pending)
         self.outcomes: dict[Job, Event] = {}
-        self.steps: dict[Job, int] = {}  # where each trial of this run stands
-        self.resumed: dict[Job, int] = {}  # where it stood when this run took it up
+        self.steps: dict[Job, int] = {}  # the last step that each trial of this run has reported
+        self.resumed: dict[Job, int] = {}  # the step from which this run continued it
         self.start = time.monotonic()
         in_terminal = sys.stdout.isatty()
         self.bar = tqdm(total=self.n_steps, unit="step", disable=not in_terminal, file=sys.stdout, smoothing=0.02)
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
+        """Record and report what a worker says about its job."""
         if event.kind == "progress":
-            self._advance(event.job, event.detail["step"], resumed="note" in event.detail)
-            self._tell(event.job, event.detail)
+            self._advance(event.job, event.progress["step"], resumed="note" in event.progress)
+            self._report_progress(event.job, event.progress)
             return
         self.outcomes[event.job] = event
         if event.kind == "done":
@@ -41,6 +41,7 @@ class Progress:
             self._say(event.job, f"FAILED: {event.detail.strip().splitlines()[-1]}")
 
     def of_kind(self, kind: str) -> list[Event]:
+        """The outcomes of one kind, such as "failed"."""
         return [event for event in self.outcomes.values() if event.kind == kind]
 
     def _advance(self, job: Job, step: int, resumed: bool = False) -> None:
@@ -49,7 +50,7 @@ class Progress:
         if resumed:
             self.resumed[job] = step
 
-    def _tell(self, job: Job, progress: dict) -> None:
+    def _report_progress(self, job: Job, progress: dict) -> None:
         if "note" in progress:
             self._say(job, progress["note"])
         elif "val_loss" in progress and self.bar.disable:
@@ -62,10 +63,11 @@ class Progress:
         if not self.bar.disable:
             self.bar.write(text)
             return
-        state = f"{len(self.done)} of {self.n_jobs} trials done, {self._left()}"
+        state = f"{len(self.done)} of {counted(self.n_jobs, 'trial')} done, {self._left()}"
         cli.say(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {state}")
 
     def _left(self) -> str:
+        """The time left, at the pace of the steps that this run has made itself."""
         taken = sum(self.steps.values())
         ran = taken - sum(self.resumed.values())
         if not ran:

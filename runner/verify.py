@@ -1,5 +1,6 @@
-"""Whether what lies on the disk is what was written, and whether a trial can be made again."""
+"""Whether the files on the disk are what was written, and whether a trial comes out the same again."""
 
+import argparse
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,11 +10,15 @@ import numpy as np
 from tabulate import tabulate
 
 import metrics
+from labels import counted
+from study import cli
+from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
 from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes, read_sealed
-from study.plan import Job, Study, environment
+from study.options import check_names
+from study.plan import Job, Study, environment, finished_trials
 from study.store import Cell, Store, check_identity
-from train import run_trial
+from train import report_progress, run_trial
 
 WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
 
@@ -33,17 +38,30 @@ def kind_of(error: ResultError) -> str:
 # ---------------------------------------------------------------- verify
 
 
+def report_verification(study: Study, jobs: list[Job]) -> int:
+    """Check every result of ``jobs`` and print what is wrong; returns the exit code."""
+    findings = list(verify(study, jobs))
+    for kind, what in findings:
+        cli.say(f"{kind:8} {what}")
+    counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
+    cli.say(f"study {study.config.study!r}, {counted(len(jobs), 'trial')}: {', '.join(counts)}")
+    if any(kind == "damaged" for kind, _ in findings):
+        cli.say("remove the record (trial_<i>.json) of what is damaged, or the cell file, and run again to repair it")
+    return cli.FAILED if findings else 0
+
+
 def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
     """Check every file of ``jobs`` and their cells against its hash and fingerprint.
 
     Yields what is missing (a trial without results), damaged (not what was written) or foreign (made with other
-    settings).
+    settings). Of a cell of which only the file is here, and complete, that file is all there is to check.
     """
     cells = dict.fromkeys(cell for cell, _ in jobs)
     for cell in cells:
-        numbers = [number for of_cell, number in jobs if of_cell == cell]
+        numbers = {number for of_cell, number in jobs if of_cell == cell}
         done = study.store.done_trials(cell)
-        for number in sorted(done | set(numbers)):
+        in_cell_file = finished_trials(study, cell) - done
+        for number in sorted((done | numbers) - in_cell_file):
             if number in done:
                 yield from verify_trial(study, cell, number)
             else:
@@ -76,13 +94,13 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
 def check_weights(path: Path, sha256: str) -> None:
     """Damaged unless the weights in ``path`` are those of the record."""
     if not path.exists():
-        raise Missing(path)
+        raise Missing(str(path))
     if digest(read_bytes(path)) != sha256:
         raise Damaged(f"{path} does not match the hash in its record")
 
 
 def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
-    """Check what an unfinished trial would go on from."""
+    """Check the saved states that an unfinished trial would continue from."""
     for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
         if path.exists():
             try:
@@ -92,7 +110,7 @@ def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
 
 
 def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
-    """Check that the cell file says what its trials say."""
+    """Check that the cell file holds what the records of its trials give."""
     store, path = study.store, study.store.cell_path(cell)
     try:
         found = store.read_cell(cell)
@@ -110,7 +128,7 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
             of_the_run = ("planned_trials", "status")
             wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
             if wrong:
-                yield "damaged", f"{path} says otherwise than its trials ({', '.join(wrong)})"
+                yield "damaged", f"{path} does not agree with its trials ({', '.join(wrong)})"
     except ResultError as error:
         yield kind_of(error), str(error)
 
@@ -129,14 +147,29 @@ def same(computed: object, found: object) -> bool:
 # ---------------------------------------------------------------- reproduce
 
 
+def report_reproduction(study: Study, model: str, activation: str, trial: str) -> int:
+    """Train a trial again and print how it compares with the one on the disk; returns the exit code."""
+    check_names(study, [model], [activation])
+    try:
+        number = cli.positive_int(trial)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--reproduce: trial {error}") from None
+    same_bits, account = reproduce(study, study.cell(model, activation), number, report_progress)
+    cli.say(account)
+    cli.say("the same bits" if same_bits else "NOT the same bits")
+    return 0 if same_bits else cli.FAILED
+
+
 def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], None]) -> tuple[bool, str]:
-    """Train a trial again, aside, and compare it with the one on the disk; returns (same bits, account)."""
+    """Train a trial again in a temporary folder and compare it with the one on the disk; (same bits, account)."""
     before = known_trial(study, cell, number)
     with tempfile.TemporaryDirectory() as folder:
-        aside = Store(Path(folder, "results"), Path(folder, "checkpoints"))
-        after = run_trial(Study(study.config, study.scale, study.device, aside), cell, number, report)
-        again = aside.read_predictions(cell, number, after["predictions_sha256"])
-    rows = [[name, before.get(name), after[name], difference(before.get(name), after[name])] for name in MEASURED]
+        temporary = Store(Path(folder, "results"), Path(folder, "checkpoints"))
+        after = run_trial(Study(study.config, study.scale, study.device, temporary), cell, number, report)
+        again = temporary.read_predictions(cell, number, after["predictions_sha256"])
+    rows: list[list] = [
+        [name, before.get(name), after[name], difference(before.get(name), after[name])] for name in MEASURED
+    ]
     same_predictions = before.get("predictions_sha256") == after["predictions_sha256"]
     same_bits = same_predictions and all(before.get(name) == after[name] for name in (*MEASURED, *WRITTEN))
     if "weights_sha256" in before:
@@ -152,7 +185,7 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
 
 
 def known_trial(study: Study, cell: Cell, number: int) -> dict:
-    """The trial's record or, where only the cell file is here, what that says of it; UserError if neither is."""
+    """The trial's record or, where only the cell file is here, its entry there; UserError if there is neither."""
     store = study.store
     if number in store.done_trials(cell):
         record = store.read_record(cell, number)
@@ -164,7 +197,13 @@ def known_trial(study: Study, cell: Cell, number: int) -> dict:
         for trial in found["trials"]:
             if trial["trial"] == number:
                 return trial
-    raise UserError(f"there is no trial {number} of {cell.name} to compare with")
+    others = [
+        other["study"]
+        for other in equal_cells(study, [cell]).get(cell, [])
+        if number in {trial["trial"] for trial in other["trials"]}
+    ]
+    hint = f"; with --study {' or '.join(others)} there is one of the same settings" if others else ""
+    raise UserError(f"there is no trial {number} of {cell.name} to compare with{hint}")
 
 
 def difference(before: float | None, after: float | None) -> float | None:

@@ -1,7 +1,7 @@
 """A pool of worker processes that outlives the death of any of them.
 
-Each worker has a pipe of its own, so that one killed in the middle of a message cannot block the others. A
-standard executor would give up all that is pending when one of its processes is killed.
+Each worker has a pipe of its own, so that one killed in the middle of a message cannot block the others. With
+``concurrent.futures`` one killed process would break the pool and fail everything that is pending.
 """
 
 import multiprocessing
@@ -11,9 +11,10 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from typing import Literal
 
 import torch
 
@@ -25,7 +26,7 @@ from training.step import RecordingError
 
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
 
-# glibc would give the memory of every training step back to the system and fault it in again at the next.
+# By default glibc returns the memory of a training step to the system, and the next step pays for the page faults.
 KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
@@ -35,15 +36,17 @@ KEEP_MEMORY = {
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker tells about its job.
+    """What a worker reports of its job.
 
-    kind    "progress" (detail: the report of train.run_trial), or how the job ended: "done" (detail: the record's
-            status), "failed" (detail: the error's text), "stopped" or "busy"
+    kind      "progress", or how the job ended: "stopped", "busy" (another run is training it), "done" or "failed"
+    detail    "done": the record's status; "failed": the error's text
+    progress  "progress": the report of train.run_trial
     """
 
     job: Job
-    kind: str
-    detail: object = None
+    kind: Literal["progress", "done", "failed", "stopped", "busy"]
+    detail: str = ""
+    progress: dict = field(default_factory=dict)
 
 
 # ---------------------------------------------------------------- inside a worker
@@ -79,14 +82,14 @@ def serve(connection: Connection, study: Study) -> None:
 def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
     """Train one trial; whatever it raises becomes the job's outcome."""
     try:
-        record = run_trial(study, *job, lambda progress: send(Event(job, "progress", progress)), should_stop)
+        record = run_trial(study, *job, lambda progress: send(Event(job, "progress", progress=progress)), should_stop)
     except Interrupted:
         return Event(job, "stopped")
     except Busy:
         return Event(job, "busy")
     except (UserError, RecordingError) as error:
         return Event(job, "failed", str(error))
-    except ConnectionError:
+    except ConnectionError:  # the pipe's: the parent is gone
         raise
     except Exception:
         return Event(job, "failed", traceback.format_exc())
@@ -100,14 +103,15 @@ class Worker:
     """A worker process, its pipe, and the job it has."""
 
     def __init__(self, study: Study, gpu: int | None):
+        # A spawned process is given this one's sys.path and main script, so it finds the code from any folder.
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.gpu = gpu
         self.job: Job | None = None
         self.process = context.Process(target=serve, args=(theirs, study), daemon=True)
-        resource_tracker.ensure_running()  # here, because it leaves the signals unblocked
+        resource_tracker.ensure_running()  # before the signals are blocked, because starting it unblocks them
         with worker_environment(gpu):
-            # Blocked until the worker can take them: what comes before that is not lost and kills nobody.
+            # Blocked until the worker has its handlers: a signal that comes before is kept, and does not kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             self.process.start()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -120,9 +124,9 @@ class Worker:
     def why_dead(self) -> str:
         self.process.join()
         code = self.process.exitcode
-        if code < 0:
+        if code is not None and code < 0:
             return f"the worker process was killed by {signal.Signals(-code).name}: out of memory, or from outside"
-        return f"the worker process ended by itself, with exit code {code}; what it said last stands above"
+        return f"the worker process ended by itself, with exit code {code}; its last output is above"
 
 
 def assign_gpus(device: str, n_workers: int) -> list[int | None]:
@@ -161,8 +165,8 @@ def run_jobs(
 ) -> None:
     """Run ``jobs`` in order on ``n_workers`` processes: one thread each on the CPU, one GPU each with CUDA.
 
-    ``on_event`` hears everything. A worker that dies fails its job and is replaced. When ``should_stop`` says so,
-    workers finish their step, save and stop, and what has not begun stays undone.
+    ``on_event`` is called with every event. A worker that dies fails its job and is replaced. When ``should_stop``
+    says so, workers finish their step, save and stop, and no further job is begun.
     """
     pending = deque(jobs)
     n_workers = min(n_workers, len(pending))
@@ -175,7 +179,7 @@ def run_jobs(
             for index, worker in enumerate(workers):
                 if worker.job is None and pending:
                     workers[index] = start_next(worker, pending, study)
-            hear(workers, on_event)
+            receive_events(workers, on_event)
     finally:
         for worker in workers:
             worker.connection.close()
@@ -194,26 +198,28 @@ def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
     return worker
 
 
-def hear(workers: list[Worker], on_event: Callable[[Event], None], timeout: float = 0.5) -> None:
-    """Pass on what the busy workers have to say within ``timeout`` seconds."""
-    by_connection = {worker.connection: worker for worker in workers if worker.job}
-    for connection in wait(list(by_connection), timeout):
-        worker = by_connection[connection]
+def receive_events(workers: list[Worker], on_event: Callable[[Event], None], timeout: float = 0.5) -> None:
+    """Pass on what the busy workers report within ``timeout`` seconds; a dead one's job has failed."""
+    busy = [(worker, worker.job) for worker in workers if worker.job]
+    ready = wait([worker.connection for worker, _ in busy], timeout)
+    for worker, job in busy:
+        if worker.connection not in ready:
+            continue
         try:
-            event = connection.recv()
+            event: Event = worker.connection.recv()
         except (EOFError, OSError):
-            event = Event(worker.job, "failed", worker.why_dead())
+            event = Event(job, "failed", worker.why_dead())
         if event.kind == "stopped":
-            worker.process.join()  # it ends with this, so no job is given to it
+            worker.process.join()  # a worker ends after this event, and must not be given another job
         if event.kind != "progress":
             worker.job = None
         on_event(event)
 
 
 def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:
-    """Ask every worker to finish its step and save, and hear how each ended."""
+    """Ask every worker to finish its step and save, and pass on how each ended."""
     for worker in workers:
         if worker.process.is_alive():
             worker.process.terminate()
     while any(worker.job for worker in workers):
-        hear(workers, on_event)
+        receive_events(workers, on_event)

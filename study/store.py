@@ -1,7 +1,7 @@
-"""Every path, atomic writes, checked reads.
+"""Where results and checkpoints lie, what identifies a trial, and the form of cell files.
 
-A file is written to the side and renamed, so what exists is complete; records carry a checksum and the hashes of
-the files they name, so what was altered is noticed.
+A file is written under another name and renamed, so what exists is complete; records carry a checksum and the hashes
+of the files they name, so that an altered file is noticed.
 """
 
 import io
@@ -40,7 +40,7 @@ from study.files import (
 
 @cache
 def versions() -> dict[str, str]:
-    """Of the libraries whose random streams or rounding a trial's numbers depend on."""
+    """Versions of the libraries whose random streams or rounding a trial's numbers depend on."""
     return {name: version(name).split("+")[0] for name in ("torch", "numpy")}
 
 
@@ -111,7 +111,7 @@ def check_study_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """Where the results and checkpoints of studies lie; trial numbers count from 1."""
+    """The folders of results and checkpoints, and every path in them; trial numbers count from 1."""
 
     results: Path = RESULTS_DIR
     checkpoints: Path = CHECKPOINTS_DIR
@@ -129,7 +129,7 @@ class Store:
         return self.trials_dir(cell) / f"trial_{number}.npz"
 
     def earlier_cell_path(self, cell: Cell) -> Path:
-        """Where a cell file that a machine which rounds otherwise had made is kept."""
+        """Where a cell file from a machine with different floating-point rounding is kept."""
         return self.trials_dir(cell) / "cell_made_elsewhere.json"
 
     def checkpoint_path(self, cell: Cell, number: int) -> Path:
@@ -140,11 +140,11 @@ class Store:
         return self.checkpoint_path(cell, number).with_suffix(".pt.previous")
 
     def final_weights_path(self, cell: Cell, number: int) -> Path:
-        """Where the weights of a finished trial lie until its record is written."""
+        """Where the weights of a finished trial are until its record is written."""
         return self.checkpoint_path(cell, number).with_suffix(".pt.final")
 
     def settle_weights(self, cell: Cell, number: int) -> None:
-        """Put the weights of a trial whose record is written into the place of its resume states."""
+        """Replace the resume states of a trial whose record is written by its final weights."""
         self.previous_state_path(cell, number).unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
@@ -157,10 +157,17 @@ class Store:
 
     def done_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record and predictions."""
+        names = self._names_in_trials_dir(cell)
+        matches = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in names)
+        return {int(match[1]) for match in matches if match and f"trial_{match[1]}.npz" in names}
+
+    def has_trial_files(self, cell: Cell) -> bool:
+        """Whether a record or predictions of any trial are here, damaged ones included."""
+        return any(re.match(r"trial_\d+\.(json|npz)", name) for name in self._names_in_trials_dir(cell))
+
+    def _names_in_trials_dir(self, cell: Cell) -> set[str]:
         folder = self.trials_dir(cell)
-        names = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-        numbers = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in names)
-        return {int(match[1]) for match in numbers if match and f"trial_{match[1]}.npz" in names}
+        return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
 
     def write_record(self, cell: Cell, number: int, record: dict) -> None:
         write_checked(self.record_path(cell, number), record)
@@ -280,7 +287,7 @@ def study_names(cells: list[dict]) -> list[str]:
 
 
 def published_studies(results_dir: Path) -> set[str]:
-    """Names of the studies whose cell files in ``results_dir`` are published, from its ``published.txt`` if it has one.
+    """Names of the studies whose cell files in ``results_dir`` are published; none where it has no ``published.txt``.
 
     That file has a name a line; what follows a "#" is a comment.
     """

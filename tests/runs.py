@@ -41,10 +41,11 @@ def command(folder: Path, *options: str) -> list[str]:
     return [*COMMAND, *places, *options]
 
 
-def run(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
+def run(folder: Path, *options: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     """Run the runner to its end."""
     return subprocess.run(
         command(folder, *options),
+        cwd=cwd,
         env=os.environ | environment,
         capture_output=True,
         text=True,
@@ -112,7 +113,7 @@ def command_line(pid: int) -> bytes:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """What each result and checkpoint in ``folder`` holds, times aside: bytes, or for JSON its value."""
+    """What each result and checkpoint in ``folder`` holds, but for times: bytes, or for JSON its value."""
     paths = [*folder.glob("results/**/*.json"), *folder.glob("results/**/*.npz"), *folder.glob("checkpoints/*/*.pt")]
     return {
         str(path.relative_to(folder)): timeless(json.loads(path.read_text()))
@@ -129,6 +130,6 @@ def timeless(value: object) -> object:
 
 
 def differing(first: Path, second: Path) -> list[str]:
-    """Names of the files that are not the same to the bit, times aside, in two folders."""
+    """Names of the files that are not the same to the bit, but for times, in two folders."""
     ours, theirs = contents(first), contents(second)
     return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))

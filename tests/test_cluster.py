@@ -35,15 +35,17 @@ class Witness(distributed.WorkerPlugin):
 
 @pytest.fixture
 def scheduler_file(tmp_path):
-    """A scheduler and two workers on this machine, each a process of its own."""
+    """A scheduler and two workers on this machine, each a process of its own, started in another folder."""
     file = tmp_path / "scheduler.json"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
     processes = []
 
     def launch(name: str, *options: str) -> None:
         with (tmp_path / f"{name}.log").open("w") as log:
             command = [sys.executable, "-m", f"distributed.cli.{name}", "--scheduler-file", str(file), *options]
-            processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
+            processes.append(subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log))
 
     launch("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
     options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny")
@@ -62,11 +64,11 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
         client.register_plugin(witness)
         live = LiveRun(tmp_path, tmp_path / "log", *GRID, "--scheduler", str(scheduler_file))
 
-        def in_work() -> set[tuple[int, str]]:
+        def running() -> set[tuple[int, str]]:
             return set(witness.seen("executing")) - set(witness.seen("memory"))
 
-        assert wait_until(lambda: len(witness.seen("memory")) >= 3 and in_work())
-        pid, key = in_work().pop()
+        assert wait_until(lambda: len(witness.seen("memory")) >= 3 and running())
+        pid, key = running().pop()
         os.kill(pid, signal.SIGKILL)
         finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/trials/*/trial_*.json")}
         assert wait_until(lambda: not live.alive)
@@ -75,13 +77,13 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
     assert len(finished) >= 3 and all(path.stat().st_mtime_ns == then for path, then in finished.items())
     executions = Counter(key for _, key in witness.seen("executing"))
     assert executions.pop(key) == 2 and len(executions) == len(MODELS) * len(ACTIVATIONS) * 3 - 1
-    # A result that the killed worker had and nobody had fetched yet is asked for again, and returned at once.
+    # A result that the killed worker held and that was not fetched yet is asked for again, and returned at once.
     unfetched = {again for again, count in executions.items() if count > 1}
     assert unfetched <= {done for worker, done in witness.seen("memory") if worker == pid}
     assert not differing(undisturbed, tmp_path)
 
 
-def test_a_scheduler_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, capsys):
     from runner import cluster
 
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
@@ -105,7 +107,7 @@ def test_a_scheduler_that_does_not_answer_is_told_in_one_line(tmp_path, monkeypa
 
 def test_a_local_run_imports_no_dask(tmp_path):
     small = ("--models", "charlm", "--activations", "relu", "--trials", "1", "--iterations", "1")
-    done = run(tmp_path, *small, PYTHONPROFILEIMPORTTIME="1")  # heeded by the worker processes too
+    done = run(tmp_path, *small, PYTHONPROFILEIMPORTTIME="1")  # applies to the worker processes too
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line}
     assert done.returncode == 0 and "torch" in imported
     assert not {name for name in imported if name.partition(".")[0] in ("dask", "distributed")}

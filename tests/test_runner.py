@@ -16,6 +16,7 @@ import config
 import run_all_experiments
 from config import STREAMS
 from run_all_experiments import main
+from runner import study_run
 from study import files, options, store
 from study.corpus import read_corpus
 from study.plan import Study, pending_jobs
@@ -120,7 +121,7 @@ def test_controls_are_run_after_their_study(tmp_path, monkeypatch):
     def note(study: Study, n_workers: int, jobs: list, *_) -> None:
         started[study.config.study] = (study.config.vary, [number for _, number in jobs])
 
-    monkeypatch.setattr(run_all_experiments, "run_jobs", note)
+    monkeypatch.setattr(study_run, "run_jobs", note)
     call(tmp_path, *CELL, "--trials", "2", "--controls")
     assert list(started.items()) == [
         ("tiny", (STREAMS, [1, 2])),
@@ -134,7 +135,7 @@ def test_controls_are_run_after_their_study(tmp_path, monkeypatch):
 def test_a_run_that_is_stopped_starts_no_further_control(tmp_path, monkeypatch):
     started = []
 
-    def stop(study: Study, jobs: list, *_) -> int:
+    def stop(study: Study, *_) -> int:
         started.append(study.config.study)
         return 128 + signal.SIGTERM
 
@@ -153,7 +154,7 @@ def test_shards_partition_the_plan(tmp_path, monkeypatch):
     def note(study: Study, n_workers: int, jobs: list, *_) -> None:
         started.append(jobs)
 
-    monkeypatch.setattr(run_all_experiments, "run_jobs", note)
+    monkeypatch.setattr(study_run, "run_jobs", note)
     for index in (1, 2, 3, 4, 5):
         call(tmp_path, *GRID, "--shard", f"{index}/5")
     first_pass = started[::2]  # the second takes up what the first, here, has left undone
@@ -188,7 +189,11 @@ def test_a_study_without_a_name_never_goes_by_that_of_a_published_one(finished, 
 
 
 def test_a_first_run_leaves_the_working_tree_clean():
-    made = ["results/charlm_gelu_cpu_here.json", f"results/{files.SUMMARY_NAME}", "plots/shamir_controls_cpu_here.png"]
+    made = [
+        "results/charlm_gelu_cpu_here.json",
+        f"results/{files.SUMMARY_NAME}",
+        "plots/shamir_controls_cpu_here.png",
+    ]
     ignored = subprocess.run(["git", "check-ignore", *made], cwd=files.ROOT, capture_output=True, text=True)
     tracked = subprocess.run(["git", "ls-files", "results"], cwd=files.ROOT, capture_output=True, text=True)
     if tracked.returncode:
@@ -197,6 +202,18 @@ def test_a_first_run_leaves_the_working_tree_clean():
     names = {Path(path).stem for path in tracked.stdout.split() if path.endswith(".json")}
     published = store.published_studies(files.RESULTS_DIR)
     assert names and all(any(name.endswith(f"_{study}") for study in published) for name in names)
+
+
+# ---------------------------------------------------------------- any working directory
+
+
+def test_workers_find_the_code_and_results_their_place_from_any_folder(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    small = ("--models", "charlm", "--activations", "relu", "--trials", "1", "--iterations", "1")
+    done = run(tmp_path, *small, "--results-dir", "mine", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "mine" / "charlm_relu_tiny.json").exists()
 
 
 # ---------------------------------------------------------------- mistakes
@@ -222,6 +239,13 @@ def test_a_first_run_leaves_the_working_tree_clean():
         (("--device", "tpu"), "--device: invalid choice: 'tpu'"),
         (("--nonsense",), "unrecognized arguments: --nonsense"),
         (("--reproduce", "charlm", "relu", "1"), "there is no trial 1 of charlm_relu_tiny"),
+        (("--reuse", ""), "--reuse: the value is empty"),
+        (("--scheduler", ""), "--scheduler: the value is empty"),
+        (("--scheduler", "s.json", "--workers", "2"), "--workers: not allowed with argument --scheduler"),
+        (("--dry-run", "--verify"), "--verify: not allowed with argument --dry-run"),
+        (("--reproduce", "charlm", "gelu", "1", "--dry-run"), "--dry-run: not allowed with argument --reproduce"),
+        (("--verify", "--analyze"), "--analyze: not allowed with argument --verify"),
+        (("--shard", ""), "'' is not I/N"),
         (("--reuse", "nope"), r"--reuse: no other study 'nope' in .* \(there: none\)"),
         (("--study", "mine", "--reuse", "nope"), r"--reuse: no other study 'nope' in .* \(there: tiny\)"),
         ((*GRID, "--iterations", "31"), r"made with other settings \(iterations 30 there, 31 here\).*--study NAME"),
@@ -231,17 +255,90 @@ def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, 
     assert_refused(finished, capsys, options, reason)
 
 
-def test_complete_cells_can_be_left_out_where_only_their_files_are(finished, capsys):
+@pytest.fixture
+def clone(finished) -> Path:
+    """The folder of a finished study of which only the cell files are here, as in a fresh clone."""
     shutil.rmtree(finished / "results" / "trials")
-    assert call(finished, *GRID, "--dry-run") == 0
-    assert "12 trials of 30 iterations: 0 done, 12 pending" in capsys.readouterr().out
-    assert call(finished, *GRID, "--dry-run", "--skip-complete") == 0
-    assert "0 trials of 30 iterations: 0 done, 0 pending" in capsys.readouterr().out
-    assert call(finished, *GRID, "--trials", "4", "--dry-run", "--skip-complete") == 0
+    shutil.rmtree(finished / "checkpoints")
+    return finished
+
+
+def test_a_complete_cell_counts_as_done_where_only_its_file_is(clone, capsys):
+    before = snapshot(clone)
+    assert call(clone, *GRID, "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "12 trials of 30 iterations: 12 done, 0 pending" in out
+    assert re.search(r"\ncharlm_gelu_tiny +done: 1 2 3  pending: -\n", out)
+    assert call(clone, *GRID, "--shard", "2/5", "--dry-run") == 0
+    assert "3 trials of this shard of 30 iterations: 3 done, 0 pending" in capsys.readouterr().out
+    assert call(clone, *GRID, "--verify") == 0
+    assert call(clone, *GRID) == 0
+    assert "12 of 12 trials done" in capsys.readouterr().out
+    assert snapshot(clone) == before
+    assert call(clone, *GRID, "--trials", "4", "--dry-run") == 0
     assert "16 trials of 30 iterations: 0 done, 16 pending" in capsys.readouterr().out
-    next((finished / "results").glob("charlm_gelu_*.json")).unlink()
-    assert call(finished, *GRID, "--dry-run", "--skip-complete") == 0
-    assert "3 trials of 30 iterations: 0 done, 3 pending" in capsys.readouterr().out
+    (clone / "results" / "charlm_gelu_tiny.json").unlink()
+    assert call(clone, *GRID, "--dry-run") == 0
+    assert "12 trials of 30 iterations: 9 done, 3 pending" in capsys.readouterr().out
+
+
+def test_the_file_of_a_complete_cell_is_verified(clone, capsys):
+    path = clone / "results" / "charlm_gelu_tiny.json"
+    path.write_text(path.read_text().replace('"status": "completed"', '"status": "complete!"', 1))
+    assert call(clone, *GRID, "--verify") == 1
+    assert f"damaged  {path} does not match its checksum\n" in capsys.readouterr().out
+
+
+def test_records_decide_where_there_are_any(finished, capsys):
+    folder = finished / "results" / "trials" / "charlm_gelu_tiny"
+    for number in (1, 2, 3):  # as --verify says to do where a file is damaged
+        (folder / f"trial_{number}.json").unlink()
+    assert call(finished, *GRID, "--dry-run") == 0
+    assert "12 trials of 30 iterations: 9 done, 3 pending" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- agreement with other studies
+
+
+HERE = (*CELL, "--study", "tiny_here", "--trials", "2")
+
+
+def test_trials_are_compared_with_those_of_a_published_study(finished, capsys):
+    (finished / "results" / "published.txt").write_text("tiny\n")
+    assert call(finished, *HERE) == 0
+    assert "\n2 of 2 trials have the same bits as the published study tiny\n" in capsys.readouterr().out
+    path = finished / "results" / "charlm_gelu_tiny.json"
+    cell = files.read_checked(path)
+    cell["trials"][1] |= {"predictions_sha256": "other bits", "val_loss": cell["trials"][1]["val_loss"] + 0.0013}
+    cell["pairs"][0]["relative_pd"] -= 0.02
+    files.write_checked(path, cell)
+    assert call(finished, *HERE) == 0
+    assert (
+        "\n1 of 2 trials have the same bits as the published study tiny; the others come from a machine with "
+        "different floating-point rounding: largest difference of validation loss 0.0013 nats, "
+        "of a cell's mean PD 0.02\n"
+    ) in capsys.readouterr().out
+
+
+def test_only_trials_of_the_same_settings_are_compared(finished, capsys):
+    assert call(finished, *HERE[:-1], "1", "--seed-base", "7") == 0
+    assert "the same bits" not in capsys.readouterr().out
+    record = json.loads((finished / "results" / "trials" / "charlm_gelu_tiny_here" / "trial_1.json").read_text())
+    assert record["seed"] == record["config"]["seed_base"] == 7
+
+
+def test_a_copied_cell_is_no_second_opinion(finished, capsys):
+    assert call(finished, *HERE, "--reuse", "tiny") == 0
+    out = capsys.readouterr().out
+    assert "copied from study 'tiny': charlm_gelu_tiny_here\n" in out and "the same bits" not in out
+
+
+def test_where_another_study_has_the_trial_to_reproduce_it_is_named(clone, capsys):
+    asked = ("--iterations", "30", "--reproduce", "charlm", "gelu", "2", "--study", "tiny_here")
+    assert_refused(clone, capsys, asked, "no trial 2 of charlm_gelu_tiny_here .*; with --study tiny there is one")
+
+
+# ---------------------------------------------------------------- taking over
 
 
 def read_cell(folder: Path, name: str) -> dict:
@@ -250,7 +347,7 @@ def read_cell(folder: Path, name: str) -> dict:
 
 def test_cells_of_another_study_with_the_same_settings_are_taken_over(finished, capsys):
     asked = ("--models", "charlm", "--activations", *ACTIVATIONS, "--study", "mine", "--reuse", "tiny")
-    said = f"taken over from study 'tiny': {', '.join(f'charlm_{name}_mine' for name in ACTIVATIONS)}\n"
+    said = f"copied from study 'tiny': {', '.join(f'charlm_{name}_mine' for name in ACTIVATIONS)}\n"
     before = snapshot(finished)
     assert call(finished, *CELL[4:], *asked, "--dry-run") == 0
     assert snapshot(finished) == before
@@ -278,7 +375,7 @@ def test_nothing_is_taken_over_from_other_settings_or_fewer_trials(finished, cap
     asked = ("--models", "charlm", "--activations", "gelu", "--study", "mine", "--reuse", "tiny")
     assert call(finished, *asked, *options, "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "taken over from study 'tiny': no cell\n" in out and pending in out
+    assert "copied from study 'tiny': no cell\n" in out and pending in out
 
 
 def test_what_is_trained_stays_when_a_study_is_given_to_reuse(finished, capsys):
@@ -368,7 +465,7 @@ def test_verify_names_what_is_missing_damaged_or_foreign(finished, capsys):
     ]:
         assert f"{kind:8} {what}" in lines
     assert lines[-1].startswith("remove the record")
-    assert not any("says otherwise" in line for line in lines)
+    assert not any("does not agree" in line for line in lines)
     assert call(finished, *GRID, "--iterations", "31", "--verify") == 1
     assert re.search(
         "foreign  .* was made with other settings .iterations 30 there, 31 here", capsys.readouterr().out
@@ -384,7 +481,7 @@ def test_verify_tells_a_wrong_number_in_a_cell_from_rounding(finished, capsys, c
     ]
     files.write_checked(path, cell)
     assert call(finished, *GRID, "--verify") == code
-    assert (f"{path} says otherwise than its trials (pairs)" in capsys.readouterr().out) == bool(code)
+    assert (f"{path} does not agree with its trials (pairs)" in capsys.readouterr().out) == bool(code)
 
 
 def test_a_trial_can_be_reproduced(finished, capsys):
@@ -424,12 +521,16 @@ def test_a_study_of_another_device_can_be_looked_at_here(finished, monkeypatch, 
     assert_refused(finished, capsys, (*GRID, "--study", "none", "--device", "cuda"), "no CUDA device is available")
 
 
-def test_a_record_of_another_trial_is_set_aside_and_its_trial_trained(undisturbed, finished):
+def test_a_record_of_another_trial_is_moved_and_its_trial_trained(undisturbed, finished):
     folder = finished / "results" / "trials" / "charlm_gelu_tiny"
     shutil.copy(folder / "trial_1.json", folder / "trial_2.json")
     (finished / "results" / "charlm_gelu_tiny.json").unlink()
     done = run(finished, *GRID)
-    assert done.returncode == 0 and "is of another trial" in done.stdout and "set aside" in done.stdout
+    assert (
+        done.returncode == 0
+        and "is of another trial" in done.stdout
+        and "moved to *.damaged, retraining" in done.stdout
+    )
     assert (folder / "trial_2.json.damaged").exists()
     assert not differing(undisturbed, finished)
 
@@ -477,8 +578,9 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
     )
     assert re.search(progress, done.stdout)
 
-    again = run(tmp_path, *grid, "--trials", "2", "--retry-failed")
-    assert again.returncode == 0 and "1 of 1 trials done, 0 failed, 0 diverged" in again.stdout
+    again = run(tmp_path, *grid, "--trials", "1")  # only what failed is pending
+    assert again.returncode == 0 and "\n3 trials of 6 iterations: 2 done, 1 pending\n" in again.stdout
+    assert "3 of 3 trials done, 0 failed, 0 diverged" in again.stdout
     assert not error.exists() and error.with_name("trial_1.json").exists()
     assert sorted(path.name for path in trials.glob("*/*.json")) == ["trial_1.json"] * 3
 

@@ -417,7 +417,7 @@ def test_a_run_that_dies_at_once_shows_its_log(background):
 def test_a_run_with_nothing_to_do_says_so(background):
     result = background.start("--finish")
     assert result.returncode == 0, result.stderr
-    assert "over already" in result.stdout
+    assert "ended already" in result.stdout
     assert not background.pid_file.exists()
 
 

@@ -109,7 +109,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tiny_study, architecture, 
 
 
 @pytest.mark.parametrize("harm", ["truncated", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_told_and_never_trusted(tiny_study, harm):
+def test_a_damaged_checkpoint_is_reported_and_never_trusted(tiny_study, harm):
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
     stop = iter([False, False, True])
@@ -121,12 +121,15 @@ def test_a_damaged_checkpoint_is_told_and_never_trusted(tiny_study, harm):
     path.write_bytes({"truncated": content[:1000], "flipped": content, "empty": b""}[harm])
     notes = []
     run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
-    assert any(note and re.search("does not match its hash; set aside; continued at step 0$", note) for note in notes)
+    assert any(
+        note and re.search("does not match its hash; moved to trial_1.pt.damaged; continued at step 0$", note)
+        for note in notes
+    )
     assert path.with_name(path.name + ".damaged").exists()
     assert_same_trial(tiny_study, undisturbed)
 
 
-def test_where_no_state_is_sound_a_trial_begins_anew(tiny_study):
+def test_where_every_state_is_damaged_a_trial_starts_again(tiny_study):
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
     stop = iter([False, False, True])
@@ -137,7 +140,9 @@ def test_where_no_state_is_sound_a_trial_begins_anew(tiny_study):
         path.write_bytes(path.read_bytes()[:-1])
     notes = []
     run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
-    assert any(note and note.endswith("set aside; training from the start") for note in notes)
+    assert any(
+        note and note.endswith("moved to trial_1.pt.previous.damaged; training from the start") for note in notes
+    )
     assert_same_trial(tiny_study, undisturbed)
 
 
@@ -151,7 +156,9 @@ def test_the_state_of_another_trial_is_never_trusted(tiny_study):
     store.checkpoint_path(cell, 1).rename(store.checkpoint_path(cell, 2))
     notes = []
     record = run(tiny_study, 2, report=lambda progress: notes.append(progress.get("note")))
-    assert any(note and "is of another trial; set aside; training from the start" in note for note in notes)
+    assert any(
+        note and "is of another trial; moved to trial_2.pt.damaged; training from the start" in note for note in notes
+    )
     assert record["predictions_sha256"] == run(undisturbed, 2)["predictions_sha256"]
 
 
@@ -232,7 +239,7 @@ def test_a_saved_state_of_other_settings_is_refused(tiny_study):
         run(with_config(tiny_study, iterations=9))
 
 
-def test_a_cell_of_a_machine_that_rounds_otherwise_begins_anew(tiny_study):
+def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written(tiny_study):
     for number in (1, 2, 3):
         run(with_config(tiny_study, n_trials=3), number)
     path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
@@ -246,7 +253,7 @@ def test_a_cell_of_a_machine_that_rounds_otherwise_begins_anew(tiny_study):
     notes = []
     run(clone, 2, report=lambda progress: notes.append(progress.get("note")))
     kept = clone.store.earlier_cell_path(clone.cell(*CELL))
-    assert any(note and "rounds otherwise" in note and str(kept) in note for note in notes)
+    assert any(note and "different floating-point rounding" in note and str(kept) in note for note in notes)
     assert read_checked(kept) == committed
     cell = json.loads(copy.read_text())
     assert [trial["trial"] for trial in cell["trials"]] == [2] and cell["pairs"] == []
@@ -311,7 +318,7 @@ def test_more_trials_add_to_what_is_there(tiny_study):
     assert three["fingerprint"] == two["fingerprint"]
 
 
-def test_trials_of_a_committed_cell_are_kept_when_fewer_are_trained_anew(tiny_study):
+def test_trials_of_a_committed_cell_are_kept_when_fewer_are_trained_again(tiny_study):
     for number in (1, 2, 3):
         run(with_config(tiny_study, n_trials=3), number)
     path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
@@ -468,7 +475,7 @@ def tiny_configuration(tiny_study, monkeypatch):
     monkeypatch.setitem(CONFIGS, "cpu", tiny_study.config)
 
 
-def test_the_command_trains_a_cell_and_prints_an_account(tiny_study, tiny_configuration, capsys):
+def test_the_command_trains_a_cell_and_prints_its_results(tiny_study, tiny_configuration, capsys):
     assert command(tiny_study, "--config", "cpu") == 0
     out = capsys.readouterr().out
     cell = tiny_study.store.read_cell(tiny_study.cell(*CELL))

@@ -1,0 +1,124 @@
+"""A run of a study: trains what is pending, keeps the errors of what failed, and says how the run ended."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+
+from labels import counted
+from runner.progress import Progress, clock
+from runner.workers import Event, run_jobs
+from study import cli
+from study.agreement import describe_agreement
+from study.cell import update_cell
+from study.files import UserError, check_writable, write_bytes
+from study.plan import Job, Plan, Study, pending_jobs
+from study.store import Cell
+from train import report_progress
+
+# Where trials are trained: takes the jobs, what to call on each event, and whether to stop.
+Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
+
+
+def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backend:
+    """Worker processes of this machine or, with a ``scheduler``, a cluster."""
+    if scheduler is None:
+        return partial(run_jobs, study, n_workers)
+    from runner.cluster import run_on_cluster  # here, because only this needs dask
+
+    return partial(run_on_cluster, study, scheduler)
+
+
+def workers_for(device: str) -> int:
+    """One worker for each core on the CPU, for each GPU with CUDA."""
+    if device == "cuda":
+        return torch.cuda.device_count()
+    if device == "mps":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_study(study: Study, plan: Plan, backend: Backend) -> int:
+    """Train what is pending and report how it goes and how it ended; returns the exit code."""
+    prepare(study, plan)
+    progress = Progress(study, plan)
+
+    def on_event(event: Event) -> None:
+        progress.on_event(event)
+        keep_error(study, event)
+
+    with cli.stop_signals() as received:
+        backend(plan.pending, on_event, lambda: bool(received))
+        # A second pass: meanwhile results that counted as done may have turned out to be damaged, a worker may have
+        # been asked to stop, and what another run was training may have been left unfinished by it.
+        settled = {event.job for event in progress.of_kind("done") + progress.of_kind("failed")}
+        again = [job for job in pending_jobs(study, plan.jobs) if job not in settled]
+        if again and not received:
+            progress.done -= set(again)
+            backend(again, on_event, lambda: bool(received))
+    progress.bar.close()
+    if received:
+        cli.say(cli.STOPPED)
+        return 128 + received[0]
+    return conclude(study, plan, progress)
+
+
+def prepare(study: Study, plan: Plan) -> None:
+    """Bring the results folder up to date with what is done; UserError if it cannot be written to."""
+    for folder in (study.store.results, study.store.checkpoints):
+        check_writable(folder)
+    try:
+        for cell, content in plan.reused.items():
+            study.store.write_cell(cell, content)
+        update_cells(study, plan.cells)
+        for job in set(plan.jobs) - set(plan.pending):
+            study.store.error_path(*job).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {study.store.results}: {error.strerror}") from None
+
+
+def update_cells(study: Study, cells: Iterable[Cell]) -> None:
+    """Bring cell files up to date that lack a finished trial, as after a run that was killed just before."""
+    for cell in cells:
+        done, found = study.store.done_trials(cell), study.store.read_cell(cell)
+        if done and (found is None or not done <= {trial["trial"] for trial in found["trials"]}):
+            update_cell(study, cell, report=report_progress)
+
+
+def keep_error(study: Study, event: Event) -> None:
+    """Write the text of a failed trial's error beside its record; remove it once the trial is done."""
+    path = study.store.error_path(*event.job)
+    try:
+        if event.kind == "failed":
+            write_bytes(path, event.detail.encode())
+        elif event.kind == "done":
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        print(f"cannot bring {path} up to date: {error.strerror}", file=sys.stderr)
+
+
+def conclude(study: Study, plan: Plan, progress: Progress) -> int:
+    """Say how the run ended, and how its trials agree with those of other studies; returns the exit code."""
+    failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
+    diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
+    stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy)
+    cli.say(
+        f"{len(progress.done)} of {counted(progress.n_jobs, 'trial')} done, "
+        f"{len(failed)} failed, {diverged} diverged, in {clock(time.monotonic() - progress.start)}"
+    )
+    if busy:
+        cli.say(f"{counted(len(busy), 'trial')} left to another run, which is training them")
+    if stopped:
+        cli.say(f"{counted(stopped, 'trial')} not finished, because workers were asked to stop; run again to go on")
+    for event in failed:
+        (cell, number), path = event.job, study.store.error_path(*event.job)
+        if not path.exists():
+            keep_error(study, event)  # perhaps the disk was full when it failed
+        where = f"see {path}" if path.exists() else "whose error could not be written"
+        cli.say(f"failed: {cell.name} trial {number}, {where}")
+    for line in describe_agreement(study, plan.cells):
+        cli.say(line)
+    return cli.FAILED if failed or stopped else 0
