@@ -3,6 +3,8 @@
 import itertools
 import json
 import random
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,11 @@ def make_passage(seed: int) -> dict:
 
 def make_breakdown(seed: int, samples: int = 200) -> dict:
     """Of two models that know nothing of the text and are the surer the higher the class."""
+    return deepcopy(_breakdown(seed, samples))
+
+
+@cache
+def _breakdown(seed: int, samples: int) -> dict:
     rng = np.random.default_rng(seed)
     characters = "\n .Aabcdefghijklmnopqrs"
     classes = rng.integers(0, len(characters), samples)

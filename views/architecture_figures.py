@@ -113,7 +113,7 @@ def known_metrics(cells: Sequence[MeasuredCell]) -> list[str]:
 def where_disagreement_lives(findings: Findings, model: str, colours: dict[str, str]) -> Figure:
     """Mismatches and PD by groups of predictions."""
     cells = with_breakdown(findings.models[model])
-    figure = Figure(figsize=(plots.WIDTH, 5.8))
+    figure = Figure(figsize=(plots.WIDTH, 5.4 + 0.07 * len(cells)))  # with room for a longer legend
     axes = figure.subplots(2, 3, sharex="col", sharey="row")
     for column, (grouping, about) in enumerate(disagreement.GROUPINGS.items()):
         disagreement.plot_group_shares(axes[0, column], cells, grouping)

@@ -46,7 +46,7 @@ def plot_losses(ax: Axes, cell: MeasuredCell, colour: str) -> Axes:
             ax.plot(steps, losses, ":", color=plots.GREY, marker="x", ms=5, label="validation, diverged")
     ax.set(title="Loss: mean (thick), each trial (thin)", xlabel="training step", ylabel="loss (nats/char)")
     plots.legend_once(ax, handlelength=3)
-    return ax
+    return plots.few_ticks(ax, y=6)
 
 
 def plot_loss_spread(ax: Axes, cell: MeasuredCell, colour: str) -> Axes:
@@ -63,7 +63,7 @@ def plot_loss_spread(ax: Axes, cell: MeasuredCell, colour: str) -> Axes:
         ax.plot(steps[1:], values[1:], color=colour, lw=1, marker=marker, ms=5, label=f"trial {trial['trial']}")
     ax.set(xlabel="training step", ylabel="difference (0.001 nats/char)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), ncols=math.ceil(len(trials) / 12))
-    return ax
+    return plots.few_ticks(ax, y=6)
 
 
 def plot_pair_history(ax: Axes, cell: MeasuredCell, metric: str, colour: str) -> Axes:

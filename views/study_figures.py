@@ -69,7 +69,7 @@ def plot_cv(ax: Axes, sensitivities: Sequence[Sensitivity]) -> Axes:
         color=plots.GREY,
         lw=1,
         ls=":",
-        label=f"{100 * RELEVANT_CV:.0f} %: the report calls it sensitive",
+        label=f"{100 * RELEVANT_CV:.0f} %: the report's threshold",
     )
     ax.set_xlim(0, 1.05 * max(ax.get_xlim()[1], 100 * RELEVANT_CV))
     ax.set_xlabel("% of mean PD")
