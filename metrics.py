@@ -285,5 +285,6 @@ def compare(p, q, targets) -> dict[str, float | int]:
 
 def follow(p, q, targets) -> dict[str, float | int]:
     """The metrics of a pair that are followed over training."""
+    p, q = _checked(p, q)
     followed = {name: metric.function for name, metric in PAIR_METRICS.items() if metric.followed and metric.function}
     return {name: function(p, q, targets) for name, function in followed.items()}

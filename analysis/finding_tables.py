@@ -137,8 +137,8 @@ def differences(findings: Findings) -> list[Table]:
 
 
 def metric_differences(findings: Findings) -> list[Table]:
-    """The differences between activations by the judged metrics other than PD, where they were followed also at
-    equal loss."""
+    """The differences between activations by total variation and by mismatches; also at equal loss, where every cell
+    has the metric over training."""
     asked = [(metric, when) for when in When for metric in ("total_variation", "top1_mismatches")]
     return [
         _difference_table(findings.differences(metric, when), metric, when)
@@ -316,7 +316,8 @@ def ranks(findings: Findings) -> list[Table]:
 
 
 def trials_text(cells: list[MeasuredCell]) -> str:
-    return trial_count(**dict(zip(("completed", "diverged", "planned"), trial_counts(cells).values(), strict=True)))
+    counts = trial_counts(cells)
+    return trial_count(counts["n_trials"], counts["n_diverged"], counts["planned_trials"])
 
 
 # ---------------------------------------------------------------- every metric

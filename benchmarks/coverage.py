@@ -12,6 +12,7 @@ import argparse
 import itertools
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -41,7 +42,7 @@ def simulate(
     rng: np.random.Generator,
     repetitions: int,
     n_trials: int,
-    scales: Sequence[float] = (SCALE,),
+    scales: Sequence[float] | np.ndarray = (SCALE,),
     spread: float | Sequence[float] = 0.0,
     correlation: float = 0.0,
     apart: bool = False,
@@ -54,7 +55,7 @@ def simulate(
         of_seed = rng.standard_normal((shape[0], 1, *shape[2:]))
         return np.sqrt(correlation) * of_seed + np.sqrt(1 - correlation) * rng.standard_normal(shape)
 
-    def of_activation(value: float | Sequence[float]) -> np.ndarray:
+    def of_activation(value: float | Sequence[float] | np.ndarray) -> np.ndarray:
         return np.broadcast_to(value, k).reshape(k, 1, 1, 1)
 
     centres = np.stack([np.roll(COMMON_LOGITS, a, axis=0) if apart else COMMON_LOGITS for a in range(k)])
@@ -149,7 +150,7 @@ def coverage(n_trials: int, spread: float, repetitions: int, rng: np.random.Gene
 
 
 def rejections(
-    n_trials: int, repetitions: int, rng: np.random.Generator, alpha: float = 0.05, **study
+    n_trials: int, repetitions: int, rng: np.random.Generator, alpha: float = 0.05, **study: Any
 ) -> dict[str, float]:
     """How often each test of two activations rejects at ``alpha``; ``study`` as in ``simulate``."""
     pooled = simulate(rng, repetitions, n_trials, **{"scales": (SCALE, SCALE), **study})
@@ -168,7 +169,7 @@ def rejections(
 
 
 def sensitivity(
-    n_trials: int, scales: Sequence[float], repetitions: int, rng: np.random.Generator, **study
+    n_trials: int, scales: Sequence[float] | np.ndarray, repetitions: int, rng: np.random.Generator, **study: Any
 ) -> dict[str, float]:
     """``activation_cv`` and Holm over all paired tests, on activations with these scales of noise."""
     spreads = np.broadcast_to(study.get("spread", 0.0), len(scales))
@@ -177,6 +178,7 @@ def sensitivity(
     for pooled in simulate(rng, repetitions, n_trials, scales, **study):
         cells = within(pooled, n_trials)
         found = stats.activation_cv(cells, rng, repetitions=499)
+        assert found.shuffled is not None
         paired = [stats.paired_test(a, b).p for i, a in enumerate(cells) for b in cells[:i]]
         rows.append(
             {
@@ -231,13 +233,14 @@ def print_two_activations(repetitions: int, rng: np.random.Generator) -> None:
     for n_trials in (5, 8, 10):
         for name, spread in SPREADS.items():
             print_row(f"N = {n_trials} alike, {name}", rejections(n_trials, repetitions, rng, spread=spread))
-        for label, study in (
+        studies: tuple[tuple[str, dict[str, Any]], ...] = (
             ("alike, shared seeds", {"correlation": 0.7}),
             ("apart", {"apart": True}),
             ("very unequal v equal", {"scales": equal_means, "spread": (0.6, 0.0)}),
             ("PD 29 % larger", {"scales": larger}),
             ("PD 29 % larger, shared seeds", {"scales": larger, "correlation": 0.7}),
-        ):
+        )
+        for label, study in studies:
             print_row(f"N = {n_trials} {label}", rejections(n_trials, repetitions, rng, **{"spread": 0.3, **study}))
 
 

@@ -1,9 +1,9 @@
 """Cells made up for the tests of analysis and figures, shaped like those that ``train.py`` writes."""
 
+import copy
 import itertools
 import json
 import random
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def make_passage(seed: int) -> dict:
 
 def make_breakdown(seed: int, samples: int = 200) -> dict:
     """Of two models that know nothing of the text and are the surer the higher the class."""
-    return deepcopy(_breakdown(seed, samples))
+    return copy.deepcopy(_breakdown(seed, samples))  # a test may change its own
 
 
 @cache
@@ -147,6 +147,20 @@ def random_cell(model: str, activation: str, study: str = "cpu", n_trials: int =
 def varying(streams: tuple[str, ...], cell: dict) -> dict:
     """The cell as a control, in which only ``streams`` differ between trials."""
     return cell | {"config": cell["config"] | {"vary": list(streams)}}
+
+
+def awkward_cells() -> list[dict]:
+    """Diverged, single and missing trials, names that nobody knows, and cells like any other."""
+    diverged = make_cell(activation="gelu", trials=[make_trial(1), make_trial(2), make_diverged(3)])
+    lost = make_cell("minigpt", "gelu", trials=[make_diverged(1)], planned=1)
+    alone = make_cell("minigpt", "my_activation", trials=[make_trial(1)])
+    bent = make_cell(activation="smelu_1", trials=[make_trial(1), make_trial(2), make_diverged(3)])
+    usual = [random_cell("charlm", name) for name in ("relu", "swish", "smelu_05")]
+    control = varying((), make_cell(study="again", trials=diverged["trials"]))
+    grown = random_cell("hybridlm", "relu", n_trials=4)  # trial 4 was trained elsewhere, so its pairs are not known
+    grown["trials"].append(make_diverged(5))
+    grown["pairs"] = [pair for pair in grown["pairs"] if 4 not in pair["trials"]]
+    return [*usual, diverged, bent, lost, alone, random_cell("my_model", "my_activation"), control, grown]
 
 
 def write_cells(folder: Path, cells: list[dict]) -> Path:

@@ -1,11 +1,15 @@
 """The table of controls: which cells are controls of which, and what it says of them."""
 
 import itertools
+import math
 
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell, varying
 
-from analysis import controls, measure
+from analysis import controls, finding_tables, measure
+from analysis.controls import Control
+from analysis.findings import Findings
+from analysis.table import Table
 from config import STREAMS
 from views.render import csv_text
 
@@ -28,33 +32,37 @@ def family() -> list[dict]:
     ]
 
 
-def rows_of(cells: list[dict], study: str = "cpu") -> list[dict]:
-    return controls.control_rows(measure.measure_study(cells, study))
+def controls_in(cells: list[dict], study: str = "cpu") -> list[Control]:
+    return controls.all_controls(measure.measure_study(cells, study))
 
 
-def test_rows_go_from_everything_to_nothing_and_then_to_other_contexts():
-    rows = rows_of(family())
-    assert [(row["varies"], row["study"]) for row in rows] == [
+def table_of(cells: list[dict], study: str = "cpu") -> Table:
+    (table,) = finding_tables.controls(Findings.of_study(cells, study))
+    return table
+
+
+def test_they_go_from_everything_to_nothing_and_then_to_other_contexts():
+    found = controls_in(family())
+    assert [(each.varies, each.cell.study) for each in found] == [
         ("everything", "cpu"),
         ("only init", "c"),
         ("only order", "b"),
         ("nothing (same seed)", "a"),
         ("everything, contexts too", "cpu"),
     ]
-    assert [row["mean_relative_pd"] for row in rows] == pytest.approx([0.4, 0.3, 0.2, 0, 0.8])
-    assert [row["share"] for row in rows] == pytest.approx([100, 75, 50, 0, 200])
-    assert rows[-1]["mean_top1_mismatches"] == 850
+    assert [each.cell.mean("relative_pd") for each in found] == pytest.approx([0.4, 0.3, 0.2, 0, 0.8])
+    assert [each.share for each in found] == pytest.approx([1, 0.75, 0.5, 0, 2])
+    assert found[-1].cell.mean("top1_mismatches") == 850
+    table = table_of(family())
+    of_everything = [column.header for column in table.columns].index("of everything's (%)")
+    assert [texts[of_everything] for texts in table.texts()] == ["100.0", "75.0", "50.0", "0.0", "200.0"]
 
 
 def test_intervals_are_those_of_each_control():
-    rows = rows_of(family())
-    measured = measure.measure(family()[0])
-    assert (rows[0]["low_relative_pd"], rows[0]["high_relative_pd"]) == (
-        measured["low_relative_pd"],
-        measured["high_relative_pd"],
-    )
-    assert rows[1]["low_relative_pd"] == pytest.approx(0.3) == rows[1]["high_relative_pd"]
-    assert (rows[3]["low_relative_pd"], rows[3]["high_relative_pd"]) == (0, 0)
+    found = [each.cell.estimate("relative_pd") for each in controls_in(family())]
+    assert found[0] == measure.measure(family()[0]).estimate("relative_pd")
+    assert found[1].low == pytest.approx(0.3) == found[1].high
+    assert (found[3].low, found[3].high) == (0, 0)
 
 
 def test_a_control_is_known_by_its_settings_not_by_its_name():
@@ -64,7 +72,7 @@ def test_a_control_is_known_by_its_settings_not_by_its_name():
     of_another_cell["config"]["activation"] = "relu"
     again = whole | {"study": "cpu_order"}
     (cell,) = measure.measure_study([whole, same_seed, longer, init, of_another_cell, again], "cpu")
-    assert set(cell["controls"]) == {(), ("init",)}
+    assert set(cell.controls) == {(), ("init",)}
 
 
 def test_of_two_controls_that_with_more_trials_is_shown():
@@ -72,23 +80,21 @@ def test_of_two_controls_that_with_more_trials_is_shown():
     more = varying((), make_cell(study="b"))
     for cells in ([fewer, more], [more, fewer]):
         (cell,) = measure.measure_study([make_cell(), *cells], "cpu")
-        assert cell["controls"][()]["study"] == "b"
+        assert cell.controls[()].study == "b"
 
 
 def test_a_control_shows_the_same_rows_as_its_study():
-    shown = [controls.controls(measure.measure_study(family(), study))[0] for study in ("cpu", "b")]
-    assert csv_text(shown[0]) == csv_text(shown[1])
+    assert csv_text(table_of(family(), "cpu")) == csv_text(table_of(family(), "b"))
 
 
 def test_without_the_study_itself_there_are_no_shares():
-    rows = rows_of(family()[1:], "b")
-    assert [row["varies"] for row in rows] == ["only init", "only order", "nothing (same seed)"]
-    assert {row["share"] for row in rows} == {None}
+    found = controls_in(family()[1:], "b")
+    assert [each.varies for each in found] == ["only init", "only order", "nothing (same seed)"]
+    assert all(math.isnan(each.share) for each in found)
 
 
 def test_cells_without_controls_have_no_rows_but_are_counted():
-    measured = measure.measure_study([*family(), random_cell("minigpt", "gelu")], "cpu")
-    (table,) = controls.controls(measured)
+    table = table_of([*family(), random_cell("minigpt", "gelu")])
     assert {row["model"] for row in table.rows} == {"charlm"}
     assert table.notes[0].startswith("1 of 2 cells have controls")
 
@@ -96,8 +102,7 @@ def test_cells_without_controls_have_no_rows_but_are_counted():
 def test_the_same_seed_twice_is_checked_to_the_bit():
     exact, almost = cell_of("a", (), (0.0, 0.0, 0.0)), cell_of("a", (), (0.0, 1e-12, 0.0))
     for control, outcome in ((exact, "exactly 0 in 1 of 1 cell;"), (almost, "exactly 0 in 0 of 1 cell;")):
-        (table,) = controls.controls(measure.measure_study([make_cell(), control], "cpu"))
-        assert any(outcome in note for note in table.notes)
+        assert any(outcome in note for note in table_of([make_cell(), control]).notes)
 
 
 def test_two_streams_that_differ_are_both_named():
@@ -107,5 +112,5 @@ def test_two_streams_that_differ_are_both_named():
 def test_a_control_is_not_what_is_shown_by_default():
     late = [make_trial(number, finished="2027-01-01T00:00:00+00:00") for number in (1, 2, 3)]
     control = varying((), make_cell(study="again", trials=late))
-    assert measure.latest_study([make_cell(), control]) == "cpu"
-    assert measure.latest_study([control]) == "again"
+    assert measure.strongest_study([make_cell(), control]) == "cpu"
+    assert measure.strongest_study([control]) == "again"

@@ -127,6 +127,35 @@ def test_float32_zeros_stay_finite():
 
 
 @pytest.mark.parametrize(("p", "q"), [(P, Q[:1]), (P[0], Q[0]), (P[:0], Q[:0])])
-def test_wrong_shapes_are_told(p, q):
+def test_wrong_shapes_are_refused(p, q):
     with pytest.raises(ValueError, match="samples, classes"):
         metrics.relative_pd(p, q)
+
+
+def test_the_registry_decides_what_is_computed():
+    p, q = random_pair()
+    targets = RNG.integers(0, 9, 40)
+    compared, followed = metrics.compare(p, q, targets), metrics.follow(p, q, targets)
+    declared = metrics.PAIR_METRICS.items()
+    assert compared.keys() == {name for name, metric in declared if metric.function} | {"n_predictions"}
+    assert followed == {name: compared[name] for name, metric in declared if metric.followed}
+    assert metrics.describe(p, targets).keys() == {
+        name for name, metric in metrics.TRIAL_METRICS.items() if metric.function
+    }
+    assert list(metrics.METRICS) == [*metrics.PAIR_METRICS, *metrics.TRIAL_METRICS]
+
+
+def test_agreements_fall_where_distances_rise():
+    """Of two models drawn apart step by step, every metric of a pair moves the way that the registry says."""
+    rng = np.random.default_rng(5)
+    logits, targets = rng.normal(0, 2, (400, 9)), rng.integers(0, 9, 400)
+    apart = rng.normal(0, 1, (2, 400, 9))
+
+    def models(scale: float) -> np.ndarray:
+        drawn = np.exp(logits + scale * apart)
+        return drawn / drawn.sum(axis=-1, keepdims=True)
+
+    near, far = (metrics.compare(*models(scale), targets) for scale in (0.2, 1.5))
+    for name, metric in metrics.PAIR_METRICS.items():
+        if metric.function:
+            assert (far[name] < near[name]) == metric.agreement, name

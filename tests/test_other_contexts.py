@@ -5,7 +5,8 @@ import pytest
 from synthetic_cells import random_cell
 
 from analysis import contexts, stats
-from analysis.measure import measure_study
+from analysis.findings import Findings
+from analysis.measure import measure
 
 
 def simulated(rng, n_trials: int, n_blocks: int, of_blocks: float) -> tuple[np.ndarray, np.ndarray]:
@@ -51,32 +52,35 @@ def test_block_means_are_over_the_pairs_of_the_seeds():
     pairs = [pair for pair in cell["pairs"] if 4 not in pair["trials"]]
     assert len(pairs) == 3
     expected = sum(np.array(pair["breakdown"]["text_block"]["relative_pd"]) for pair in pairs) / 3
-    assert contexts.block_means(cell, seeds) == pytest.approx(expected)
+    assert contexts.block_means(measure(cell), seeds) == pytest.approx(expected)
 
 
-def test_rows_are_those_of_cells_that_tell_of_blocks():
+def test_cells_without_blocks_or_with_too_few_trials_are_left_out():
     silent = random_cell("charlm", "swish")
     for pair in silent["pairs"]:
         del pair["breakdown"]["text_block"]
     few = random_cell("charlm", "smelu_1", n_trials=2)
-    cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu"), silent, few]
-    measured = measure_study(cells, "cpu")
-    rows = contexts.rows_of_cells(measured)
-    assert [(row["model"], row["activation"]) for row in rows] == [("charlm", "relu"), ("charlm", "gelu")]
-    assert all(
-        row["low_both"] <= row["low_relative_pd"] < row["high_relative_pd"] <= row["high_both"] for row in rows
+    findings = Findings.of_study([random_cell("charlm", "relu"), random_cell("charlm", "gelu"), silent, few], "cpu")
+    found = findings.cells_on_other_contexts
+    assert [(each.cell.model, each.cell.activation) for each in found] == [("charlm", "relu"), ("charlm", "gelu")]
+    for each in found:
+        fixed = each.cell.estimate("relative_pd")
+        assert each.both.low <= fixed.low < fixed.high <= each.both.high
+    (other,) = findings.differences_on_other_contexts
+    difference = other.difference
+    assert (difference.activation, difference.other) == ("gelu", "relu")
+    assert difference.estimate.mean == pytest.approx(
+        found[1].cell.mean("relative_pd") - found[0].cell.mean("relative_pd")
     )
-    (difference,) = contexts.rows_of_differences(measured)
-    assert (difference["activation"], difference["other_activation"]) == ("gelu", "relu")
-    assert difference["difference"] == pytest.approx(rows[1]["mean_relative_pd"] - rows[0]["mean_relative_pd"])
-    assert difference["low_both"] <= difference["low_difference"] <= difference["high_difference"]
+    assert difference.estimate.mean == pytest.approx(other.both.mean)
+    assert other.both.low <= difference.estimate.low <= difference.estimate.high <= other.both.high
 
 
 def test_where_contexts_add_nothing_the_interval_is_as_wide_also_when_it_is_cut_at_0():
-    cell = random_cell("charlm", "relu")
-    for pair, distance in zip(cell["pairs"], (0.01, 0.3, 0.35), strict=True):
+    content = random_cell("charlm", "relu")
+    for pair, distance in zip(content["pairs"], (0.01, 0.3, 0.35), strict=True):
         pair["relative_pd"] = distance
         pair["breakdown"]["text_block"]["relative_pd"] = [distance] * 20
-    (row,) = contexts.rows_of_cells(measure_study([cell], "cpu"))
-    assert row["low_relative_pd"] == row["low_both"] == 0
-    assert row["widening"] == pytest.approx(1)
+    (found,) = contexts.cells_on_other_contexts([measure(content)])
+    assert found.cell.estimate("relative_pd").low == found.both.low == 0
+    assert found.widening == pytest.approx(1)

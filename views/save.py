@@ -41,7 +41,10 @@ def _small_png(drawn: io.BytesIO, texts: dict[str, str]) -> bytes:
 
 
 def png_texts(payload: bytes) -> dict[str, str]:
-    """The texts that are stored in a PNG."""
-    with PngImageFile(io.BytesIO(payload)) as image:
-        image.load()
-        return dict(image.text)
+    """The texts that are stored in a PNG; none if it is no whole PNG."""
+    try:
+        with PngImageFile(io.BytesIO(payload)) as image:
+            image.load()
+            return dict(image.text)
+    except (SyntaxError, OSError):  # what PIL raises of other bytes and of a file that was cut off
+        return {}
