@@ -28,8 +28,8 @@ MAY_IMPORT = {
     "runner": {"config", "labels", "metrics", "study", "train", "training"},
     "analysis": {"config", "labels", "metrics"},
     "audit": {"analysis", "labels"},
-    "plot_utils": {"analysis", "labels"},
-    "views": {"analysis", "audit", "config", "labels", "plot_utils"},
+    "plot_utils": {"analysis", "labels", "metrics"},
+    "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
     "analyze_results": {"analysis", "audit", "config", "labels", "plot_utils", "study", "views"},
     "run_all_experiments": {
         *("activations", "analyze_results", "config", "labels", "model", "runner", "study", "train")
