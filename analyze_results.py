@@ -41,6 +41,8 @@ TABLES = report_tables.TABLES | finding_tables.TABLES
 ALL = "all"
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 PICTURES_OF_A_PAGE = 10
+# Modules of analysis and views that make words and tables.
+WITHOUT_FIGURES = ("account", "answer", "finding_tables", "report_tables", "table", "docs", "page", "render")
 REPORT_PATH = ROOT / "data" / "report.json"
 
 
@@ -232,9 +234,12 @@ def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
 
 
 def drawing_code() -> str:
-    """A digest of the modules that figures depend on, and of matplotlib's version."""
-    drawn_by = [path for path in sorted((ROOT / "views").glob("*.py")) if path.stem not in ("docs", "page", "render")]
-    sources = [path.read_bytes() for path in (*drawn_by, ROOT / "plot_utils.py", ROOT / "labels.py")]
+    """A digest of the modules that figures depend on, not of those for tables and words, and matplotlib's version."""
+    modules = [path for part in ("analysis", "views") for path in sorted((ROOT / part).glob("*.py"))]
+    drawn_by = [path for path in modules if path.stem not in WITHOUT_FIGURES]
+    sources = [
+        path.read_bytes() for path in (*drawn_by, ROOT / "plot_utils.py", ROOT / "labels.py", ROOT / "metrics.py")
+    ]
     return _digest(b"\0".join([version("matplotlib").encode(), *sources]))
 
 

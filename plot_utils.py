@@ -339,7 +339,9 @@ def panels(figure: Figure | SubFigure, count: int, columns: int = PANELS, **opti
 
 
 def outer_labels(axes: Sequence[Axes], x: str = "", y: str = "", columns: int = PANELS) -> None:
-    """Label the axes at the left and those with nothing below."""
+    """Label the axes at the left and those with nothing below, and no others."""
+    for ax in axes:
+        ax.set(xlabel="", ylabel="")
     for ax in axes[::columns]:
         ax.set_ylabel(y)
     for ax in axes[-columns:]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +30,14 @@ def diverged_cell(activation="gelu") -> dict:
     return make_cell(activation=activation, trials=[make_trial(1), make_trial(2), make_diverged(3)])
 
 
-def test_an_unfinished_study_is_shown_and_what_is_missing_is_told(tmp_path, capsys):
+def test_an_unfinished_study_is_shown_and_what_is_missing_is_said(tmp_path, capsys):
     cells = [
         random_cell("charlm", "relu"),
         make_cell("charlm", "gelu", trials=[make_trial(1)]),
         make_cell("minigpt", "gelu", trials=[make_trial(1), make_trial(2), make_diverged(3)]),
     ]
     write_cells(tmp_path / "results", cells)
-    assert run(tmp_path, "--no-plots") == 0
+    assert run(tmp_path, "--no-plots", "--tables", "results") == 0
     said = capsys.readouterr().out
     assert "3 of 4 cells of 2 architectures x 2 activations" in said
     assert "Missing cells: minigpt relu\n" in said
@@ -55,7 +56,7 @@ def test_a_complete_study_misses_nothing(tmp_path, capsys):
     assert "comparable" not in said
 
 
-def test_cells_of_different_settings_are_told(tmp_path, capsys):
+def test_cells_of_different_settings_are_named(tmp_path, capsys):
     longer = random_cell("charlm", "gelu")
     longer["config"]["iterations"] = 200
     write_cells(tmp_path / "results", [random_cell("charlm", "relu"), longer])
@@ -93,21 +94,6 @@ def two_studies() -> list[dict]:
     return [random_cell("charlm", "relu", "aaa"), make_cell(study="later", trials=later, planned=2)]
 
 
-def test_the_study_run_last_is_shown_and_named(tmp_path, capsys):
-    write_cells(tmp_path / "results", two_studies())
-    run(tmp_path, "--no-plots", "--tables", "results")
-    first, *rest = capsys.readouterr().out.splitlines()
-    assert "later" in first
-    assert "--study: aaa" in first
-    assert not any("ReLU" in line for line in rest)
-
-
-def test_the_default_study_is_shown_also_when_others_are_newer(tmp_path, capsys):
-    write_cells(tmp_path / "results", [*two_studies(), random_cell("charlm", "relu", "cpu")])
-    run(tmp_path, "--no-plots", "--tables", "results")
-    assert capsys.readouterr().out.startswith("Showing study cpu; choose another with --study: aaa, later")
-
-
 def test_the_study_asked_for_is_shown(tmp_path, capsys):
     write_cells(tmp_path / "results", two_studies())
     assert run(tmp_path, "--no-plots", "--study", "aaa", "--tables", "results") == 0
@@ -130,6 +116,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path, capsys):
     write_cells(tmp_path / "results", [diverged_cell()])
 
     def everything() -> dict:
+        shutil.rmtree(tmp_path / "plots", ignore_errors=True)
         run(tmp_path, "--study", "cpu")
         files = [path for path in tmp_path.rglob("*") if path.is_file()]
         return {"said": capsys.readouterr().out} | {str(path): path.read_bytes() for path in files}
@@ -138,16 +125,16 @@ def test_the_same_results_give_the_same_bytes(tmp_path, capsys):
 
 
 def test_figures_are_named_by_what_they_show_and_those_of_earlier_cells_are_left_out(tmp_path):
-    told, silent = random_cell("charlm", "relu", "mine"), random_cell("convlm", "relu", "mine")
-    for entry in (*silent["trials"], *silent["pairs"]):
+    whole, earlier = random_cell("charlm", "relu", "mine"), random_cell("convlm", "relu", "mine")
+    for entry in (*earlier["trials"], *earlier["pairs"]):
         for name in {"breakdown", "passage"} & entry.keys():
             del entry[name]
-    write_cells(tmp_path / "results", [told, silent])
+    write_cells(tmp_path / "results", [whole, earlier])
     assert run(tmp_path) == 0
     kinds = ("training_curves", "reproducibility", "summary")
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {
         *(f"{model}_relu_mine_{kind}.png" for model in ("charlm", "convlm") for kind in kinds),
-        *(f"{model}_shamir_comparison_mine.png" for model in ("charlm", "convlm")),
+        *(f"{model}_{kind}_mine.png" for model in ("charlm", "convlm") for kind in ("shamir_comparison", "metrics")),
         "charlm_where_disagreement_lives_mine.png",
         "charlm_letter_by_letter_mine.png",
         *(f"shamir_{kind}_mine.png" for kind in ("cross_model_analysis", "pd_over_training", "loss_pd_plane")),
@@ -165,7 +152,7 @@ def truncate_a_cell(results: Path) -> None:
 MISTAKES = {
     "unknown study": (["--study", "nope"], "choose --study from cpu"),
     "unknown format": (["--format", "nope"], "invalid choice: 'nope'"),
-    "unknown table": (["--tables", "results,nope"], "unknown table 'nope'; choose from results"),
+    "unknown table": (["--tables", "results,nope"], "unknown table 'nope'; choose from all, results"),
     "unknown option": (["--nope"], "unrecognized arguments: --nope"),
     "missing folder": (["--results-dir", "/nonexistent/results"], "run ./run_background.sh"),
     "plots folder is a file": (["--plots-dir", __file__], "cannot write to"),
@@ -191,7 +178,7 @@ FAULTS = {
     "no planned_trials": lambda cell: cell.pop("planned_trials"),
     "config without iterations and vary": lambda cell: cell["config"].pop("iterations"),
     "no evaluation_time, no seed": lambda cell: [cell["trials"][0].pop(key) for key in ("seed", "evaluation_time")],
-    "no true_label_pd": lambda cell: cell["pairs"][2].pop("true_label_pd"),
+    "no top1_mismatches": lambda cell: cell["pairs"][2].pop("top1_mismatches"),
     "val_loss is no number": lambda cell: cell["trials"][0].update(val_loss="2.6"),
     "relative_pd is no number": lambda cell: cell["pairs"][0].update(relative_pd=[0.2]),
     "pairs is no list of objects": lambda cell: cell.update(pairs=[1]),
@@ -241,7 +228,7 @@ def test_analysis_needs_neither_torch_nor_pyplot():
 
 def test_they_follow_the_report_s_tables_and_are_the_same_every_time(tmp_path, capsys):
     write_cells(tmp_path / "results", awkward_cells())
-    options = ["--results-dir", str(tmp_path / "results"), "--no-plots"]
+    options = ["--results-dir", str(tmp_path / "results"), "--no-plots", "--tables", "all"]
 
     def said() -> str:
         assert analyze_results.main(options) == 0

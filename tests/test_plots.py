@@ -399,6 +399,13 @@ def test_paths_share_both_axes_and_metrics_their_rows():
     assert joined(panels_of("charlm_metrics"), "y")
 
 
+def test_only_panels_with_nothing_below_name_the_axis_below():
+    for name, what in (("pd_over_training", "training step"), ("loss_pd_plane", plot_utils.axis_label("val_loss"))):
+        below = by_name([random_cell(model, "relu") for model in MODELS[:4]])[f"shamir_{name}"].draw()
+        named = [axes.get_title() for axes in below.findobj(Axes) if axes.get_xlabel() == what and axes.axison]
+        assert named[-3:] == ["MiniGPT", "NanoTransformer", "TinyLSTM"] and "CharLM" not in named
+
+
 def test_the_four_panels_share_rows_above_and_pd_below():
     panels = hero()
     assert [*panels] == ["A", "B", "C", "D"]

@@ -27,6 +27,7 @@ MOST_NUMBERS = 7  # trials up to which their distances are written into the heat
 
 
 def titled(cell: MeasuredCell, explanation: str) -> str:
+    """The title of a figure: which cell, and what is drawn."""
     of_cell = f"{label(cell.model)} with {label(cell.activation)}, study {cell.study}, {plots.count_text(cell)}"
     return f"{of_cell}\n{explanation}"
 
@@ -126,6 +127,7 @@ def _why_unknown(cell: MeasuredCell, of_pairs: bool) -> str:
 
 
 def training_curves(cell: MeasuredCell, colours: dict[str, str]) -> Figure:
+    """Losses over training, and how far the trials are from each other."""
     colour = colours[cell.activation]
     figure = Figure(figsize=(plots.WIDTH, 3.7))
     left, right = figure.subplots(1, 2)
@@ -136,6 +138,7 @@ def training_curves(cell: MeasuredCell, colours: dict[str, str]) -> Figure:
 
 
 def reproducibility(cell: MeasuredCell, colours: dict[str, str]) -> Figure:
+    """PD and mismatches of every pair over training, and PD between trials at the end."""
     colour = colours[cell.activation]
     figure = Figure(figsize=(plots.WIDTH, 3.5))
     left, middle, right = figure.subplots(1, 3)
@@ -147,6 +150,7 @@ def reproducibility(cell: MeasuredCell, colours: dict[str, str]) -> Figure:
 
 
 def summary(cell: MeasuredCell, colours: dict[str, str]) -> Figure:
+    """Single values, means and intervals of the main metrics."""
     colour = colours[cell.activation]
     figure = Figure(figsize=(plots.WIDTH, 5.2))
     for ax, metric in zip(plots.panels(figure, len(SUMMARY_METRICS)), SUMMARY_METRICS, strict=True):

@@ -222,6 +222,7 @@ BELOW: plots.Look = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bordera
 
 
 def pd_over_training(findings: Findings, colours: dict[str, str]) -> Figure:
+    """PD at every evaluation, a panel for each architecture."""
     groups = findings.models
     figure = Figure(figsize=(plots.WIDTH, 1.5 + plots.panel_height(len(groups), 2.5)))
     axes = plots.panels(figure, len(groups), sharex=True, sharey=True)
@@ -236,6 +237,7 @@ def pd_over_training(findings: Findings, colours: dict[str, str]) -> Figure:
 
 
 def loss_pd_plane(findings: Findings, colours: dict[str, str]) -> Figure:
+    """Where all cells end in the plane of loss and PD; below, their ways there, a panel for each architecture."""
     measured, groups = findings.measured, findings.models
     heights = [3.6, plots.panel_height(len(groups), 2.5)]
     figure = Figure(figsize=(plots.WIDTH, 1.3 + sum(heights)))
@@ -257,6 +259,7 @@ def loss_pd_plane(findings: Findings, colours: dict[str, str]) -> Figure:
 
 
 def heat_map(findings: Findings, colours: dict[str, str]) -> Figure:
+    """PD against that with the first activation in percent, and which differences are shown."""
     measured, groups = findings.measured, findings.models
     first = first_activation(measured)
     activations, models = list(colours), list(groups)
@@ -282,6 +285,7 @@ def heat_map(findings: Findings, colours: dict[str, str]) -> Figure:
 
 
 def activation_differences(findings: Findings, colours: dict[str, str]) -> Figure:
+    """PD minus that with the first activation, with intervals, a panel for each architecture."""
     groups, first = findings.models, first_activation(findings.measured)
     rows = [name for name in colours if name != first]
     height = 0.9 + 0.25 * max(len(rows), 3)
@@ -300,6 +304,7 @@ def activation_differences(findings: Findings, colours: dict[str, str]) -> Figur
 
 
 def controls(findings: Findings, colours: dict[str, str]) -> Figure:
+    """PD by which random streams differ between trials, a panel for each architecture."""
     groups: dict[str, list[Control]] = {}
     for control in findings.controls:
         groups.setdefault(control.cell.model, []).append(control)
