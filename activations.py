@@ -1,8 +1,8 @@
 """The activations, by name.
 
-Formula, paper and limits stand beside each. To add one, write a module (or a function that makes one) and
-put it into ``ACTIVATIONS``; a module whose class sets ``gated = True`` is given twice as many features as it
-returns, and the layer in front of it is made narrower so that the model keeps its number of parameters.
+Formula, paper and limits are beside each. To add one, write a module (or a function that makes one) and add it to
+``ACTIVATIONS``; a module whose class sets ``gated = True`` is given twice as many features as it returns, and the
+layer in front of it is made narrower so that the model keeps its number of parameters.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ class SquaredReLU(nn.Module):
         return F.relu(x).square()
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     # max(0, x); derivative jumps at 0. Nair & Hinton 2010.
     "relu": nn.ReLU,
     # x Phi(x), Phi the standard normal distribution function (exact, by erf). Hendrycks & Gimpel 2016,

@@ -49,9 +49,10 @@ class Probe:
 Windows = tuple[torch.Tensor, torch.Tensor]
 
 
-def windows(tokens: torch.Tensor, starts, length: int) -> Windows:
+def windows(tokens: torch.Tensor, starts: torch.Tensor | np.ndarray | list[int], length: int) -> Windows:
     """Inputs and targets, each (len(starts), length), of the windows that begin at ``starts``."""
     starts = torch.as_tensor(starts, device=tokens.device)
+    # (S, 1) + (length + 1,) -> (S, length + 1): the places of each window's characters.
     taken = tokens[starts[:, None] + torch.arange(length + 1, device=tokens.device)]
     return taken[:, :-1], taken[:, 1:]
 
@@ -73,7 +74,7 @@ def evaluation_windows(corpus: Corpus, config: Config, split: str) -> Windows:
 
 
 def whole_split(tokens: torch.Tensor, config: Config) -> Iterator[Windows]:
-    """Every character after the first once as a target: windows side by side, in batches; the last is shorter."""
+    """Every character but the first as a target once: adjacent windows, in batches; the last window is shorter."""
     span = config.context * config.batch_size
     for start in range(0, len(tokens) - 1, span):
         part = tokens[start : start + span + 1]
@@ -85,7 +86,7 @@ def whole_split(tokens: torch.Tensor, config: Config) -> Iterator[Windows]:
 
 
 def probe_set(corpus: Corpus, config: Config) -> Probe:
-    """The study's probe set: different places of the validation split, the same for every trial of every cell."""
+    """The study's probe set: random places of the validation split, each once, the same for every trial."""
     places = len(corpus.validation) - config.context
     starts = numpy_stream(config.seed_base, "probe").choice(places, size=config.probe_contexts, replace=False)
     return _probe(corpus, starts, config)

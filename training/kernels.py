@@ -1,6 +1,6 @@
 """Matrix products and causal attention as they are fastest on a CPU: the plain arithmetic, with its own backward.
 
-What is faster was seen on one x86 machine; ``python -m benchmarks.bench_training`` shows what it comes to on yours.
+What is faster was measured on one x86 machine; ``python -m benchmarks.bench_training`` measures it on yours.
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-QUERIES = 64  # positions whose attention is worked out at once: what lies in their future is never computed
+QUERIES = 64  # positions whose attention is computed at once
 
 Mask = Callable[[torch.Size], torch.Tensor | None]  # from a shape to a dropout mask, or to None for no dropout
 
@@ -28,30 +28,36 @@ class Linear(nn.Linear):
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """x W^T + b."""
+    """x W^T + b: (R, C) and (C', C) -> (R, C')."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:
+    """(..., C) -> (R, C), with R the product of the other axes."""
     return x.reshape(-1, x.shape[-1]).contiguous()
 
 
 class _Linear(torch.autograd.Function):
-    """The product for the weights' gradient stays with PyTorch's choice, which is the faster one there."""
+    """y = x W^T + b; with the loss's gradient G by y, those by x, W and b are G W, G^T x and the sum of G's rows.
+
+    Forward and G W have many rows (R = B T, 4,096 at CPU scale) and a short inner axis (C, a few hundred), the shape
+    for which oneDNN's kernels are the faster ones. G^T x is the other way round: a small (C', C) result, summed over
+    the long axis R. There PyTorch's own choice (BLAS) is faster, so that product stays with it.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, bias):
         rows = _rows(x)
         ctx.save_for_backward(rows, weight)
         ctx.has_bias = bias is not None
-        return _product(rows, weight, bias).view(*x.shape[:-1], len(weight))
+        return _product(rows, weight, bias).view(*x.shape[:-1], len(weight))  # (R, C') -> (..., C')
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         rows, weight = ctx.saved_tensors
-        inner = _rows(gradient)
-        for_x = _product(inner, weight.t()).view(*gradient.shape[:-1], weight.shape[1])
+        inner = _rows(gradient)  # (R, C'), made contiguous: the gradient of a sum, for one, has strides of 0
+        for_x = _product(inner, weight.t()).view(*gradient.shape[:-1], weight.shape[1])  # (R, C) -> (..., C)
         return for_x, inner.t() @ rows, inner.sum(0) if ctx.has_bias else None
 
 
@@ -61,9 +67,9 @@ class _Linear(torch.autograd.Function):
 def causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Mask) -> torch.Tensor:
     """softmax(Q K^T / sqrt(D) + future) V, in which dropout ``mask``s the weights: each (B, H, T, D), on the CPU.
 
-    Where PyTorch's fused kernel for the CPU has no dropout, this has; and without dropout it is faster too.
+    PyTorch's fused kernel for the CPU has no dropout; this has it, and is faster without dropout too.
     """
-    flat = (x.flatten(0, 1).contiguous() for x in (query, key, value))
+    flat = (x.flatten(0, 1).contiguous() for x in (query, key, value))  # (B, H, T, D) -> (N, T, D), N = B H
     return _CausalAttention.apply(*flat, mask).view(query.shape)
 
 
@@ -75,22 +81,27 @@ def _chunks(T: int) -> Iterator[tuple[slice, slice]]:
 
 
 class _CausalAttention(torch.autograd.Function):
-    """Q, K and V are (N, T, D), with N batches times heads."""
+    """Q, K and V are (N, T, D), with N batches times heads.
+
+    A chunk of n queries that ends before position e has weights (N, n, e): the (n, T - e) block to the right of it
+    lies in its future and is never computed, a quarter of the whole matrix for T = 128 and QUERIES = 64. Only the
+    chunk's last (n, n) block lies on the diagonal and needs -inf above it.
+    """
 
     @staticmethod
     def forward(ctx, query, key, value, mask):
-        query = query / math.sqrt(query.shape[-1])
+        query = query / math.sqrt(query.shape[-1])  # T D divisions; of the scores it would be T T
         mixed = torch.empty_like(query)
         future = torch.full((QUERIES, QUERIES), -math.inf).triu_(1)
         masks, kept = [], []
         for asking, seen in _chunks(query.shape[1]):
-            scores = torch.bmm(query[:, asking], key[:, seen].transpose(1, 2))
+            scores = torch.bmm(query[:, asking], key[:, seen].transpose(1, 2))  # (N, n, D) (N, D, e) -> (N, n, e)
             n = scores.shape[1]
             scores[:, :, -n:] += future[:n, :n]
             weights = scores.softmax(-1)
             masks.append(mask(weights.shape))
             dropped = weights if masks[-1] is None else weights * masks[-1]
-            torch.bmm(dropped, value[:, seen], out=mixed[:, asking])
+            torch.bmm(dropped, value[:, seen], out=mixed[:, asking])  # (N, n, e) (N, e, D) -> (N, n, D)
             kept += [weights, dropped]
         ctx.save_for_backward(query, key, value, *kept)
         ctx.masks = masks
@@ -99,10 +110,17 @@ class _CausalAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
+        """With P the weights, M the mask, and A = P M (A V is the output): dV = A^T dO and dP = (dO V^T) M.
+
+        A row of the softmax, P = softmax(S), gives dS = P (dP - sum(P dP)), the sum over the row's keys; where P is
+        0, as in the future, so is dS. Then dQ = dS K and dK = dS^T Q. Every query adds to the gradients of the keys
+        and values that it sees, so those are summed over chunks; a query is in one chunk only.
+        """
         query, key, value, *kept = ctx.saved_tensors
         for_query, for_key, for_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         for chunk, (asking, seen) in enumerate(_chunks(query.shape[1])):
-            weights, dropped, mask = *kept[2 * chunk : 2 * chunk + 2], ctx.masks[chunk]
+            weights, dropped = kept[2 * chunk], kept[2 * chunk + 1]
+            mask = ctx.masks[chunk]
             for_value[:, seen].baddbmm_(dropped.transpose(1, 2), gradient[:, asking])
             for_weights = torch.bmm(gradient[:, asking], value[:, seen].transpose(1, 2))
             if mask is not None:
@@ -110,4 +128,5 @@ class _CausalAttention(torch.autograd.Function):
             for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
             torch.bmm(for_scores, key[:, seen], out=for_query[:, asking])
             for_key[:, seen].baddbmm_(for_scores.transpose(1, 2), query[:, asking])
+        # The saved query is the scaled one, Q / sqrt(D): right for dK as it is, while dQ needs the factor still.
         return for_query / math.sqrt(query.shape[-1]), for_key, for_value, None

@@ -1,4 +1,4 @@
-"""Named random streams and determinism.
+"""Named random streams, dropout masks and determinism.
 
 Every source of randomness draws from a stream of its own, derived from a seed and names. Streams with
 different names are independent; the same seed and names give the same stream on every machine.
@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ def stream_seed(seed: int, *names: str | int) -> int:
 
 
 def numpy_stream(seed: int, *names: str | int) -> np.random.Generator:
-    """The stream as a NumPy generator. SFC64: the fastest of NumPy's for bulk bytes."""
+    """The stream as a NumPy generator; SFC64 is NumPy's fastest for random bits in bulk."""
     return np.random.Generator(np.random.SFC64(stream_seed(seed, *names)))
 
 
@@ -43,28 +44,30 @@ def deterministic(device: str) -> Iterator[None]:
     so that numbers do not depend on how many cores a machine has."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    fill_before = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # a module with a property, which its type does not show
+    fill_before = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=device == "mps")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it is all written to; filling costs a twentieth
+    # Deterministic mode fills what torch.empty returns. Here all of it is written to anyway, and filling costs 5 %.
+    memory.fill_uninitialized_memory = False
     if device == "cpu":
         torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = fill_before
+        memory.fill_uninitialized_memory = fill_before
         torch.set_num_threads(before[1])
 
 
 class MaskStream:
-    """Where the dropout masks of a model come from.
+    """The source of a model's dropout masks.
 
     ``restart`` makes the masks of a training step a function of (seed, step) alone, so that resuming a trial
-    needs no generator state. On the CPU masks are cut out of bulk random bits, which costs a tenth of
+    needs no generator state. On the CPU masks are made of random bits in bulk, which takes a tenth of the time of
     ``bernoulli_``; elsewhere PyTorch's own dropout draws from the generator that ``restart`` seeds.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._generator = numpy_stream(0, "dropout", 0)
 
     def restart(self, seed: int, step: int) -> None:
@@ -72,9 +75,14 @@ class MaskStream:
         torch.manual_seed(stream_seed(seed, "dropout", step, "torch"))
 
     def draw(self, shape: torch.Size, p: float) -> torch.Tensor:
-        """A mask: 0 with probability ``p``, else 1 / (1 - p). ``p`` is rounded to a multiple of 2^-16."""
+        """A mask: 0 with probability ``p``, else 1 / (1 - p). ``p`` is rounded to a multiple of 2^-16.
+
+        One 64-bit random number is enough for four values: each takes 16 bits, a uniform integer below 2^16, and is
+        dropped where that is below the threshold p 2^16. The scale is that of the rounded p, so the mean stays 1.
+        """
         size = shape.numel()
-        bits = self._generator.bit_generator.random_raw(-(-size // 4)).view(np.uint16)[:size]
-        dropped = round(p * 2**16)
-        scale = np.float32(2**16 / (2**16 - dropped))
-        return torch.from_numpy(np.multiply(bits >= dropped, scale)).view(shape)
+        words = self._generator.bit_generator.random_raw(-(-size // 4))  # size / 4, rounded up; uint64
+        bits = np.asarray(words).view(np.uint16)[:size]
+        threshold = round(p * 2**16)
+        scale = np.float32(2**16 / (2**16 - threshold))
+        return torch.from_numpy(np.multiply(bits >= threshold, scale)).view(shape)

@@ -1,27 +1,32 @@
 """One training step: forward, loss, backward, Adam.
 
 On a GPU the step can be recorded once as a CUDA graph and then replayed, so that small models do not wait for Python
-to launch their kernels one by one. A recording is used only if it gives what the plain step gives, to the bit.
+to launch their kernels one by one. A graph replays kernels on the memory that they had when recorded; what Python
+computed beside them, such as a seed or a step count that was passed as a number, stays what it was. So a recording
+is used only after it has been seen to give what the plain step gives, to the bit.
 """
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F
 
 WARM_UP = 3  # plain steps before recording, in which libraries choose and prepare their kernels
-CHECKED = 2  # replayed steps that are compared with plain ones; two, so that a random state that stands still is seen
+# Replayed steps that are compared with plain ones. The first can agree though the graph has frozen what should change
+# from step to step (the random state, Adam's step count); the second cannot.
+CHECKED = 2
 
 
 class RecordingError(RuntimeError):
-    """A training step that cannot be recorded; the process is unfit for going on."""
+    """A training step that cannot be recorded; the CUDA state of the process is not to be used any further."""
 
 
 class Step:
     """A step of ``optimizer`` on ``model``, under bfloat16 autocast if that is the ``precision``.
 
-    ``finite`` tells whether every loss so far was: a tensor on the model's device, so that a GPU need not be
-    waited for.
+    ``finite`` says whether every loss so far was: a tensor on the model's device, so that Python need not wait for
+    a GPU at every step.
     """
 
     def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str):
@@ -32,7 +37,7 @@ class Step:
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Train on one batch: ``inputs`` and ``targets``, (B, T) each."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits = self.model(inputs)
+            logits = self.model(inputs)  # (B, T, V)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         self.optimizer.zero_grad()
         loss.backward()
@@ -41,13 +46,17 @@ class Step:
 
 
 class RecordedStep(Step):
-    """The same as a CUDA graph, once it has shown that it gives the same; otherwise, with a warning, as it was.
+    """The same as a CUDA graph, once that has been seen to give the same; otherwise, with a warning, the plain step.
 
-    RecordingError if it cannot be recorded.
+    The first ``WARM_UP`` calls are plain, the next ``CHECKED`` ones are both replayed and plain, and compared; then
+    the graph is replayed. RecordingError if the step cannot be recorded.
     """
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    graph: torch.cuda.CUDAGraph | None
+    batch: tuple[torch.Tensor, torch.Tensor]  # the memory from which the graph reads inputs and targets, (B, T) each
+
+    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str):
+        super().__init__(model, optimizer, device, precision)
         self.graph, self.calls, self.given_up = None, 0, False
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
@@ -61,7 +70,8 @@ class RecordedStep(Step):
         else:
             self._replay(inputs, targets)
 
-    def _on_side_stream(self, work, *arguments) -> None:
+    def _on_side_stream(self, work: Callable[..., None], *arguments: torch.Tensor) -> None:
+        """Run ``work`` where a graph is recorded too, on a stream other than the default one, as CUDA demands."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -70,7 +80,7 @@ class RecordedStep(Step):
 
     def _record(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self.batch = inputs.clone(), targets.clone()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad()  # so that gradients are allocated inside, in the graph's own memory
         self.graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(self.graph):
@@ -82,12 +92,13 @@ class RecordedStep(Step):
             ) from error
 
     def _replay(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        assert self.graph is not None
         for place, value in zip(self.batch, (inputs, targets), strict=True):
             place.copy_(value)
         self.graph.replay()
 
     def _check(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """One step, replayed and plain from the same state; the plain one counts."""
+        """One step, replayed and plain from the same state; the plain one counts, so a bad graph leaves no trace."""
         random_state = torch.cuda.get_rng_state()
         before = self._copy_of_state()
         if self.graph is None:
@@ -116,5 +127,5 @@ class RecordedStep(Step):
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal to the bit, where not a number is equal to itself."""
+    """Whether all values are equal; NaN counts as equal to NaN."""
     return torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
