@@ -276,7 +276,7 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
         return []
     wanted = [drawing for drawing in drawings(findings, named=False) if drawing.level is not Level.CELL]
     return [
-        page.Picture(drawing.title, drawing.level, drawing.model, figure_bytes(drawing.draw()))
+        page.Picture(drawing.title, drawing.level, figure_bytes(drawing.draw()), drawing.model)
         for drawing in progress(wanted[:PICTURES_OF_A_PAGE], "figures")
     ]
 
