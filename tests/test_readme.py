@@ -17,12 +17,9 @@ from study.corpus import CORPUS_PATH
 from study.files import ROOT, read_json
 from study.store import read_cells
 from views import docs
-from views.drawing import Level
-from views.figures import drawings
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PUBLISHED_FIGURES = {"cpu": False, "reference": True, "modern": True}  # by study: whether its name is in the file's
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +64,16 @@ def test_the_modules_at_the_root_are_named():
     assert {path.name for path in ROOT.glob("*.py")} <= set(re.findall(r"\w+\.py", README))
 
 
-@pytest.mark.parametrize(("study", "named"), PUBLISHED_FIGURES.items())
-def test_figures_of_published_studies_are_drawn_from_their_committed_cells(study, named, committed, committed_cells):
-    findings = docs.Findings.of_study(committed_cells, study)
-    texts = analyze_results.basis_of(findings.measured)
-    wanted = [drawing for drawing in drawings(findings, named) if drawing.level is not Level.CELL]
-    for drawing in wanted:
-        with Image.open(committed / "plots" / f"{drawing.name}.png") as image:
-            assert image.text == texts, f"draw it anew: python analyze_results.py --study {study} ({drawing.name})"
-
-
-def test_of_single_cells_the_figures_of_charlm_are_committed(committed):
-    kinds = ("training_curves", "reproducibility", "summary")
-    of_cells = {path.name for kind in kinds for path in (committed / "plots").glob(f"*_{kind}.png")}
-    activations = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
-    assert of_cells == {f"charlm_{activation}_cpu_{kind}.png" for activation in activations for kind in kinds}
+def test_committed_figures_are_drawn_from_the_committed_cells_and_by_this_code(committed, committed_cells):
+    here = {path.name: path for path in (committed / "plots").glob("*.png")}
+    del here["bench_training.png"]
+    for study in docs.GALLERY:
+        findings = docs.Findings.of_study(committed_cells, study)
+        texts = analyze_results.basis_of(findings.measured)
+        for drawing in docs.published_drawings(findings):
+            with Image.open(here.pop(f"{drawing.name}.png")) as image:
+                assert image.text == texts, f"draw it anew: python analyze_results.py --study {study} --all-figures"
+    assert not here, "neither published_drawings nor the gallery has these"
 
 
 # ---------------------------------------------------------------- what is to be appended

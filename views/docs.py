@@ -20,7 +20,7 @@ from analysis.table import p_text
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from labels import label
-from views.drawing import Level
+from views.drawing import Drawing, Level
 from views.figures import drawings
 from views.render import render
 
@@ -217,17 +217,36 @@ class Numbers:
     # ------------------------------------------------ figures
 
     def gallery(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """Of each published study the figures that lie in ``plots/``, as titles and paths, under the study's name."""
-        found = []
-        for study in GALLERY:
-            named = study not in ("cpu", "cuda")
-            here = [
-                (drawing.title, f"plots/{drawing.name}.png")
-                for drawing in drawings(self.findings(study), named)
-                if drawing.level is not Level.CELL and (self.root / "plots" / f"{drawing.name}.png").is_file()
-            ]
-            found.append((f"Study {study}", here))
-        return found
+        """The committed figures of each published study, but for those of cells, as titles and paths, under a heading."""
+        return [
+            (
+                f"Study {study}",
+                [
+                    (drawing.title, f"plots/{drawing.name}.png")
+                    for drawing in published_drawings(self.findings(study))
+                    if drawing.level is not Level.CELL
+                ],
+            )
+            for study in GALLERY
+        ]
+
+
+def published_drawings(findings: Findings) -> list[Drawing]:
+    """The figures of a published study that are committed.
+
+    Those of the study, the comparison of activations in each architecture, all of CharLM's and, as in the report, those
+    of its cells in study cpu. What is left is drawn on demand, so that ``plots/`` can be looked through.
+    """
+    study = findings.study
+    return [
+        drawing
+        for drawing in drawings(findings, named=study not in ("cpu", "cuda"))
+        if drawing.level is Level.STUDY
+        or (
+            drawing.level is Level.ARCHITECTURE and (drawing.model == "charlm" or "shamir_comparison" in drawing.name)
+        )
+        or (drawing.level is Level.CELL and drawing.model == "charlm" and study == "cpu")
+    ]
 
 
 def _signed(difference: Difference) -> str:
