@@ -117,7 +117,7 @@ def jobs_from(study: Study, args: argparse.Namespace) -> list[Job]:
 
 
 def make_plan(study: Study, jobs: list[Job], reuse: str | None) -> Plan:
-    """What is to be trained and what is copied from study ``reuse``; UserError where results stand in the way."""
+    """What is to be trained and what is copied from study ``reuse``; UserError where other results are there."""
     cells = dict.fromkeys(cell for cell, _ in jobs)
     for cell in cells:
         check_cell(study, cell)

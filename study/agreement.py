@@ -88,7 +88,7 @@ def equal_cells(study: Study, cells: Iterable[Cell]) -> dict[Cell, list[dict]]:
 
 
 def files_of_other_studies(study: Study, cells: Iterable[Cell]) -> list[Path]:
-    """Cell files of the models and activations of ``cells`` in other studies, as far as their names tell."""
+    """Cell files of the models and activations of ``cells`` in other studies, chosen by file name."""
     cells = list(cells)
     beginnings = tuple(f"{cell.model}_{cell.activation}_" for cell in cells)
     own = {study.store.cell_path(cell) for cell in cells}

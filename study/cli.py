@@ -32,8 +32,8 @@ def report_mistake(program: str, error: Exception) -> int:
 
 
 def say(text: str) -> None:
-    """Print ``text`` at once. Where nobody can read it, because the reader of the output has ended or the disk of the
-    log is full, training goes on all the same."""
+    """Print ``text`` at once. Where it cannot be printed, because the reader of the output has ended or the disk of
+    the log is full, the run continues without."""
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -115,7 +115,7 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
     """Numbers of the cell's trials that need no training.
 
     Where trials of the cell were trained in this results folder, their records decide. Where none was, as in a fresh
-    clone, which has cell files only, a cell file that holds every trial of the study stands for all of them.
+    clone, which has cell files only, the trials of a cell file that holds every trial of the study count as done.
     """
     if study.store.has_trial_files(cell):
         return study.store.done_trials(cell)

@@ -3,7 +3,7 @@
     python tests/fault_campaign.py [--faults N] [--seed S] [--keep]
 
 Each round is one study: faults are injected into its runs, and between them, until it is complete; then every result
-must be that of the undisturbed study to the bit, times aside. A fault counts only if it is known to have happened.
+must be that of the undisturbed study to the bit, but for times. A fault counts only if it is known to have happened.
 Needs Linux; filling the disk also needs the right to mount a small tmpfs, and is left out without it.
 """
 
@@ -72,9 +72,9 @@ class Campaign:
         self.differing: list[str] = []
         self.faults: dict[str, Callable[[], bool]] = {
             "worker killed (SIGKILL)": lambda: self.end_worker(signal.SIGKILL),
-            "worker told to stop (SIGTERM)": lambda: self.end_worker(signal.SIGTERM),
+            "worker asked to stop (SIGTERM)": lambda: self.end_worker(signal.SIGTERM),
             "runner killed (SIGKILL)": self.kill_runner,
-            "runner told to stop (SIGTERM)": lambda: self.stop(signal.SIGTERM),
+            "runner asked to stop (SIGTERM)": lambda: self.stop(signal.SIGTERM),
             "all interrupted (SIGINT, as Ctrl-C)": lambda: self.stop(signal.SIGINT),
             "second runner started": self.start_second,
             "record truncated": lambda: self.damage("results/trials/*/*.json", truncate),
@@ -103,7 +103,7 @@ class Campaign:
         if not wait_until(lambda: live.workers() or not live.alive, STARTUP):
             raise Failure(f"no worker after {STARTUP} s, see {live.log}")
         if self.random.random() >= self.early:
-            wait_until(lambda: is_told(live, "  step "), STARTUP)
+            wait_until(lambda: is_reported(live, "  step "), STARTUP)
         wait_until(lambda: not live.alive, self.random.uniform(0, 3))
         if live.workers() and not live.concluded:
             return live
@@ -127,7 +127,7 @@ class Campaign:
         if "Traceback" in live.text():
             raise Failure(f"a traceback, see {live.log}")
         if re.search("worker process (was killed by SIGTERM|ended by itself)", live.text()):
-            raise Failure(f"a worker that was told to stop failed its trial, see {live.log}")
+            raise Failure(f"a worker that was asked to stop failed its trial, see {live.log}")
         return live.process.wait()
 
     def take_stock(self) -> None:
@@ -209,7 +209,7 @@ class Campaign:
         filler = self.folder / "filler"
         try:
             with filler.open("wb", buffering=0) as file:
-                felt = wait_until(lambda: full(file) and is_told(live, "No space left on device"), PATIENCE)
+                felt = wait_until(lambda: full(file) and is_reported(live, "No space left on device"), PATIENCE)
         finally:
             filler.unlink()
         return felt and "No space left on device" in live.text()
@@ -222,7 +222,7 @@ class Campaign:
         for folder in folders:
             folder.chmod(0o500)
         try:
-            wait_until(lambda: is_told(live, "Permission denied"), PATIENCE)
+            wait_until(lambda: is_reported(live, "Permission denied"), PATIENCE)
         finally:
             for folder in folders:
                 folder.chmod(0o700)
@@ -320,7 +320,7 @@ def full(file) -> bool:
     return os.statvfs(file.fileno()).f_bavail == 0
 
 
-def is_told(live: LiveRun, text: str) -> bool:
+def is_reported(live: LiveRun, text: str) -> bool:
     return text in live.text() or not live.alive
 
 
@@ -338,7 +338,7 @@ def flip(content: bytes, source: random.Random) -> bytes:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """Inside, ``folder`` is a small disk of its own if that is possible here; tells whether it is."""
+    """Inside, ``folder`` is a small disk of its own if that is possible here; yields whether it is."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_SIZE}", "tmpfs", str(folder)]
     mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
@@ -364,7 +364,7 @@ def is_kill(kind: str) -> bool:
 
 def bag(kinds: Iterable[str], source: random.Random) -> Iterator[str]:
     """All kinds in random order, kills more often than the others, again and again."""
-    kinds = [again for kind in kinds for again in [kind] * (KILLS if is_kill(kind) else 1)]
+    kinds = [kind for kind in kinds for _ in range(KILLS if is_kill(kind) else 1)]
     while True:
         yield from source.sample(kinds, len(kinds))
 

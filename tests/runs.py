@@ -19,8 +19,14 @@ COMMAND = (sys.executable, str(TESTS / "tiny_runner.py"))
 MODELS, ACTIVATIONS = ["charlm", "tinylstm"], ["gelu", "swiglu"]
 CONFIG = replace(TINY, n_trials=3, iterations=30)
 GRID = (
-    *("--models", *MODELS, "--activations", *ACTIVATIONS),
-    *("--trials", str(CONFIG.n_trials), "--iterations", str(CONFIG.iterations)),
+    "--models",
+    *MODELS,
+    "--activations",
+    *ACTIVATIONS,
+    "--trials",
+    str(CONFIG.n_trials),
+    "--iterations",
+    str(CONFIG.iterations),
 )
 
 # What may differ between two runs of the same trials.

@@ -42,7 +42,7 @@ def test_linear_is_the_plain_one(shape, bias):
     assert_equal_to_rounding(values_and_gradients(ours, x, *parameters), exact)
 
 
-def test_linear_heeds_the_strides_of_what_it_is_given():
+def test_linear_respects_the_strides_of_what_it_is_given():
     layer = Linear(6, 4)
     x = torch.randn(6, 3, 5, generator=stream()).transpose(0, 2)
     plain = F.linear(x, layer.weight, layer.bias)

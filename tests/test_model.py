@@ -240,7 +240,7 @@ def test_gated_layers_are_two_thirds_as_wide():
     assert hidden_width(768, gated=False) == 768
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_reported():
     with pytest.raises(ValueError, match="unknown model 'rnn'; choose from charlm, minigpt"):
         build_model("rnn", "gelu", config_cpu.CONFIG)
     with pytest.raises(ValueError, match="unknown activation"):

@@ -79,7 +79,7 @@ def test_the_plan_goes_cell_by_cell(tmp_path):
         (["gelu,smelu_05", "smelu"], ("gelu", "smelu_05", "relu", "smelu_01", "smelu_025", "smelu_1", "smelu_2")),
     ],
 )
-def test_the_name_of_a_group_stands_for_its_activations_each_once(tmp_path, capsys, asked, planned):
+def test_the_name_of_a_group_means_its_activations_each_once(tmp_path, capsys, asked, planned):
     assert call(tmp_path, "--models", "charlm", "--activations", *asked, "--dry-run") == 0
     assert tuple(re.findall(r"charlm_(\w+)_tiny ", capsys.readouterr().out)) == planned
 
@@ -473,7 +473,7 @@ def test_verify_names_what_is_missing_damaged_or_foreign(finished, capsys):
 
 
 @pytest.mark.parametrize(("change", "code"), [(1 + 1e-14, 0), (1 + 1e-6, 1)])
-def test_verify_tells_a_wrong_number_in_a_cell_from_rounding(finished, capsys, change, code):
+def test_verify_distinguishes_a_wrong_number_in_a_cell_from_rounding(finished, capsys, change, code):
     path = finished / "results" / "charlm_gelu_tiny.json"
     cell = files.read_checked(path)
     cell["pairs"][1]["breakdown"]["confidence"]["relative_pd"] = [

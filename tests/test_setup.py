@@ -55,7 +55,7 @@ def test_a_good_file_is_left_alone(destination):
     assert destination.stat().st_ino == before.st_ino
 
 
-def test_altered_files_are_all_kept_aside(destination, capsys):
+def test_altered_files_are_all_kept(destination, capsys):
     destination.parent.mkdir()
     for altered in (b"mine", b"mine, too"):
         destination.write_bytes(altered)
@@ -215,7 +215,7 @@ def test_setup_installs_once_and_again_when_requirements_change(repository, set_
     assert set_up() == []
 
 
-def test_setup_cut_off_in_the_middle_starts_anew(repository, set_up):
+def test_setup_that_was_interrupted_starts_again(repository, set_up):
     assert set_up(fails=True) == ["venv", "pip"]
     assert "pip could not install" in set_up.result.stderr
     (repository / "venv" / "half_a_package").touch()
@@ -226,7 +226,7 @@ def test_setup_cut_off_in_the_middle_starts_anew(repository, set_up):
     assert set_up() == []
 
 
-def test_setup_makes_venv_anew_in_a_moved_folder(repository, set_up):
+def test_setup_makes_a_new_venv_in_a_moved_folder(repository, set_up):
     assert set_up() == ["venv", "pip"]
     moved = repository.rename(repository.with_name("moved repository"))
     assert set_up(folder=moved) == ["venv", "pip"]
@@ -398,7 +398,7 @@ def test_neither_a_killed_run_nor_a_stale_pid_file_blocks_the_next(background):
     assert background.pid() != os.getpid()
 
 
-def test_a_wrong_option_is_told_in_the_foreground(background):
+def test_a_wrong_option_is_reported_in_the_foreground(background):
     result = background.start("--wrong")
     assert result.returncode == 2
     assert result.stderr == "no such option: --wrong\n"

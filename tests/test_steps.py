@@ -1,4 +1,4 @@
-"""A recorded step is used only where it does what the plain one does; the GPU's recording is played by a stand-in."""
+"""A recorded step is used only where it does what the plain one does; the GPU's recording is simulated."""
 
 from contextlib import contextmanager
 
@@ -71,7 +71,7 @@ def test_an_unfaithful_recording_is_given_up_and_leaves_no_trace(kind):
     assert all(map(torch.equal, weights, expected))
 
 
-def test_a_step_that_cannot_be_recorded_is_told(monkeypatch):
+def test_a_step_that_cannot_be_recorded_is_reported(monkeypatch):
     @contextmanager
     def recording(graph):
         yield

@@ -50,7 +50,7 @@ def predictions(study: Study, record: dict, names: tuple[str, str] = CELL) -> np
 
 
 def assert_same_trial(first: Study, second: Study, names: tuple[str, str] = CELL) -> None:
-    """Equal to the bit: record (times aside), predictions and weights."""
+    """Equal to the bit: record (but for times), predictions and weights."""
     records = [study.store.read_record(study.cell(*names), 1) for study in (first, second)]
     for record in records:
         for name in TIMES:
@@ -377,8 +377,8 @@ def test_losses_are_those_of_the_whole_validation_split(tiny_study):
     assert record["val_accuracy"] == hits / count
 
 
-def test_the_passage_is_predicted_letter_by_letter_from_what_stands_before_it(tiny_study):
-    """As one forward pass over the text says, which sees all that stands before and not only the context."""
+def test_the_passage_is_predicted_letter_by_letter_from_what_comes_before_it(tiny_study):
+    """As one forward pass over the text says, which sees all that comes before and not only the context."""
     study = with_config(tiny_study, iterations=60, eval_interval=60, learning_rate=1e-2)
     record = run(study, names=("nanotransformer", "gelu"))
     cell = json.loads(study.store.cell_path(study.cell("nanotransformer", "gelu")).read_text())
