@@ -10,11 +10,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from analysis import answer, finding_tables, report_tables
+from analysis import answer
 from analysis.account import account, study_names, which_study
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, measure_study, strongest_study, summarize_study
 from analysis.table import Table
+from analysis.tables import TABLES
 from audit import tables as audit_tables
 from study import cli
 from study.files import (
@@ -37,12 +38,22 @@ from views.figures import drawings
 from views.render import FORMATS, remark, render
 from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
-TABLES = report_tables.TABLES | finding_tables.TABLES
 ALL = "all"
 DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 PICTURES_OF_A_PAGE = 10
 # Modules of analysis and views that make words and tables.
-WITHOUT_FIGURES = ("account", "answer", "finding_tables", "report_tables", "table", "docs", "page", "render")
+WITHOUT_FIGURES = {
+    "account",
+    "answer",
+    "table",
+    "tables",
+    "report_tables",
+    "finding_tables",
+    "companion_tables",
+    "docs",
+    "page",
+    "render",
+}
 REPORT_PATH = ROOT / "data" / "report.json"
 
 
@@ -76,7 +87,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     actions = {
         "--audit": (print_audit, "the report's numbers and claims, one by one, beside ours"),
         "--html": (write_page, f"write answer, figures, tables and audit as one page, {PAGE_NAME}"),
-        "--docs": (write_docs, "write the pages of docs/ and the parts of README.md that hold numbers"),
+        "--docs": (write_docs, "write README.md, the pages of docs/ that hold numbers, and the committed figures"),
     }
     for option, (action, words) in actions.items():
         what.add_argument(option, dest="action", action="store_const", const=action, help=words)
@@ -197,7 +208,7 @@ def write_summary(contents: list[dict], results_dir: Path) -> Path:
 
 def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
     """Draw the figures of a study that are not there yet or show other results; returns how many, in words."""
-    folder, form = arguments.plots_dir, arguments.figure_format
+    folder = arguments.plots_dir
     check_writable(folder)
     named = arguments.study is not None or findings.study not in DEFAULT_STUDIES
     published = findings.study in published_studies(arguments.results_dir)
@@ -206,11 +217,17 @@ def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
         for drawing in drawings(findings, named)
         if arguments.all_figures or not published or drawing.level is not Level.CELL
     ]
+    n_drawn = draw_stale(findings, wanted, folder, arguments.figure_format)
+    return f"Figures: {n_drawn} drawn, {len(wanted) - n_drawn} up to date, in {folder}"
+
+
+def draw_stale(findings: Findings, wanted: list[Drawing], folder: Path, form: str = "png") -> int:
+    """Draw those of the ``wanted`` figures that are not up to date; returns how many."""
     texts = basis_of(findings.measured)
     stale = [drawing for drawing in wanted if not is_current(folder / f"{drawing.name}.{form}", texts)]
     for drawing in progress(stale, "figures"):
         write_bytes(folder / f"{drawing.name}.{form}", figure_bytes(drawing.draw(), form, texts))
-    return f"Figures: {len(stale)} drawn, {len(wanted) - len(stale)} up to date, in {folder}"
+    return len(stale)
 
 
 def is_current(path: Path, texts: dict[str, str]) -> bool:
@@ -282,11 +299,15 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
 
 
 def write_docs(arguments: argparse.Namespace) -> None:
-    """Write what holds numbers in docs/ and README.md, from the published studies."""
+    """Write what holds numbers in docs/ and README.md, and the committed figures, from the published studies."""
     contents = read_results(arguments.results_dir)
     for path, text in docs.pages(contents, read_json(REPORT_PATH), ROOT, parameter_table()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
+    for study in docs.GALLERY:
+        findings = Findings.of_study(contents, study)
+        n_drawn = draw_stale(findings, docs.published_drawings(findings), PLOTS_DIR)
+        print(f"drew {n_drawn} figures of study {study} that were missing or older")
 
 
 def parameter_table() -> str:

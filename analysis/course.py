@@ -37,9 +37,15 @@ def _cell_at(cell: MeasuredCell, step: int, metrics: list[str]) -> MeasuredCell:
     return measure(cell.content | {"pairs": pairs})
 
 
-def course(measured: list[MeasuredCell], metric: str = "relative_pd") -> list[Moment]:
-    """The rule at every shared evaluation; p is adjusted over the architectures at that step alone."""
+def course(measured: list[MeasuredCell], at_end: list[Sensitivity]) -> list[Moment]:
+    """The rule for PD at every shared evaluation; p is adjusted over the architectures at that step alone.
+
+    ``at_end`` is what it says at the end of training, which is not computed again.
+    """
+    ends = {cell.pairs[0]["history"]["step"][-1] for cell in measured if cell.pairs}
     found = []
     for step in shared_steps(measured):
-        found.append(Moment(step, omnibus.sensitivities(cells_at(measured, step), metric)))
+        is_end = ends == {step}
+        sensitivities = at_end if is_end else omnibus.sensitivities(cells_at(measured, step), "relative_pd")
+        found.append(Moment(step, sensitivities))
     return found

@@ -1,32 +1,23 @@
-"""The tables that go beyond the report's: what the tests say, and what else goes along with PD.
+"""The tables that say what the tests find: differences, sensitivity, the planner, ranks.
 
 Pure functions of ``Findings``, which has computed what they show.
 """
 
 from collections import Counter
 
-from analysis import contexts, metrics_compared
-from analysis.controls import NOTHING
 from analysis.differences import Difference
 from analysis.findings import Findings, When
-from analysis.measure import MeasuredCell, spread_over, trial_counts
+from analysis.measure import MeasuredCell, trial_counts
 from analysis.metrics_compared import metric_label
 from analysis.omnibus import PLANNED_DIFFERENCES, RULES, Sensitivity
 from analysis.ranks import recurring
 from analysis.report_tables import (
     ACTIVATION,
-    INTERVALS,
-    LOSS,
-    LOSS_INTERVAL,
-    MISMATCHES,
     MODEL,
-    PD,
     READ_BESIDE_LOSS,
-    N,
 )
 from analysis.stats import FEWEST_PLANNED
 from analysis.table import (
-    ABSENT,
     Column,
     Row,
     Table,
@@ -35,13 +26,11 @@ from analysis.table import (
     number,
     p_text,
     plain,
-    significant,
     trial_count,
     with_interval,
 )
-from analysis.trade_off import pareto_front
-from labels import counted, label
-from metrics import METRICS, PAIR_METRICS
+from labels import label
+from metrics import METRICS
 
 OTHER_ACTIVATION = Column("minus", ("other_activation",), label, numeric=False)
 N_SHARED = Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count)
@@ -320,261 +309,6 @@ def trials_text(cells: list[MeasuredCell]) -> str:
     return trial_count(counts["n_trials"], counts["n_diverged"], counts["planned_trials"])
 
 
-# ---------------------------------------------------------------- every metric
-
-
-def cell_metrics(findings: Findings) -> list[Table]:
-    """A table for each architecture: every metric of pairs, for every activation, with its interval."""
-    return [_metric_table(model, cells) for model, cells in findings.models.items()]
-
-
-def _metric_table(model: str, cells: list[MeasuredCell]) -> Table:
-    rows = [{"metric": name, **{cell.activation: cell.estimate(name) for cell in cells}} for name in PAIR_METRICS]
-    columns = (
-        Column("Metric, mean over pairs [95 % interval]", ("metric",), metric_label, numeric=False),
-        *(
-            Column(f"{label(cell.activation)} (N = {trials_text([cell])})", (cell.activation,), significant)
-            for cell in cells
-        ),
-    )
-    note = (
-        "Mismatches are counts, of the probe set; divergences are in nats; each metric's formula is in metrics.py. "
-        "Intervals are jackknife-t over trials, with the contexts held fixed; they are no test of a difference."
-    )
-    return Table(f"Metrics: {label(model)}", columns, rows, (note,))
-
-
-def companions(findings: Findings) -> list[Table]:
-    rho = number("{:+.2f}")
-    columns = (
-        METRIC,
-        Column("Rank correlation with PD, over all cells", ("rho",), rho),
-        Column("within architectures", ("rho_within",), rho),
-        Column("Same order as PD", ("agreement",), plain, numeric=False),
-    )
-    rows = []
-    for name in metrics_compared.companions():
-        over_all, within = metrics_compared.correlations(findings.measured, "relative_pd", name)
-        agreement = metrics_compared.agreement_with_pd(over_all, within, METRICS[name].agreement)
-        rows.append({"metric": name, "rho": over_all, "rho_within": within, "agreement": agreement})
-    cells = counted(len(findings.measured), "cell")
-    basis = (
-        f"Spearman's, of the means of {cells} ({trials_text(findings.measured)} trials). Within "
-        "architectures: of ranks among the activations of one architecture, pooled."
-    )
-    rule = (
-        f"The same order as PD: both correlations are at least {metrics_compared.SAME}; much the same: "
-        f"{metrics_compared.MUCH_THE_SAME}; of agreements and of correlations, which fall as PD rises, with the sign "
-        "turned round. Few cells make strong correlations by chance."
-    )
-    return [Table("Companion metrics: do they give PD's order?", columns, rows, (basis, rule))]
-
-
-# ---------------------------------------------------------------- at equal loss
-
-
-OF_MATCHED = "Of PD at matched loss (--tables matched_loss); all else as in the table of PD at the end."
-
-
-def matched_loss(findings: Findings) -> list[Table]:
-    columns = (
-        MODEL,
-        ACTIVATION,
-        LOSS,
-        PD,
-        Column("Matched loss (nats/char)", ("level",), number("{:.4f}")),
-        Column("Reached at step", ("step",), number("{:.0f}")),
-        Column("Relative PD at that loss [95 % interval]", ("matched_pd",), with_interval(4)),
-        N,
-    )
-    rows = [
-        {
-            **each.at_end.row(),
-            "level": each.level,
-            "step": each.step,
-            "matched_pd": each.matched.estimate("relative_pd"),
-        }
-        for each in findings.at_equal_loss
-    ]
-    notes = (
-        "The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
-        "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
-        "PD at that loss is read off each pair's own curve, linearly between the evaluations around it. "
-        "--tables matched_sensitivity and matched_differences test it.",
-        "What learns faster reaches that loss after fewer steps, and more steps by themselves may make models "
-        "differ: equal loss is not equal training. The slowest pair sets the loss, which is then taken as fixed.",
-        *_cv_lines(findings),
-    )
-    return [Table("PD at matched loss", columns, rows, notes)]
-
-
-def _cv_lines(findings: Findings) -> list[str]:
-    """For each architecture, how much activations differ at the end and at matched loss, and how coarse that is."""
-    lines = []
-    for model in findings.models:
-        known = [
-            each
-            for each in findings.at_equal_loss
-            if each.at_end.model == model and each.matched.estimate("relative_pd").known
-        ]
-        if len(known) > 1:
-            end = spread_over([each.at_end for each in known], "relative_pd").cv
-            matched = spread_over([each.matched for each in known], "relative_pd").cv
-            shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
-            lines.append(
-                f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % "
-                f"matched. With every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
-            )
-    return lines
-
-
-def matched_sensitivity(findings: Findings) -> list[Table]:
-    found = findings.sensitivities("relative_pd", When.EQUAL_LOSS)
-    return [sensitivity_table("Sensitivity of PD at matched loss", found, (OF_MATCHED,))]
-
-
-def matched_differences(findings: Findings) -> list[Table]:
-    rows = pd_difference_rows(findings, When.EQUAL_LOSS)
-    return [Table("Differences of PD at matched loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
-
-
-# ---------------------------------------------------------------- loss against PD
-
-
-def pareto(findings: Findings) -> list[Table]:
-    columns = (MODEL, ACTIVATION, LOSS, PD, Column("On the front", ("front",), plain, numeric=False), N)
-    overall = pareto_front(findings.measured)
-    rows = []
-    for cells in findings.models.values():
-        own = pareto_front(cells)
-        for cell in cells:
-            front = "of all cells" if cell in overall else "of its architecture" if cell in own else "no"
-            rows.append(cell.row() | {"front": front if cell.estimate("relative_pd").known else None})
-    notes = (
-        "On the front: no other cell (of its architecture, or of all) has both a lower loss and a lower PD. By "
-        "the means alone: where intervals overlap, another set of trials could put other cells there.",
-        READ_BESIDE_LOSS,
-    )
-    return [Table("Pareto front of loss against PD", columns, rows, notes)]
-
-
-def smelu(findings: Findings) -> list[Table]:
-    rows = [
-        {
-            **point.cell.row(),
-            "beta": point.beta,
-            "difference": point.against_relu.estimate if point.against_relu else None,
-        }
-        for sweep in findings.sweeps.values()
-        for point in sweep
-    ]
-    columns = (
-        MODEL,
-        Column("β", ("beta",), number("{:g}")),
-        LOSS_INTERVAL,
-        PD,
-        Column("PD minus ReLU's [95 % interval]", ("difference",), with_interval(4)),
-        N,
-    )
-    notes = (
-        "β is the half-width of SmeLU's bend; β = 0 is ReLU. Lower is better for both, so a wider bend is a gain "
-        "where PD comes down and the loss does not go up.",
-        "The difference is paired by seed, over the trials that both completed. Its interval is of one comparison: "
-        "--tables differences adjusts for how many there are.",
-        INTERVALS,
-    )
-    return [Table("SmeLU sweep", columns, rows, notes)] if rows else []
-
-
-# ---------------------------------------------------------------- contexts
-
-
-def context_table(findings: Findings) -> list[Table]:
-    four = number("{:.4f}")
-    columns = (
-        MODEL,
-        ACTIVATION,
-        Column("Relative PD (all classes), shared contexts", ("shared_relative_pd",), four),
-        Column("Relative PD, different contexts", ("different_relative_pd",), four),
-        Column("Global formula, shared", ("shared_global_pd",), four),
-        Column("Global formula, different", ("different_global_pd",), four),
-        Column("Mismatches, shared", ("shared_top1_mismatches", "n_predictions"), _count_of),
-        Column("Mismatches, different", ("different_top1_mismatches", "n_predictions"), _count_of),
-        N,
-    )
-    note = (
-        "Scoring the two models of a pair on different contexts, as the report's code did, measures how contexts "
-        "differ: the same models, the same probe set, in another order for the second."
-    )
-    rows = [cell.row() | contexts.on_contexts(cell) for cell in findings.measured]
-    return [Table("Shared and different contexts", columns, rows, (note,))]
-
-
-def _count_of(count: float | None, total: int) -> str:
-    return ABSENT if count is None else f"{count:.0f} / {total}"
-
-
-def other_contexts(findings: Findings) -> list[Table]:
-    cells = [
-        each.cell.row() | {"both": each.both, "widening": each.widening} for each in findings.cells_on_other_contexts
-    ]
-    if not cells:
-        return []
-    both = Column("Contexts and trials sampled", ("both",), with_interval(4))
-    columns = (MODEL, ACTIVATION, PD, both, Column("Wider by", ("widening",), number("{:.2f}")), N)
-    notes = (
-        "The second interval allows for other contexts too, by how much PD differs between "
-        f"{contexts.n_blocks(findings.measured)} stretches of the validation text with equally many contexts. It is "
-        "for other contexts of this text, not for another text.",
-    )
-    tables = [Table("PD if contexts were drawn anew", columns, cells, notes)]
-    differing = [each.difference.row() | {"both": each.both} for each in findings.differences_on_other_contexts]
-    if differing:
-        fixed = Column("Contexts fixed", ("difference",), with_interval(4))
-        difference_columns = (MODEL, ACTIVATION, OTHER_ACTIVATION, fixed, both, N_SHARED)
-        note = "Paired by seed and by stretch of text."
-        title = "Differences of PD if contexts were drawn anew"
-        tables.append(Table(title, difference_columns, differing, (note,)))
-    return tables
-
-
-# ---------------------------------------------------------------- controls
-
-
-def controls(findings: Findings) -> list[Table]:
-    columns = (
-        MODEL,
-        ACTIVATION,
-        Column("Differs between trials", ("varies",), plain, numeric=False),
-        PD,
-        Column("of everything's (%)", ("share",), number("{:.1f}", 100)),
-        MISMATCHES,
-        N,
-        Column("Study", ("study",), plain, numeric=False),
-    )
-    having = sum(bool(cell.controls) for cell in findings.measured)
-    same = [each.cell.pairs for each in findings.controls if each.varies == NOTHING and each.cell.pairs]
-    exact = sum(all(pair["relative_pd"] == 0 for pair in pairs) for pairs in same)
-    notes = [
-        f"{having} of {len(findings.measured)} cells have controls: results with the same settings of which other "
-        "streams differ between trials. run_all_experiments.py --controls makes them."
-    ]
-    if findings.controls:
-        notes += [
-            "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each "
-            "source alone may already bring out what all together do. NanoTransformer has no dropout.",
-            "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
-            "mistake. That measures how contexts differ, and is a ceiling.",
-        ]
-    if same:
-        notes.append(
-            f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
-            "machine is not deterministic."
-        )
-    rows = [each.row() for each in findings.controls]
-    return [Table("Controls: what causes the differences", columns, rows, tuple(notes))]
-
-
 TABLES = {
     "sensitivity": sensitivity,
     "differences": differences,
@@ -582,15 +316,5 @@ TABLES = {
     "ranks": ranks,
     "metrics": metrics,
     "metric_differences": metric_differences,
-    "cell_metrics": cell_metrics,
-    "companions": companions,
     "planner": planner,
-    "matched_loss": matched_loss,
-    "matched_sensitivity": matched_sensitivity,
-    "matched_differences": matched_differences,
-    "pareto": pareto,
-    "smelu": smelu,
-    "contexts": context_table,
-    "other_contexts": other_contexts,
-    "controls": controls,
 }

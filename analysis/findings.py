@@ -156,7 +156,7 @@ class Findings:
     @cached_property
     def course(self) -> list[course.Moment]:
         """The rule for relative PD at every evaluation."""
-        return course.course(self.measured)
+        return course.course(self.measured, self.sensitivities())
 
     @cached_property
     def plans(self) -> list[omnibus.Plan]:

@@ -11,8 +11,8 @@ import pytest
 from synthetic_cells import awkward_cells, make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
 
 import analyze_results
-from analysis import finding_tables, report_tables
 from analysis.findings import Findings
+from analysis.tables import TABLES
 from study import files
 
 REPORT = files.read_json(files.ROOT / "data" / "report.json")
@@ -236,8 +236,7 @@ def test_they_follow_the_report_s_tables_and_are_the_same_every_time(tmp_path, c
 
     text = said()
     findings = Findings.of_study(awkward_cells(), "cpu")
-    tables = report_tables.TABLES | finding_tables.TABLES
-    places = [text.index(make(findings)[0].title) for make in tables.values()]
+    places = [text.index(make(findings)[0].title) for make in TABLES.values()]
     assert places == sorted(places)
     assert said() == text
 

@@ -6,7 +6,7 @@ import math
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell, varying
 
-from analysis import controls, finding_tables, measure
+from analysis import companion_tables, controls, measure
 from analysis.controls import Control
 from analysis.findings import Findings
 from analysis.table import Table
@@ -37,7 +37,7 @@ def controls_in(cells: list[dict], study: str = "cpu") -> list[Control]:
 
 
 def table_of(cells: list[dict], study: str = "cpu") -> Table:
-    (table,) = finding_tables.controls(Findings.of_study(cells, study))
+    (table,) = companion_tables.controls(Findings.of_study(cells, study))
     return table
 
 

@@ -9,6 +9,7 @@ from scipy import stats as scipy_stats
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell
 
 from analysis import (
+    companion_tables,
     contexts,
     differences,
     equal_loss,
@@ -25,6 +26,7 @@ from analysis.measure import MeasuredCell
 from analysis.ranks import Ranking
 from analysis.stats import Verdict
 from analysis.table import Row
+from analysis.tables import TABLES
 from metrics import PAIR_METRICS
 from views.render import render
 
@@ -59,7 +61,7 @@ def three_activations(model: str, seed: int, shifts=(0.0, 0.0, 0.0), n: int = 5)
 
 
 def text_of(name: str, measured: list[MeasuredCell]) -> str:
-    return "\n".join(render(table, "github") for table in finding_tables.TABLES[name](Findings(measured)))
+    return "\n".join(render(table, "github") for table in TABLES[name](Findings(measured)))
 
 
 def pd_rows(measured: list[MeasuredCell]) -> list[Row]:
@@ -305,7 +307,7 @@ def test_equal_loss_is_judged_by_what_is_read_off_there():
 
 def test_every_metric_of_every_cell_has_its_interval():
     cells = three_activations("charlm", seed=4)
-    (table,) = finding_tables.cell_metrics(Findings(cells))
+    (table,) = companion_tables.cell_metrics(Findings(cells))
     assert [row["metric"] for row in table.rows] == list(PAIR_METRICS)
     expected = stats.pairwise_estimate(measure.pair_matrix(cells[1].pairs, "relative_pd")[1])
     shown = table.rows[0]["gelu"]
@@ -394,7 +396,7 @@ def test_nothing_is_said_of_too_few_or_constant_metrics():
 
 
 def companion_rows(measured: list[MeasuredCell]) -> dict[str, Row]:
-    (table,) = finding_tables.companions(Findings(measured))
+    (table,) = companion_tables.companions(Findings(measured))
     return {row["metric"]: row for row in table.rows}
 
 
@@ -462,7 +464,7 @@ def test_what_reading_between_evaluations_may_be_off_is_said():
     curves = on_a_curve("relu", [4, 2.8, 2.4, 2]), on_a_curve("gelu", [4, 3.2, 2.8, 2.6])
     for pair in curves[0].pairs:
         pair["history"]["relative_pd"] = [1, 1, 3, 3]
-    (table,) = finding_tables.matched_loss(Findings(list(curves)))
+    (table,) = companion_tables.matched_loss(Findings(list(curves)))
     # ReLU at 2.6: 2 between steps 1 and 2; with steps 0, 1 and 3 only, 1 + 2 * 0.2 / 0.8 = 1.5.
     assert [row["matched_pd"].mean for row in table.rows] == pytest.approx([2, 2.4])
     assert table.notes[-1].endswith("would be read up to 0.5000 off.")
@@ -494,8 +496,8 @@ def test_differences_at_matched_loss_are_tested_as_those_at_the_end():
     assert second.second_opinions(When.EQUAL_LOSS) == first.second_opinions()
     assert {each.shown for each in first.differences()} == {True, False}
     sensitivity, differences = (
-        finding_tables.matched_sensitivity(second)[0],
-        finding_tables.matched_differences(second)[0],
+        companion_tables.matched_sensitivity(second)[0],
+        companion_tables.matched_differences(second)[0],
     )
     assert sensitivity.rows == finding_tables.sensitivity(first)[1].rows
     assert differences.rows == finding_tables.differences(first)[0].rows
@@ -541,7 +543,7 @@ def test_the_front_of_an_architecture_need_not_be_that_of_all():
         cell_of(level * (1 - np.eye(3)), "relu", model) for model, level in (("charlm", 0.2), ("minigpt", 0.3))
     ]
     worse = cell_of(0.4 * (1 - np.eye(3)), "gelu", "minigpt")
-    (table,) = finding_tables.pareto(Findings([*measured, worse]))
+    (table,) = companion_tables.pareto(Findings([*measured, worse]))
     assert [row["front"] for row in table.rows] == [
         "of all cells",
         "of its architecture",
@@ -566,7 +568,7 @@ def test_the_sweep_is_in_the_order_of_beta_beside_relu():
     assert points[0].against_relu is None
     assert [point.against_relu.estimate.mean for point in points[1:]] == pytest.approx([-0.2, -0.3])
     assert points[1].against_relu.estimate == differences.difference_of_pairs(measured[3], measured[2]).estimate
-    (table,) = finding_tables.smelu(findings)
+    (table,) = companion_tables.smelu(findings)
     assert [row["difference"] for row in table.rows[1:]] == [point.against_relu.estimate for point in points[1:]]
 
 
@@ -578,7 +580,7 @@ def test_each_architecture_with_three_betas_has_a_sweep_in_the_order_given():
     assert list(sweeps) == ["minigpt", "convlm"]
     compared = [point.against_relu is not None for points in sweeps.values() for point in points]
     assert compared == [False] * 3 + [False, True, True]
-    assert finding_tables.smelu(Findings(two_betas)) == []
+    assert companion_tables.smelu(Findings(two_betas)) == []
 
 
 def test_contexts_are_means_over_pairs():
@@ -590,7 +592,7 @@ def test_contexts_are_means_over_pairs():
     found = contexts.on_contexts(cell)
     assert found["shared_relative_pd"] == pytest.approx(0.2)
     assert [found[f"different_{name}"] for name in contexts.ON_CONTEXTS] == pytest.approx([0.8, 800, 0.4])
-    (texts,) = finding_tables.context_table(Findings([cell]))[0].texts()
+    (texts,) = companion_tables.context_table(Findings([cell]))[0].texts()
     assert texts[2:4] == ["0.2000", "0.8000"] and "800 / 1000" in texts
 
 

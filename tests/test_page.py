@@ -17,16 +17,16 @@ from page_reader import Page
 from PIL import Image
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 
-from analysis import answer, finding_tables, omnibus, report_tables
+from analysis import answer, finding_tables, omnibus
 from analysis.findings import Findings
 from analysis.metrics_compared import metric_label
 from analysis.table import Column, Table, plain
+from analysis.tables import TABLES
 from labels import label
 from views import page
 from views.drawing import Level
 from views.page import AuditSection, Picture
 
-TABLES = report_tables.TABLES | finding_tables.TABLES
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 

@@ -9,17 +9,17 @@ import pytest
 from synthetic_cells import awkward_cells, make_pair, random_cell
 
 import metrics
-from analysis import differences, finding_tables, measure, report_tables, stats
+from analysis import differences, measure, stats
 from analysis.answer import architecture_answers, headline, short_tables
 from analysis.findings import Findings, When
 from analysis.table import ABSENT, Table
+from analysis.tables import TABLES
 from audit import tables as audit_tables
 from metrics import Metric
 from study import files, store
 from study.pairs import compare_predictions
 from views.render import FORMATS, csv_text, render
 
-TABLES = report_tables.TABLES | finding_tables.TABLES
 UNKNOWN = re.compile(r"\b(nan|None|inf)\b")
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis import answer, contexts, finding_tables, report_tables
+from analysis import answer, contexts
 from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.measure import MeasuredCell, strongest_study
 from analysis.stats import Verdict
 from analysis.table import p_text
+from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from labels import label
@@ -25,7 +26,6 @@ from views.figures import drawings
 from views.render import render
 
 TEMPLATES = Path("docs") / "templates"
-TABLES = report_tables.TABLES | finding_tables.TABLES
 README = "README.md"
 WIDTH = 118
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
@@ -217,7 +217,7 @@ class Numbers:
     # ------------------------------------------------ figures
 
     def gallery(self) -> list[tuple[str, list[tuple[str, str]]]]:
-        """The committed figures of each published study, but for those of cells, as titles and paths, under a heading."""
+        """Titles and paths of each published study's committed figures, but for those of cells, under a heading."""
         return [
             (
                 f"Study {study}",
@@ -234,8 +234,8 @@ class Numbers:
 def published_drawings(findings: Findings) -> list[Drawing]:
     """The figures of a published study that are committed.
 
-    Those of the study, the comparison of activations in each architecture, all of CharLM's and, as in the report, those
-    of its cells in study cpu. What is left is drawn on demand, so that ``plots/`` can be looked through.
+    Those of the study, the comparison of activations in each architecture, all of CharLM's and, as in the report,
+    those of its cells in study cpu. The rest is drawn on demand, so that ``plots/`` can be looked through.
     """
     study = findings.study
     return [

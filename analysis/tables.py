@@ -1,0 +1,5 @@
+"""Every table by its name on the command line, in the order shown."""
+
+from analysis import companion_tables, finding_tables, report_tables
+
+TABLES = report_tables.TABLES | finding_tables.TABLES | companion_tables.TABLES
