@@ -228,7 +228,7 @@ def test_each_question_is_tested_once(monkeypatch):
         for pair in cell["pairs"]:
             for place, metric in enumerate(name for name in metrics.PAIR_METRICS if name in pair):
                 pair[metric] *= 1 + 0.01 * place * pair["relative_pd"]
-            pair["history"]["relative_pd"] = [0.1, 0.7 * pair["relative_pd"], pair["relative_pd"]]
+            pair["history"]["relative_pd"] = [scale * pair["relative_pd"] for scale in (0.3, 0.7, 1)]
     findings = Findings.of_study(cells, "cpu")
     tables_of(findings)
     report = files.read_json(files.ROOT / "data" / "report.json")
