@@ -242,7 +242,7 @@ def test_each_question_is_tested_once(monkeypatch):
         "paired_test": models * pairs * n_metrics,
         "paired_t_test": models * pairs,
         "permutation_test": models * pairs * len(When),
-        "activation_cv": models * n_metrics,
+        "activation_cv": models * (n_metrics + len(findings.course) - 1),  # the course's end is that of the study
     }
 
 
