@@ -6,22 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from metrics import TRIAL_METRICS
 from study.files import Damaged, UserError, exclusive, move_damaged
 from study.pairs import compare_trials
 from study.plan import Study
 from study.store import Cell, check_identity, fingerprint, read_cells, study_names
 
 # What is measured of a trial that completed, and null of one that diverged.
-MEASURED = (
-    "train_loss",
-    "val_loss",
-    "train_accuracy",
-    "val_accuracy",
-    "probe_loss",
-    "probe_accuracy",
-    "probe_entropy",
-    "calibration_error",
-)
+MEASURED = tuple(name for name in TRIAL_METRICS if name != "training_time")
 
 # What the cell file repeats of a trial's record.
 TRIAL_KEYS = (
@@ -122,7 +114,9 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
 def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dict | None) -> dict:
     """The cell file's content from the records of its trials and from what it held before."""
     trials = {trial["trial"]: trial for trial in previous["trials"]} if previous else {}
-    trials |= {number: {key: record[key] for key in TRIAL_KEYS} for number, record in records.items()}
+    trials |= {
+        number: {key: record[key] for key in TRIAL_KEYS if key in record} for number, record in records.items()
+    }
     trials = dict(sorted(trials.items()))
     completed = [trial for trial in trials.values() if trial["status"] == "completed"]
     pairs = compare_trials(study, cell, [t["trial"] for t in completed], records, previous)
