@@ -7,6 +7,7 @@ and of ``targets`` (samples,), the true classes. Sums are made in float64. All a
 CSV, the page and figures. A cell file that was written before it existed lacks it, and tables show a dash.
 """
 
+import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -210,7 +211,7 @@ class Metric:
     agreement     higher means more alike, so that it falls where the others rise
     followed      computed at every evaluation, not only at the end of training
     judged        the rule for verdicts is applied to it
-    can_be_negative   an interval is not cut off at 0
+    least, most   the bounds of the metric, at which an interval is cut off
     """
 
     label: str
@@ -219,7 +220,8 @@ class Metric:
     agreement: bool = False
     followed: bool = False
     judged: bool = False
-    can_be_negative: bool = False
+    least: float = 0.0
+    most: float = math.inf
 
     @property
     def axis(self) -> str:
@@ -245,14 +247,14 @@ PAIR_METRICS = {
     ),
     "one_right": Metric("Mismatches, one right", "of the probe set", mismatches_one_right),
     "both_wrong": Metric("Mismatches, both wrong", "of the probe set", mismatches_both_wrong),
-    "normalized_mismatch": Metric("Normalized mismatch", "", normalized_mismatch),
-    "top5_agreement": Metric("Top-5 agreement", "", _without_targets(topk_agreement), agreement=True),
-    "loss_correlation": Metric("Correlation of losses", "", loss_correlation, agreement=True, can_be_negative=True),
+    "normalized_mismatch": Metric("Normalized mismatch", "", normalized_mismatch, most=1),
+    "top5_agreement": Metric("Top-5 agreement", "", _without_targets(topk_agreement), agreement=True, most=1),
+    "loss_correlation": Metric("Correlation of losses", "", loss_correlation, agreement=True, least=-1, most=1),
     "perplexity_correlation": Metric(
-        "Correlation of perplexities", "", perplexity_correlation, agreement=True, can_be_negative=True
+        "Correlation of perplexities", "", perplexity_correlation, agreement=True, least=-1, most=1
     ),
     "ensemble_gain": Metric("Ensemble gain", "nats", ensemble_gain),
-    "text_distance": Metric("Edit distance of texts"),
+    "text_distance": Metric("Edit distance of texts", most=1),
 }
 
 # Of every trial by itself.

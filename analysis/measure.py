@@ -164,7 +164,7 @@ def _of_values(values: list[float]) -> Estimate:
 def _of_pairs(pairs: list[dict], metric: str, n_trials: int) -> Estimate:
     """The estimate from one value for each pair; with an interval only if every pair of the trials has one.
 
-    The interval is cut off at 0, below which no distance can be.
+    The interval is cut off at the metric's bounds, such as at 0, below which no distance can be.
     """
     values = [pair[metric] for pair in pairs if pair.get(metric) is not None]
     if not values:
@@ -172,8 +172,8 @@ def _of_pairs(pairs: list[dict], metric: str, n_trials: int) -> Estimate:
     bounds = UNKNOWN
     if len(values) == math.comb(n_trials, 2):
         bounds = stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
-    low = bounds.low if PAIR_METRICS[metric].can_be_negative else float(np.maximum(bounds.low, 0))
-    return Estimate(float(np.mean(values)), low, bounds.high, n_trials, _std(values))
+    low, high = np.clip([bounds.low, bounds.high], PAIR_METRICS[metric].least, PAIR_METRICS[metric].most)
+    return Estimate(float(np.mean(values)), float(low), float(high), n_trials, _std(values))
 
 
 def _std(values: list[float]) -> float:

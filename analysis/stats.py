@@ -28,6 +28,7 @@ from scipy import optimize, special, stats
 EXACT_LIMIT = 20_000  # labelings up to which a permutation test enumerates them all; 8 v 8 trials have 12,870
 LARGE_F = 1e6  # above it the noncentral F distribution cannot be computed everywhere
 ROUNDING = 1e-9  # differences between means below this are taken for none
+RELEVANT_CV = 0.10  # the smallest that the report calls sensitive
 FEWEST = 3  # trials without which there is neither an interval over pairs nor a test
 FEWEST_PLANNED = 6  # trials: a planned power of .8 came out as .56 with 4 in simulation, from 5 on as .80 to .89
 
@@ -309,7 +310,7 @@ def activation_cv(
     )
 
 
-def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = 0.10) -> Verdict:
+def verdict(cv: Estimate, p: float, alpha: float = 0.05, relevant_cv: float = RELEVANT_CV) -> Verdict:
     """Is an architecture sensitive to its activation? The rule, fixed before any result was seen:
 
     - "sensitive" if p <= alpha, p being that of ``activation_cv``, adjusted over the architectures judged together;

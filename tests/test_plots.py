@@ -16,7 +16,6 @@ from PIL import Image
 from synthetic_cells import PASSAGE, make_cell, make_diverged, make_pair, make_trial, random_cell, varying
 
 import plot_utils
-from analysis import stats
 from analysis.controls import Control
 from analysis.differences import Difference, SharedSeeds
 from analysis.findings import Findings
@@ -531,12 +530,6 @@ def test_cvs_are_those_of_the_findings_with_interval_noise_and_threshold():
 
 def labels_of(lines) -> set[str]:
     return {line.get_label() for line in lines}
-
-
-def test_the_threshold_is_that_of_the_rule_for_verdicts():
-    below, above = (Estimate(0.01, 0.0, bound * study_figures.RELEVANT_CV, 8) for bound in (0.999, 1.001))
-    assert stats.verdict(below, 0.5) is stats.Verdict.NOT_SHOWN
-    assert stats.verdict(above, 0.5) is stats.Verdict.TOO_FEW
 
 
 def test_every_cell_is_in_its_architectures_group_and_in_the_plane(ax):

@@ -14,12 +14,12 @@ from analysis.differences import Difference, first_activation
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, over_training, spread_over
 from analysis.omnibus import Sensitivity
+from analysis.stats import RELEVANT_CV
 from analysis.table import ABSENT, number
 from analysis.trade_off import pareto_front
 from labels import in_order, label
 from views.drawing import Kind
 
-RELEVANT_CV = 0.10  # the smallest that the report calls sensitive, as in stats.verdict
 PD, LOSS = "relative_pd", "val_loss"
 SHOWN = "adjusted p at most .05 (Holm, within the architecture)"
 PATHS = (
