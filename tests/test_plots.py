@@ -22,7 +22,7 @@ from analysis.findings import Findings
 from analysis.measure import MeasuredCell, measure, with_breakdown, with_passages
 from analysis.stats import Estimate
 from analysis.table import ABSENT
-from analysis.trade_off import pareto_front, smelu_sweeps
+from analysis.trade_off import pareto_front
 from config import ACTIVATIONS, MODELS, MODERN, SMELU_BETAS, STREAMS
 from metrics import PAIR_METRICS, Metric
 from views import architecture_figures, cell_figures, disagreement, study_figures
@@ -644,7 +644,7 @@ def test_bars_of_controls_are_as_long_as_pd(ax):
 
 
 def sweep_of(cells: list[dict]):
-    (sweep,) = smelu_sweeps(findings_of(cells).measured).values()
+    (sweep,) = findings_of(cells).sweeps.values()
     return sweep, plot_utils.activation_colours(SMELU_BETAS)
 
 
