@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -278,8 +279,17 @@ def write_page(arguments: argparse.Namespace) -> None:
         audit_tables.outcome(report, findings),
         audit_tables.tables(report, findings),
     )
-    text = page.page(findings, answer.headline(findings), known, shown, audit, pictures(findings, arguments), MORE)
     path = arguments.results_dir / PAGE_NAME
+    text = page.page(
+        findings,
+        answer.headline(findings),
+        known,
+        shown,
+        audit,
+        pictures(findings, arguments),
+        MORE,
+        os.path.relpath(arguments.plots_dir, path.parent),
+    )
     write_bytes(path, text.encode())
     print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
 
