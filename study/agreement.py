@@ -55,7 +55,8 @@ class Agreement:
             sizes.append(f"of validation loss {max(self.loss_differences):.2g} nats")
         if self.pd_differences:
             sizes.append(f"of a cell's mean PD {max(self.pd_differences):.2g}")
-        line += "; the others come from a machine with different floating-point rounding"
+        which = "the others" if self.n_same else "they"
+        line += f"; {which} come from a machine with different floating-point rounding"
         return f"{line}: largest difference {', '.join(sizes)}" if sizes else line
 
 
