@@ -124,9 +124,10 @@ def pair_seconds(study: Study, cell: Cell) -> float:
 
 PLAN = """
 import json, resource, sys, time
-import run_all_experiments, study
+import run_all_experiments
+from study import options
 from benchmarks.bench_runner import planning_config
-study.CONFIGS["cpu"] = planning_config()
+options.CONFIGS["cpu"] = planning_config()
 start = time.perf_counter()
 code = run_all_experiments.main(sys.argv[1:])
 seconds = time.perf_counter() - start

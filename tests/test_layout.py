@@ -11,8 +11,16 @@ import pytest
 from study.files import ROOT
 
 AT_THE_ROOT = {
-    *("activations", "model", "config", "config_cpu", "labels", "metrics"),
-    *("train", "run_all_experiments", "analyze_results", "plot_utils"),
+    "activations",
+    "model",
+    "config",
+    "config_cpu",
+    "labels",
+    "metrics",
+    "train",
+    "run_all_experiments",
+    "analyze_results",
+    "plot_utils",
 }
 # From the ground up; a part imports its own modules and those of parts below it. Torch is in the left tower only.
 MAY_IMPORT = {
@@ -32,7 +40,14 @@ MAY_IMPORT = {
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
     "analyze_results": {"analysis", "audit", "model", "study", "views"},  # the model for the docs alone
     "run_all_experiments": {
-        *("activations", "analyze_results", "config", "labels", "model", "runner", "study", "train")
+        "activations",
+        "analyze_results",
+        "config",
+        "labels",
+        "model",
+        "runner",
+        "study",
+        "train",
     },
 }
 TOWERS = {"torch": ("analysis", "audit", "views"), "matplotlib": ("training", "study", "runner")}

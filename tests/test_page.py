@@ -391,9 +391,19 @@ def frames(views) -> str:
 def browse(folder: Path) -> tuple[str, str]:
     """The document after loading, and what the browser logged."""
     switches = (
-        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-        *("--allow-file-access-from-files", "--enable-logging=stderr", "--hide-scrollbars", "--window-size=1400,900"),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage",
+        "--allow-file-access-from-files",
+        "--enable-logging=stderr",
+        "--hide-scrollbars",
+        "--window-size=1400,900",
         *(f"--user-data-dir={folder / 'profile'}", "--dump-dom", (folder / "frames.html").as_uri()),
     )
     environment = os.environ | {"HOME": str(folder)}

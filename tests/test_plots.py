@@ -183,8 +183,11 @@ def test_figures_of_odd_cells_are_readable(cell, kind):
 
 
 SAVED = [
-    *("shamir_cross_model_analysis", "shamir_pd_over_training", "charlm_shamir_comparison"),
-    *("charlm_relu_cpu_training_curves", "charlm_relu_cpu_summary"),
+    "shamir_cross_model_analysis",
+    "shamir_pd_over_training",
+    "charlm_shamir_comparison",
+    "charlm_relu_cpu_training_curves",
+    "charlm_relu_cpu_summary",
 ]
 
 
