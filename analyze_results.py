@@ -35,12 +35,11 @@ from study.files import (
 from study.store import published_studies, read_cells
 from views import docs, page
 from views.drawing import Drawing, Level
-from views.figures import drawings
+from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import FORMATS, remark, render
 from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
 ALL = "all"
-DEFAULT_STUDIES = ("cpu", "cuda")  # whose figures need no name of a study
 PICTURES_OF_A_PAGE = 10
 # Modules of analysis and views that make words and tables.
 WITHOUT_FIGURES = {
@@ -55,6 +54,7 @@ WITHOUT_FIGURES = {
     "page",
     "render",
 }
+MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
 REPORT_PATH = ROOT / "data" / "report.json"
 
 
@@ -103,7 +103,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     figures.add_argument(
         "--all-figures",
         action="store_true",
-        help="draw the figures of single cells also of a published study, whose other figures come with it",
+        help="draw every figure, also of a published study, whose most important ones come with it",
     )
     return parser.parse_args(argv)
 
@@ -211,12 +211,12 @@ def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
     """Draw the figures of a study that are not there yet or show other results; returns how many, in words."""
     folder = arguments.plots_dir
     check_writable(folder)
-    named = arguments.study is not None or findings.study not in DEFAULT_STUDIES
+    named = arguments.study is not None or findings.study not in UNNAMED_STUDIES
     published = findings.study in published_studies(arguments.results_dir)
     wanted = [
         drawing
         for drawing in drawings(findings, named)
-        if arguments.all_figures or not published or drawing.level is not Level.CELL
+        if arguments.all_figures or not published or is_published(drawing, findings.study)
     ]
     n_drawn = draw_stale(findings, wanted, folder, arguments.figure_format)
     return f"Figures: {n_drawn} drawn, {len(wanted) - n_drawn} up to date, in {folder}"
@@ -294,9 +294,6 @@ def write_page(arguments: argparse.Namespace) -> None:
     print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
 
 
-MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
-
-
 def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Picture]:
     """The page's figures: those of the study, then of its architectures."""
     if arguments.no_plots:
@@ -310,7 +307,10 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
 
 def write_docs(arguments: argparse.Namespace) -> None:
     """Write what holds numbers in docs/ and README.md, and the committed figures, from the published studies."""
-    contents = read_results(arguments.results_dir)
+    if arguments.results_dir != RESULTS_DIR:
+        raise UserError("--docs writes the docs of the published results of this repository; leave --results-dir out")
+    published = published_studies(RESULTS_DIR)
+    contents = [cell for cell in read_results(RESULTS_DIR) if cell["study"] in published]
     for path, text in docs.pages(contents, read_json(REPORT_PATH), ROOT, parameter_table()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")

@@ -211,6 +211,7 @@ class Metric:
     agreement     higher means more alike, so that it falls where the others rise
     followed      computed at every evaluation, not only at the end of training
     judged        the rule for verdicts is applied to it
+    digits        after the point, in tables of differences
     least, most   the bounds of the metric, at which an interval is cut off
     """
 
@@ -220,6 +221,7 @@ class Metric:
     agreement: bool = False
     followed: bool = False
     judged: bool = False
+    digits: int = 4
     least: float = 0.0
     most: float = math.inf
 
@@ -243,7 +245,12 @@ PAIR_METRICS = {
     "symmetric_kl": Metric("Symmetric KL", "nats", _without_targets(symmetric_kl)),
     "hellinger": Metric("Hellinger", "", _without_targets(hellinger)),
     "top1_mismatches": Metric(
-        "Top-1 mismatches", "of the probe set", _without_targets(top1_mismatches), followed=True, judged=True
+        "Top-1 mismatches",
+        "of the probe set",
+        _without_targets(top1_mismatches),
+        followed=True,
+        judged=True,
+        digits=1,
     ),
     "one_right": Metric("Mismatches, one right", "of the probe set", mismatches_one_right),
     "both_wrong": Metric("Mismatches, both wrong", "of the probe set", mismatches_both_wrong),

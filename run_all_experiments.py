@@ -26,6 +26,12 @@ from study.plan import Job, Plan, Study, describe_plan, pending_jobs, planned_jo
 
 # ---------------------------------------------------------------- options
 
+# What a mode would not heed.
+IGNORED = {
+    "verify": ("reuse", "workers", "scheduler"),
+    "reproduce": ("models", "activations", "controls", "reuse", "shard", "workers", "scheduler"),
+}
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(
@@ -79,6 +85,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     mode.add_argument("--analyze", action="store_true", help="print the tables and draw the figures at the end")
     args = parser.parse_args(argv)
+    for chosen, ignored in IGNORED.items():
+        given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
+        if getattr(args, chosen) and given:
+            parser.error(f"--{chosen} has no use for --{given[0]}; leave it out")
     if args.controls and args.vary:
         parser.error("--controls chooses itself what to vary; leave --vary out")
     return args

@@ -15,15 +15,17 @@ def study_names(contents: list[dict]) -> list[str]:
 
 def in_short(contents: list[dict], study: str) -> str:
     """Such as "reference (6 architectures, 8 trials a cell, 500 steps)"."""
-    compared, trials, steps, _ = evidence([cell for cell in contents if cell["study"] == study])
-    if not compared:
-        return f"{study} (compares no activations)"
-    size = [counted(compared, "architecture"), f"{counted(trials, 'trial')} a cell", counted(steps, "step")]
+    architectures, _, trials, steps, _ = evidence(cells_of(contents, study))
+    size = [counted(architectures, "architecture"), f"{counted(trials, 'trial')} a cell", counted(steps, "step")]
     return f"{study} ({', '.join(size)})"
 
 
+def cells_of(contents: list[dict], study: str) -> list[dict]:
+    return [cell for cell in contents if cell["study"] == study]
+
+
 def which_study(contents: list[dict], study: str, chosen: bool) -> list[str]:
-    """Why this study is shown, and what else there is.
+    """Why this study is shown, and what else there is that compares activations.
 
     If it was ``chosen`` and is not the strongest, what the strongest one says.
     """
@@ -31,13 +33,12 @@ def which_study(contents: list[dict], study: str, chosen: bool) -> list[str]:
     if chosen and study != strongest:
         there = headline(Findings.of_study(contents, strongest))
         return [f"The strongest evidence here is study {in_short(contents, strongest)}: {there}"]
-    others = [in_short(contents, name) for name in study_names(contents) if name != study]
-    others = [name for name in others if "compares no" not in name]
+    others = [name for name in study_names(contents) if name != study and evidence(cells_of(contents, name))[0]]
     if chosen or not others:
         return []
     return [
-        f"Shown because it is the strongest evidence here: {in_short(contents, study)}. Also here: {listed(others)}; "
-        "choose one with --study NAME."
+        f"Shown because it is the strongest evidence here: {in_short(contents, study)}. Also here: "
+        f"{listed(in_short(contents, name) for name in others)}; choose one with --study NAME."
     ]
 
 

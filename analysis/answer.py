@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
-from analysis.omnibus import Sensitivity
+from analysis.omnibus import Sensitivity, with_enough_trials
 from analysis.stats import Verdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
 from labels import counted, label
@@ -71,7 +71,7 @@ def trials_span(measured: list[MeasuredCell]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ArchitectureAnswer:
-    """The verdict on one architecture, and its cells that have a PD."""
+    """The verdict on one architecture, and the cells that it compares."""
 
     sensitivity: Sensitivity
     cells: list[MeasuredCell]
@@ -125,10 +125,13 @@ class ArchitectureAnswer:
 
 
 def architecture_answers(findings: Findings) -> list[ArchitectureAnswer]:
-    return [
-        ArchitectureAnswer(each, [cell for cell in findings.models[each.model] if cell.estimate("relative_pd").known])
-        for each in findings.sensitivities()
-    ]
+    return [ArchitectureAnswer(each, _compared(findings.models[each.model])) for each in findings.sensitivities()]
+
+
+def _compared(cells: list[MeasuredCell]) -> list[MeasuredCell]:
+    """The cells that the verdict rests on or, where there is no test, all that have a PD."""
+    tested = with_enough_trials(cells, "relative_pd")
+    return tested if len(tested) > 1 else [cell for cell in cells if cell.estimate("relative_pd").known]
 
 
 def mismatches_of_100(cell: MeasuredCell) -> float:
@@ -163,6 +166,7 @@ def verdicts(findings: Findings) -> Table:
         Column("p, Holm", ("p_holm",), p_text),
         Column("PD, lowest to highest", ("pd",), plain, numeric=False),
         Column("Of 100 characters, two trainings disagree on", ("disagreement",), plain, numeric=False),
+        Column("N", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
     )
     rows = []
     for answer in architecture_answers(findings):

@@ -126,19 +126,19 @@ def differences(findings: Findings) -> list[Table]:
 
 
 def metric_differences(findings: Findings) -> list[Table]:
-    """The differences between activations by total variation and by mismatches; also at equal loss, where every cell
-    has the metric over training."""
-    asked = [(metric, when) for when in When for metric in ("total_variation", "top1_mismatches")]
+    """The differences between activations by each judged metric but PD; also at equal loss, where every cell has the
+    metric over training."""
     return [
         _difference_table(findings.differences(metric, when), metric, when)
-        for metric, when in asked
-        if metric in findings.metrics(when)
+        for when in When
+        for metric in findings.metrics(when)
+        if metric != "relative_pd"
     ]
 
 
 def _difference_table(found: list[Difference], metric: str, when: When) -> Table:
     name = METRICS[metric].label.lower()
-    columns = difference_columns(f"Difference of {name}", digits=1 if metric == "top1_mismatches" else 4)
+    columns = difference_columns(f"Difference of {name}", METRICS[metric].digits)
     note = "Mean over pairs of the first activation minus that of the second, as --tables differences has it of PD."
     rows = [difference.row() for difference in found]
     return Table(f"Differences of {name} at {when}", columns, rows, (note, HOLM_WITHIN))
@@ -179,7 +179,7 @@ def sensitivity(findings: Findings) -> list[Table]:
         CORRECTED,
         "Sensitive says that activations differ, not that one is best, nor that the loss does not explain it. Not "
         "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % of the mean away.",
-        "Activations with fewer than 3 trials are left out; their CV is in 3.5.7, without a test.",
+        "Activations with fewer than 3 trials are left out; their CV is in --tables cross_model, without a test.",
     )
     return [
         Table("Sensitivity: the rule, fixed before the numbers", rule_columns, rules),

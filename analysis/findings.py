@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, cached_property, partial, wraps
-from typing import ParamSpec, TypeVar
+from functools import cached_property, partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
 from analysis import (
     contexts,
@@ -33,14 +33,18 @@ R = TypeVar("R")
 
 
 def once(method: Callable[P, R]) -> Callable[P, R]:
-    """As ``functools.cache``, which takes an argument that is given for another call than the same one by default."""
-    signature, cached = inspect.signature(method), cache(method)
+    """The method computes each answer once and keeps it in its ``Findings``; a default counts as if it were given."""
+    signature = inspect.signature(method)
 
     @wraps(method)
     def call(*arguments: P.args, **named: P.kwargs) -> R:
         bound = signature.bind(*arguments, **named)
         bound.apply_defaults()
-        return cached(*bound.args, **bound.kwargs)
+        findings, *question = bound.args
+        answers, key = findings.answers, (method.__name__, *question)
+        if key not in answers:
+            answers[key] = method(*bound.args, **bound.kwargs)
+        return answers[key]
 
     return call
 
@@ -74,6 +78,7 @@ class Findings:
         self.measured = measured
         self.study = measured[0].study
         self.models = by_model(measured)
+        self.answers: dict[tuple, Any] = {}  # of the methods that compute each answer ``once``
 
     @classmethod
     def of_study(cls, contents: list[dict], study: str) -> "Findings":

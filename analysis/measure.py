@@ -294,9 +294,9 @@ def trial_counts(cells: list[MeasuredCell]) -> Row:
 
 def strongest_study(contents: list[dict]) -> str:
     """The study with the strongest evidence: most architectures with three trials in each of two activations or
-    more, then most trials in the least of their cells, then most steps; controls only where there is nothing else.
+    more, then most such cells, most trials in the least of them, most steps.
 
-    Of equals the one with the newest trial.
+    Of equals the one with the newest trial; controls only where there is nothing else.
     """
     own = [cell for cell in contents if varied(cell) == STREAMS] or contents
     studies: dict[str, list[dict]] = {}
@@ -305,8 +305,8 @@ def strongest_study(contents: list[dict]) -> str:
     return max(sorted(studies), key=lambda name: evidence(studies[name]))
 
 
-def evidence(contents: list[dict]) -> tuple[int, int, int, str]:
-    """What ``strongest_study`` compares: architectures, trials in the least of their cells, steps, newest trial."""
+def evidence(contents: list[dict]) -> tuple[int, int, int, int, str]:
+    """What ``strongest_study`` compares: architectures, cells, trials in the least of these, steps, newest trial."""
     trials: dict[str, list[int]] = {}
     for cell in contents:
         completed = sum(trial["status"] == "completed" for trial in cell["trials"])
@@ -315,7 +315,8 @@ def evidence(contents: list[dict]) -> tuple[int, int, int, str]:
     compared = [n for counts in enough.values() if len(counts) > 1 for n in counts]
     newest = max((trial["finished"] for cell in contents for trial in cell["trials"]), default="")
     steps = max(cell["config"]["iterations"] for cell in contents)
-    return sum(len(counts) > 1 for counts in enough.values()), min(compared, default=0), steps, newest
+    architectures = sum(len(counts) > 1 for counts in enough.values())
+    return architectures, len(compared), min(compared, default=0), steps, newest
 
 
 def shared_environment(contents: Iterable[dict]) -> dict:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import analyze_results
+from analysis.measure import strongest_study
 from study.corpus import CORPUS_PATH
 from study.files import ROOT, read_json
 from study.store import read_cells
@@ -45,6 +46,10 @@ def test_what_holds_numbers_is_what_the_committed_studies_give(committed_cells):
     assert written.keys() >= {"README.md", "docs/results.md", "docs/audit.md", "docs/speed.md", "docs/gallery.md"}
     stale = [path for path, text in written.items() if (ROOT / path).read_text() != text]
     assert not stale, f"write them anew: python analyze_results.py --docs ({', '.join(stale)})"
+
+
+def test_the_answer_is_that_of_the_strongest_published_study(committed_cells):
+    assert strongest_study(committed_cells) == docs.GALLERY[0] == "reference"
 
 
 def test_the_readme_is_read_in_five_minutes():

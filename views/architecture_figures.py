@@ -160,7 +160,7 @@ def smelu_sweep(findings: Findings, model: str, colours: dict[str, str]) -> Figu
     plots.activation_legend(figure, {cell.activation: colours[cell.activation] for cell in cells})
     figure.suptitle(
         f"{label(model)} with SmeLU of half-width β (0: ReLU), {plots.study_and_trials(cells)}\n"
-        "lower left is better; bars: 95 % intervals"
+        "lower left: lower loss, more alike; bars: 95 % intervals"
     )
     return figure
 

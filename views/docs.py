@@ -6,15 +6,17 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 import json
 import re
 import textwrap
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import answer, contexts
+from analysis.course import cells_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
-from analysis.measure import MeasuredCell, strongest_study
+from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.stats import Verdict
 from analysis.table import p_text
 from analysis.tables import TABLES
@@ -22,7 +24,7 @@ from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from labels import label
 from views.drawing import Drawing, Level
-from views.figures import drawings
+from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import render
 
 TEMPLATES = Path("docs") / "templates"
@@ -81,7 +83,6 @@ class Numbers:
 
     def __init__(self, contents: list[dict], report: dict, root: Path):
         self.contents, self.report, self.root = contents, report, root
-        self.strongest = strongest_study(contents)
 
     @cache  # noqa: B019  (lives as long as the command)
     def findings(self, study: str) -> Findings:
@@ -110,13 +111,24 @@ class Numbers:
         steps = answer.listed(str(moment.step) for moment in moments)
         return f"{answer.listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
 
+    def untrained(self, study: str) -> str:
+        """In how many architectures PD before any training is above that at the first evaluation after it."""
+        findings = self.findings(study)
+        before, after = (by_model(cells_at(findings.measured, step)) for step in shared_steps(findings.measured)[:2])
+        higher = sum(
+            spread_over(before[model], "relative_pd").mean > spread_over(after[model], "relative_pd").mean
+            for model in findings.models
+        )
+        return f"{higher} of {len(findings.models)}"
+
     # ------------------------------------------------ tables
 
-    def table(self, study: str, name: str, place: int | None = None) -> str:
-        """A table, or all of that name, in Markdown under its title."""
+    def table(self, study: str, name: str, place: int | None = None, notes: bool = True) -> str:
+        """A table, or all of that name, in Markdown under its title; ``notes`` says whether theirs follow."""
         tables = TABLES[name](self.findings(study))
         chosen = tables if place is None else [tables[place]]
-        return "\n\n".join(render(table, "github").rstrip() for table in chosen)
+        shown = chosen if notes else [replace(table, notes=()) for table in chosen]
+        return "\n\n".join("#" + render(table, "github").rstrip() for table in shown)
 
     def verdicts(self, study: str) -> str:
         """The six-row table, without its title."""
@@ -232,21 +244,9 @@ class Numbers:
 
 
 def published_drawings(findings: Findings) -> list[Drawing]:
-    """The figures of a published study that are committed.
-
-    Those of the study, the comparison of activations in each architecture, all of CharLM's and, as in the report,
-    those of its cells in study cpu. The rest is drawn on demand, so that ``plots/`` can be looked through.
-    """
-    study = findings.study
-    return [
-        drawing
-        for drawing in drawings(findings, named=study not in ("cpu", "cuda"))
-        if drawing.level is Level.STUDY
-        or (
-            drawing.level is Level.ARCHITECTURE and (drawing.model == "charlm" or "shamir_comparison" in drawing.name)
-        )
-        or (drawing.level is Level.CELL and drawing.model == "charlm" and study == "cpu")
-    ]
+    """The figures of a published study that are committed."""
+    named = findings.study not in UNNAMED_STUDIES
+    return [drawing for drawing in drawings(findings, named) if is_published(drawing, findings.study)]
 
 
 def _signed(difference: Difference) -> str:

@@ -20,6 +20,7 @@ class Drawing:
     """A figure that can be drawn: ``name`` is that of its file without the ending, ``title`` says what it shows."""
 
     name: str
+    kind: str
     level: Level
     model: str | None
     title: str

@@ -13,6 +13,8 @@ from views.cell_figures import CELL_FIGURES
 from views.drawing import Drawing, Kind, Level
 from views.study_figures import STUDY_FIGURES
 
+UNNAMED_STUDIES = ("cpu", "cuda")  # the default ones, whose figures need no name of a study
+
 
 def drawings(findings: Findings, named: bool) -> list[Drawing]:
     """The figures of the study, the most important first, then of its architectures, then of its cells.
@@ -22,13 +24,21 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
     colours = activation_colours(cell.activation for cell in findings.measured)
     ending = f"_{findings.study}" if named else ""
     of_study = [
-        Drawing(f"shamir_{kind.name}{ending}", Level.STUDY, None, kind.title, _drawn(kind, findings, colours))
+        Drawing(
+            f"shamir_{kind.name}{ending}",
+            kind.name,
+            Level.STUDY,
+            None,
+            kind.title,
+            _drawn(kind, findings, colours),
+        )
         for kind in STUDY_FIGURES
         if kind.is_there(findings)
     ]
     of_architectures = [
         Drawing(
             f"{model}_{kind.name}{ending}",
+            kind.name,
             Level.ARCHITECTURE,
             model,
             f"{label(model)}: {kind.title}",
@@ -41,6 +51,7 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
     of_cells = [
         Drawing(
             f"{cell.model}_{cell.activation}_{cell.study}_{kind.name}",
+            kind.name,
             Level.CELL,
             cell.model,
             f"{label(cell.model)} with {label(cell.activation)}: {kind.title}",
@@ -51,6 +62,17 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
         if kind.is_there(cell)
     ]
     return of_study + of_architectures + of_cells
+
+
+def is_published(drawing: Drawing, study: str) -> bool:
+    """Whether a figure of a published study is committed with it.
+
+    Those of the study, the comparison of activations in each architecture, all of CharLM's and, as in the report,
+    those of its cells in study cpu. The rest is drawn on demand, so that ``plots/`` can be looked through.
+    """
+    if drawing.level is Level.STUDY or drawing.kind == "shamir_comparison":
+        return True
+    return drawing.model == "charlm" and (drawing.level is Level.ARCHITECTURE or study == "cpu")
 
 
 def _drawn(kind: Kind, *about) -> Callable[[], Figure]:

@@ -253,7 +253,7 @@ def loss_pd_plane(findings: Findings, colours: dict[str, str]) -> Figure:
         plot_paths(ax, cells, colours, others).set_title(label(model))
     plots.outer_labels(axes, plots.axis_label(LOSS), plots.axis_label(PD))
     plots.activation_legend(figure, colours)
-    figure.suptitle(f"Loss and PD, {plots.study_and_trials(measured)}; lower left is better")
+    figure.suptitle(f"Loss and PD, {plots.study_and_trials(measured)}; lower left: lower loss, more alike")
     below.suptitle(PATHS, size=10.5)
     return figure
 
