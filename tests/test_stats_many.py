@@ -1,0 +1,311 @@
+"""Tests and intervals for many activations: against other formulas, brute force, and their rates in simulation."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from analysis import stats
+from analysis.stats import EffectVerdict, Estimate
+from benchmarks import coverage_many
+from benchmarks.coverage_many import distances_of, equal_covariance, one_wide
+
+REPETITIONS = 400
+
+# Seconds until eight people retched, eating four animals: Field, Discovering Statistics, "bushtucker".
+PUBLISHED = np.array(
+    [[8, 9, 6, 5, 8, 7, 10, 12], [7, 5, 2, 3, 4, 5, 2, 6], [1, 2, 3, 1, 5, 6, 7, 8], [6, 5, 8, 9, 8, 7, 2, 1]], float
+)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(11)
+
+
+def random_cells(rng: np.random.Generator, k: int, n: int, effect: float = 0.0) -> np.ndarray:
+    """Distances with an interaction of two trials, so not of the form of ``distances_of``; shape (K, N, N)."""
+    upper = np.triu(rng.uniform(0.3, 0.7, (k, n, n)), 1)
+    return upper + np.swapaxes(upper, 1, 2) + effect * np.arange(k)[:, None, None] * (1 - np.eye(n))
+
+
+def epsilons(table: np.ndarray) -> tuple[float, float]:
+    """Geisser and Greenhouse's and Huynh and Feldt's, from the covariance of orthonormal contrasts; table (K, N)."""
+    k, n = table.shape
+    contrasts = np.linalg.svd(np.eye(k) - 1 / k)[0][:, : k - 1].T
+    covariance = np.atleast_2d(np.cov(contrasts @ table))
+    g = np.trace(covariance) ** 2 / ((k - 1) * np.trace(covariance @ covariance))
+    return float(g), float((n * (k - 1) * g - 2) / ((k - 1) * (n - 1 - (k - 1) * g)))
+
+
+# Epsilon and the F test
+
+
+def test_epsilon_and_p_of_a_published_table():
+    assert stats.huynh_feldt_lecoutre_epsilon(PUBLISHED) == pytest.approx(0.666, abs=5e-4)
+    assert stats.equal_means_test(distances_of(PUBLISHED)).p == pytest.approx(0.048, abs=5e-4)
+    assert stats.activation_cv(distances_of(PUBLISHED)).significance.p == pytest.approx(0.063, abs=5e-4)
+
+
+@pytest.mark.parametrize("n", [5, 8, 12])
+def test_epsilon_is_huynh_and_feldts_formula_kept_between_geisser_and_greenhouses_and_1(rng, n):
+    for sd in (1.0, 3.0, 30.0):
+        table = rng.normal(size=(6, n)) * np.array([sd, 1, 1, 1, 1, 1])[:, None]
+        g, h = epsilons(table)
+        assert stats.huynh_feldt_lecoutre_epsilon(table) == pytest.approx(min(max(h, g), 1.0))
+        assert stats.sphericity_epsilon(table) == pytest.approx(g if g < 0.3 else min(max(h, g), 1.0))
+
+
+def test_epsilon_where_there_is_nothing_to_estimate(rng):
+    assert stats.huynh_feldt_lecoutre_epsilon(rng.normal(size=(2, 7))) == 1
+    assert stats.huynh_feldt_lecoutre_epsilon(np.ones((6, 8))) == 1
+    assert 0.2 <= stats.huynh_feldt_lecoutre_epsilon(rng.normal(size=(6, 3))) <= 1
+
+
+def test_equal_means_test_is_the_f_test_on_fewer_degrees_of_freedom(rng):
+    table = rng.normal(1, 0.1, (6, 8))
+    epsilon = min(epsilons(table)[1], 1.0)
+    seeds = table.mean(axis=0)
+    mean_square = ((table - table.mean(axis=1, keepdims=True) - seeds + table.mean()) ** 2).sum() / 35
+    f = 8 * table.mean(axis=1).var(ddof=1) / mean_square
+    oracle = scipy_stats.f.sf(f, 5 * epsilon, 35 * epsilon)
+    assert stats.equal_means_test(distances_of(table)).p == pytest.approx(oracle)
+
+
+def test_two_activations_are_tested_as_a_pair(rng):
+    cells = random_cells(rng, 2, 7)
+    assert stats.equal_means_test(cells).p == pytest.approx(stats.paired_test(*cells).p)
+
+
+# Sign flips
+
+
+def adjusted_by_brute_force(table: np.ndarray) -> list[float]:
+    """Step-down maxima of |t| over every flip of every seed, one flip and one pair at a time."""
+    pairs = list(itertools.combinations(range(len(table)), 2))
+
+    def absolute_t(signs: tuple[int, ...]) -> list[float]:
+        return [abs(scipy_stats.ttest_1samp(np.multiply(signs, table[a] - table[b]), 0).statistic) for a, b in pairs]
+
+    n = table.shape[1]
+    observed, flipped = absolute_t((1,) * n), [absolute_t(s) for s in itertools.product((1, -1), repeat=n)]
+    adjusted, largest_yet = [0.0] * len(pairs), 0.0
+    remaining = sorted(range(len(pairs)), key=lambda pair: -observed[pair])
+    while remaining:
+        pair = remaining[0]
+        p = np.mean([max(ts[each] for each in remaining) >= observed[pair] - 1e-9 for ts in flipped])
+        largest_yet = max(largest_yet, float(p))
+        adjusted[pair] = largest_yet
+        remaining = remaining[1:]
+    return adjusted
+
+
+@pytest.mark.parametrize("effect", [0.0, 0.1])
+def test_sign_flips_agree_with_brute_force(rng, effect):
+    cells = random_cells(rng, 3, 6, effect)
+    assert stats.sign_flip_max_t(cells) == pytest.approx(adjusted_by_brute_force(stats.pseudo_values(cells)))
+
+
+def test_one_pair_is_the_sign_flip_test_of_scipy(rng):
+    cells = random_cells(rng, 2, 8, 0.05)
+    differences = np.subtract(*stats.pseudo_values(cells))
+    oracle = scipy_stats.permutation_test(
+        (differences,), lambda x, axis: np.abs(x.mean(axis=axis)), permutation_type="samples",
+        vectorized=True, n_resamples=np.inf, alternative="greater",
+    )  # fmt: skip
+    assert stats.sign_flip_max_t(cells) == pytest.approx([oracle.pvalue])
+
+
+def test_step_down_is_monotone_and_never_below_a_single_pair_s_p(rng):
+    for effect in (0.0, 0.02, 0.05):
+        cells = random_cells(rng, 6, 8, effect)
+        adjusted = stats.sign_flip_max_t(cells)
+        pairs = list(itertools.combinations(cells, 2))
+        alone = [stats.sign_flip_max_t(np.stack(pair))[0] for pair in pairs]
+        descending = np.argsort([stats.paired_test(*pair).p for pair in pairs])
+        assert (adjusted >= np.array(alone) - 1e-12).all()
+        assert (np.diff(adjusted[descending]) >= 0).all()
+
+
+def test_the_clearest_difference_gets_the_smallest_p():
+    cells = random_cells(np.random.default_rng(0), 6, 7, 50.0)
+    assert stats.sign_flip_max_t(cells) == pytest.approx(np.full(15, 2 / 2**7))
+
+
+def test_too_few_trials_and_pairs_without_variance_get_no_p(rng):
+    assert np.isnan(stats.sign_flip_max_t(random_cells(rng, 4, 5))).all()
+    table = rng.normal(1, 0.1, (4, 7))
+    table[1], table[2] = table[0], table[0] + 0.5
+    p = dict(zip(itertools.combinations(range(4), 2), stats.sign_flip_max_t(distances_of(table)), strict=True))
+    assert p[0, 1] == 1
+    assert math.isnan(p[0, 2]) and math.isnan(p[1, 2])
+    assert p[0, 3] == p[1, 3] <= 1
+
+
+def test_many_trials_are_flipped_at_random(rng, monkeypatch):
+    cells = random_cells(rng, 4, 10, 0.05)
+    exact = stats.sign_flip_max_t(cells)
+    monkeypatch.setattr(stats, "FLIP_LIMIT", 9)
+    with pytest.raises(ValueError, match="rng"):
+        stats.sign_flip_max_t(cells)
+    assert stats.sign_flip_max_t(cells, rng, 4_000) == pytest.approx(exact, abs=0.03)
+    assert stats.sign_flip_max_t(random_cells(rng, 4, 10, 9.0), rng, 99) == pytest.approx(np.full(6, 0.01), abs=0.011)
+
+
+# The interval
+
+
+def test_at_no_effect_the_interval_is_the_f_test(rng):
+    for effect in (0.0, 0.02, 0.03, 0.05):
+        cells = random_cells(rng, 6, 8, effect)
+        form = stats._QuadraticForm.of(stats.pseudo_values(cells))
+        p = stats.equal_means_test(cells).p
+        assert 1 - form.share_below(0.0) == pytest.approx(p, abs=2e-3)
+        found = stats.cv_without_noise_interval(cells)
+        if abs(p - 0.025) > 2e-3:
+            assert (found.low > 0) == (p < 0.025)
+
+
+def test_of_a_clear_effect_it_is_the_jackknifes_t_interval(rng):
+    table = np.array([1.0, 2.0, 4.0, 5.0])[:, None] + rng.normal(0, 0.02, (4, 9))
+    left_out = [stats.coefficient_of_variation(np.delete(table, i, 1).mean(axis=1)) for i in range(9)]
+    error = 8 * np.std(left_out) / math.sqrt(8)
+    margin = scipy_stats.t.ppf(0.975, 8) * error
+    found = stats.cv_without_noise_interval(distances_of(table))
+    assert (found.high - found.mean, found.mean - found.low) == pytest.approx((margin, margin), rel=1e-2)
+    assert found.mean == pytest.approx(stats.coefficient_of_variation(table.mean(axis=1)), rel=1e-4)
+
+
+def test_both_ways_to_a_bound_agree_where_they_meet(rng, monkeypatch):
+    table = 1 + 0.3 * np.arange(6)[:, None] + rng.normal(0, 0.03, (6, 8))
+    long_way = stats.cv_without_noise_interval(distances_of(table))
+    monkeypatch.setattr(stats, "CLEAR_EFFECT", 1.0)
+    short_way = stats.cv_without_noise_interval(distances_of(table))
+    assert (short_way.low, short_way.high) == pytest.approx((long_way.low, long_way.high), rel=1e-3)
+
+
+def test_share_below_falls_and_more_confidence_is_wider(rng):
+    for effect in (0.0, 0.03, 0.2):
+        cells = random_cells(rng, 6, 6, effect)
+        form = stats._QuadraticForm.of(stats.pseudo_values(cells))
+        assert (np.diff([form.share_below(cv) for cv in np.linspace(0, 0.5, 60)]) <= 1e-12).all()
+        wide, narrow = stats.cv_without_noise_interval(cells, 0.99), stats.cv_without_noise_interval(cells, 0.8)
+        assert wide.low <= narrow.low <= narrow.mean <= narrow.high <= wide.high
+
+
+def test_the_interval_where_there_is_little_to_say(rng):
+    two = random_cells(rng, 4, 2)
+    assert not stats.cv_without_noise_interval(two).has_interval
+    assert math.isnan(stats.equal_means_test(two).p)
+    same = distances_of(np.full((3, 8), 0.5))
+    assert stats.cv_without_noise_interval(same) == Estimate(0.0, 0.0, 0.0, 8)
+    exact = stats.cv_without_noise_interval(distances_of(np.array([1.0, 2.0, 3.0])[:, None] * np.ones(8)))
+    assert (exact.low, exact.high) == pytest.approx([math.sqrt(2 / 3) / 2] * 2)
+    assert math.isnan(stats.cv_without_noise_interval(distances_of(np.zeros((3, 8)))).low)
+    for function in (stats.cv_without_noise_interval, stats.equal_means_test, stats.sign_flip_max_t):
+        with pytest.raises(ValueError, match="at least 2 cells"):
+            function(two[:1])
+
+
+def test_order_of_seeds_and_activations_and_the_scale_do_not_matter(rng):
+    cells = random_cells(rng, 5, 7, 0.04)
+    seeds, activations = rng.permutation(7), rng.permutation(5)
+    changed = 3 * cells[activations][:, seeds][:, :, seeds]
+    before, after = stats.cv_without_noise_interval(cells), stats.cv_without_noise_interval(changed)
+    assert (after.mean, after.low, after.high) == pytest.approx((before.mean, before.low, before.high), abs=1e-6)
+    assert stats.equal_means_test(changed).p == pytest.approx(stats.equal_means_test(cells).p)
+    assert sorted(stats.sign_flip_max_t(changed)) == pytest.approx(sorted(stats.sign_flip_max_t(cells)))
+
+
+# The rule
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (0.11, 0.20, 0.001, EffectVerdict.MATTERS),
+        (0.10, 0.20, 0.001, EffectVerdict.UNDECIDED),
+        (0.02, 0.09, 0.05, EffectVerdict.DIFFERS),
+        (0.02, 0.10, 0.05, EffectVerdict.UNDECIDED),
+        (0.00, 0.09, 0.06, EffectVerdict.NO_DIFFERENCE),
+        (0.00, 0.20, 0.06, EffectVerdict.UNDECIDED),
+        (0.00, 0.09, math.nan, EffectVerdict.UNDECIDED),
+        (math.nan, math.nan, 0.01, EffectVerdict.UNDECIDED),
+    ],
+)
+def test_the_rule_for_effects(low, high, p, verdict):
+    assert stats.effect_verdict(Estimate(0.05, low, high, 8), p, 8) is verdict
+    assert stats.effect_verdict(Estimate(0.05, low, high, 5), p, 5) is EffectVerdict.TOO_FEW
+
+
+# Rates in simulation. 400 repetitions: standard error .011 at .05 and .95
+
+
+def studies(rng: np.random.Generator, n: int, cv: float = 0.0, covariance: np.ndarray | None = None) -> np.ndarray:
+    covariance = equal_covariance(np.full(6, 0.08)) if covariance is None else covariance
+    return coverage_many.draw_values(rng, REPETITIONS, n, cv, covariance)
+
+
+def covered(cells: np.ndarray, cv: float) -> float:
+    found = [stats.cv_without_noise_interval(each) for each in cells]
+    return float(np.mean([each.low <= cv <= each.high for each in found]))
+
+
+def test_the_tests_keep_their_level_and_the_old_one_wastes_it(rng):
+    cells = studies(rng, 8)
+    new = np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells])
+    flips = np.mean([stats.sign_flip_max_t(each).min() <= 0.05 for each in cells])
+    assert 0.02 <= new <= 0.08 and 0.02 <= flips <= 0.08
+    assert np.mean([stats.activation_cv(each).significance.p <= 0.05 for each in cells]) < new
+
+
+def test_new_test_finds_more_than_the_old_one(rng):
+    cells = studies(rng, 8, 0.03)
+    new = np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells])
+    assert new > np.mean([stats.activation_cv(each).significance.p <= 0.05 for each in cells]) + 0.08
+
+
+@pytest.mark.parametrize(("n", "cv"), [(6, 0.03), (6, 0.2), (8, 0.05), (12, 0.1)])
+def test_the_interval_covers_as_often_as_it_says(rng, n, cv):
+    assert 0.92 <= covered(studies(rng, n, cv), cv) <= 0.985
+
+
+def test_the_interval_covers_where_one_activation_is_far_wider(rng):
+    assert covered(studies(rng, 8, 0.1, one_wide()), 0.1) >= 0.9
+
+
+def test_the_interval_is_narrower_than_the_old_one(rng):
+    cells = studies(rng, 8, 0.1)[:40]
+    new, old = (
+        [stats.cv_without_noise_interval(each) for each in cells],
+        [stats.activation_cv(each).cv for each in cells],
+    )
+    widths = [np.mean([each.high - each.low for each in found]) for found in (new, old)]
+    assert widths[0] < 0.7 * widths[1]
+
+
+# The benchmark
+
+
+def test_values_become_distances_with_these_pseudo_values(rng):
+    values = rng.normal(1, 0.2, (3, 6, 5))
+    assert stats.pseudo_values(distances_of(values)) == pytest.approx(values)
+
+
+def test_paired_p_is_that_of_the_paired_test(rng):
+    cells = random_cells(rng, 4, 7)
+    assert coverage_many.paired_p(cells) == pytest.approx(
+        [stats.paired_test(a, b).p for a, b in itertools.combinations(cells, 2)]
+    )
+
+
+def test_benchmark_writes_flat_records_that_do_not_depend_on_each_other(capsys):
+    both = list(coverage_many.simulate_all(["equal", "outlier"], [6], [0.0, 0.1], 3))
+    alone = list(coverage_many.simulate_all(["outlier"], [6], [0.1], 3))
+    assert alone == both[-len(alone) :] and json.dumps(both, allow_nan=False)
+    assert {"scenario", "n", "true_cv", "what", "value", "standard_error"} == set(both[0])
+    coverage_many.print_tables(both)
+    assert "coverage: matched (chosen)" in capsys.readouterr().out
