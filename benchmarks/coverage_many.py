@@ -8,9 +8,10 @@ is the mean of their values, so that x are exactly the pseudo-values and the tru
 correlate by .3 ("equal": all with standard deviation 8 %; "one wide": one of them with 40 %), or have the covariance
 over seeds of an architecture of the committed reference study, here taken for the truth; "skewed" ones are
 exponential, and of "outlier" ones one in ten lies five standard deviations higher. In "predictions" they are
-distances of simulated predictions, as in ``benchmarks.coverage``, of unequal trials around different common logits.
+distances of simulated predictions, as in ``benchmarks.coverage``, of unequal trials around different common logits;
+in "wide predictions" one activation has very unequal trials and the others equal ones.
 
-Means differ along a line from the first activation to the last, in a study's covariance as they did in that study.
+Means differ along a line from the first activation to the last; with a study's covariance, as they did in that study.
 """
 
 import argparse
@@ -41,7 +42,7 @@ LINE = np.linspace(-1, 1, K) / np.std(np.linspace(-1, 1, K))
 RESAMPLES = 399
 
 SHORT = ("equal", "charlm", "one wide", "skewed", "outlier")
-LONG = (*SHORT, "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm", "predictions")
+LONG = (*SHORT, "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm", "predictions", "wide predictions")
 SHORT_CVS = (0.0, 0.03, 0.1)
 LONG_CVS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
 TRIALS = (3, 5, 8, 12)
@@ -104,20 +105,23 @@ def draw_values(
 
 
 @cache
-def scales_for(cv: float) -> tuple[float, ...]:
-    """Scales of noise along a line, at which the true means of simulated predictions have that CV."""
+def scales_for(cv: float, spreads: tuple[float, ...]) -> tuple[float, ...]:
+    """Scales of noise at which simulated predictions have true means along a line, with that CV."""
+    means = coverage.true_mean(coverage.SCALE, 0.3) * (1 + cv * LINE)
 
-    def found(width: float) -> float:
-        scales = coverage.SCALE * (1 + width * LINE)
-        return stats.coefficient_of_variation(np.array([coverage.true_mean(scale, 0.3, 5_000) for scale in scales]))
+    def scale(mean: float, spread: float) -> float:
+        return optimize.brentq(lambda scale: coverage.true_mean(scale, spread) - mean, 0.05, 2.0, xtol=1e-4)
 
-    width = optimize.brentq(lambda width: found(width) - cv, 0.0, 0.6, xtol=1e-4) if cv else 0.0
-    return tuple(coverage.SCALE * (1 + width * LINE))
+    return tuple(map(scale, means, spreads))
 
 
-def draw_predictions(rng: np.random.Generator, repetitions: int, n: int, cv: float) -> np.ndarray:
-    pooled = coverage.simulate(rng, repetitions, n, scales_for(cv), spread=0.3, correlation=0.7, apart=True)
-    return np.stack([coverage.within(each, n) for each in pooled])
+def draw_predictions(
+    rng: np.random.Generator, repetitions: int, n: int, cv: float, spreads: tuple[float, ...]
+) -> np.ndarray:
+    scales = scales_for(cv, spreads)
+    batches = [min(100, repetitions - start) for start in range(0, repetitions, 100)]
+    pooled = (coverage.simulate(rng, size, n, scales, spreads, correlation=0.7, apart=True) for size in batches)
+    return np.stack([coverage.within(each, n) for batch in pooled for each in batch])
 
 
 def scenario(name: str) -> Draw:
@@ -127,7 +131,8 @@ def scenario(name: str) -> Draw:
         "one wide": partial(draw_values, covariance=one_wide()),
         "skewed": partial(draw_values, covariance=equal, noise=exponential),
         "outlier": partial(draw_values, covariance=equal, noise=with_outliers),
-        "predictions": draw_predictions,
+        "predictions": partial(draw_predictions, spreads=(0.3,) * K),
+        "wide predictions": partial(draw_predictions, spreads=(0.6, *[0.0] * (K - 1))),
     }
     if name in own:
         return own[name]

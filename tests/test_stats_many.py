@@ -10,10 +10,10 @@ from scipy import stats as scipy_stats
 
 from analysis import stats
 from analysis.stats import EffectVerdict, Estimate
-from benchmarks import coverage_many
+from benchmarks import coverage, coverage_many
 from benchmarks.coverage_many import distances_of, equal_covariance, one_wide
 
-REPETITIONS = 400
+REPETITIONS = 300
 
 # Seconds until eight people retched, eating four animals: Field, Discovering Statistics, "bushtucker".
 PUBLISHED = np.array(
@@ -241,7 +241,7 @@ def test_the_rule_for_effects(low, high, p, verdict):
     assert stats.effect_verdict(Estimate(0.05, low, high, 5), p, 5) is EffectVerdict.TOO_FEW
 
 
-# Rates in simulation. 400 repetitions: standard error .011 at .05 and .95
+# Rates in simulation; 300 repetitions, standard error .013 at .05 and .95 (more: python -m benchmarks.coverage_many)
 
 
 def studies(rng: np.random.Generator, n: int, cv: float = 0.0, covariance: np.ndarray | None = None) -> np.ndarray:
@@ -258,8 +258,15 @@ def test_the_tests_keep_their_level_and_the_old_one_wastes_it(rng):
     cells = studies(rng, 8)
     new = np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells])
     flips = np.mean([stats.sign_flip_max_t(each).min() <= 0.05 for each in cells])
-    assert 0.02 <= new <= 0.08 and 0.02 <= flips <= 0.08
+    assert 0.01 <= new <= 0.09 and 0.01 <= flips <= 0.09
     assert np.mean([stats.activation_cv(each).significance.p <= 0.05 for each in cells]) < new
+
+
+def test_sign_flips_keep_their_level_where_one_activation_is_far_more_skewed_and_f_does_not(rng):
+    pooled = coverage.simulate(rng, REPETITIONS, 6, correlation=0.7, **coverage.one_varies_more())
+    cells = [coverage.within(each, 6) for each in pooled]
+    assert np.mean([stats.sign_flip_max_t(each).min() <= 0.05 for each in cells]) <= 0.09
+    assert np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells]) >= 0.07
 
 
 def test_new_test_finds_more_than_the_old_one(rng):
@@ -268,9 +275,9 @@ def test_new_test_finds_more_than_the_old_one(rng):
     assert new > np.mean([stats.activation_cv(each).significance.p <= 0.05 for each in cells]) + 0.08
 
 
-@pytest.mark.parametrize(("n", "cv"), [(6, 0.03), (6, 0.2), (8, 0.05), (12, 0.1)])
+@pytest.mark.parametrize(("n", "cv"), [(6, 0.03), (8, 0.1), (12, 0.2)])
 def test_the_interval_covers_as_often_as_it_says(rng, n, cv):
-    assert 0.92 <= covered(studies(rng, n, cv), cv) <= 0.985
+    assert 0.91 <= covered(studies(rng, n, cv), cv) <= 0.995
 
 
 def test_the_interval_covers_where_one_activation_is_far_wider(rng):
