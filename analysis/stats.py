@@ -567,7 +567,7 @@ def huynh_feldt_lecoutre_epsilon(values: np.ndarray) -> float:
     this undoes most of that (Huynh & Feldt 1976). Lecoutre's correction (1991) puts N - G + 1 for N in the numerator
     where trials come in G groups; all of ours are one group, so that it changes nothing here, and the value is the
     one that other programs print under either name. For N < K - 1 trials g has next to no room below its largest
-    value, (N - 1) / (K - 1), at which this is 1: with three trials it says nothing.
+    value, (N - 1) / (K - 1), at which this is 1.
     """
     k, n = values.shape
     g = _sphericity(values)

@@ -316,3 +316,8 @@ def test_benchmark_writes_flat_records_that_do_not_depend_on_each_other(capsys):
     assert {"scenario", "n", "true_cv", "what", "value", "standard_error"} == set(both[0])
     coverage_many.print_tables(both)
     assert "coverage: matched (chosen)" in capsys.readouterr().out
+
+
+def test_benchmark_counts_no_sign_flips_where_there_are_too_few_trials():
+    few = {each["what"] for each in coverage_many.simulate_all(["equal"], [5], [0.0], 2)}
+    assert "rejections: any pair, sign flips" not in few and "rejections: any pair, Holm" in few
