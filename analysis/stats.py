@@ -582,8 +582,8 @@ def sphericity_epsilon(values: np.ndarray) -> float:
 
     Huynh and Feldt's epsilon, or Geisser and Greenhouse's where that is below ``LOW_EPSILON``: where one activation
     varies far more than the others, the former is too high and equal means are rejected too often. Textbooks change
-    over at .75, which at our numbers of trials is never reached even where all activations vary equally; .3 is our
-    own choice, fixed by simulation and before the study it judges.
+    over at .75, which with up to twelve trials is seldom reached even where all activations vary equally; .3 is our
+    own choice, fixed before the study it judges. How the test behaves with it is simulated.
     """
     g = _sphericity(values)
     return g if g < LOW_EPSILON else huynh_feldt_lecoutre_epsilon(values)
