@@ -15,4 +15,4 @@ venv/bin/python -m ruff format --check --quiet .
 venv/bin/python -m mypy
 # A process on each core, so one thread for each.
 export OMP_NUM_THREADS=1
-exec venv/bin/python -m pytest --numprocesses logical --dist loadfile "$@"
+exec venv/bin/python -m pytest --numprocesses logical --dist worksteal "$@"

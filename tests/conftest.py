@@ -1,5 +1,6 @@
 """What the tests share: a study small enough that a trial takes a fraction of a second."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 import config_cpu
 from config import Shape
+from study.files import exclusive
 from study.plan import Study
 from study.store import Store
 
@@ -34,10 +36,17 @@ TINY = replace(
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Path:
-    """The folder of a finished run of ``runs.GRID``; only to be read."""
+    """The folder of a finished run of ``runs.GRID``; only to be read. Test processes side by side share one."""
     from fault_campaign import make_undisturbed  # here, because it loads this file
 
-    return make_undisturbed(tmp_path_factory.mktemp("undisturbed"))
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make_undisturbed(tmp_path_factory.mktemp("undisturbed"))
+    shared = tmp_path_factory.getbasetemp().parent
+    with exclusive(shared / "undisturbed.lock", wait=True):
+        folder = shared / "undisturbed"
+        if not folder.exists():
+            make_undisturbed(shared / "undisturbed.part").rename(folder)
+    return folder
 
 
 @pytest.fixture

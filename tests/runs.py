@@ -17,7 +17,7 @@ from study.store import Store
 TESTS = Path(__file__).resolve().parent
 COMMAND = (sys.executable, str(TESTS / "tiny_runner.py"))
 MODELS, ACTIVATIONS = ["charlm", "tinylstm"], ["gelu", "swiglu"]
-CONFIG = replace(TINY, n_trials=3, iterations=30)
+CONFIG = replace(TINY, n_trials=3, iterations=30, eval_interval=10)
 GRID = (
     "--models",
     *MODELS,
@@ -27,6 +27,8 @@ GRID = (
     str(CONFIG.n_trials),
     "--iterations",
     str(CONFIG.iterations),
+    "--eval-interval",
+    str(CONFIG.eval_interval),
 )
 
 # What may differ between two runs of the same trials.

@@ -113,7 +113,20 @@ def test_an_activation_an_architecture_and_a_metric_are_added_as_described(tmp_p
         assert outcome.returncode == 0, outcome.stderr
         return outcome.stdout
 
-    grid = ("--models", "grulm", "--activations", "snake", "--trials", "2", "--iterations", "2", "--study", "mine")
+    grid = (
+        "--models",
+        "grulm",
+        "--activations",
+        "snake",
+        "--trials",
+        "2",
+        "--iterations",
+        "2",
+        "--study",
+        "mine",
+        "--workers",
+        "1",
+    )
     run("run_all_experiments.py", *grid)
     cell = json.loads((tmp_path / "results" / "grulm_snake_mine.json").read_text())
     (pair,) = cell["pairs"]

@@ -21,7 +21,16 @@ from study import files, options, store
 from study.corpus import read_corpus
 from study.plan import Study, pending_jobs
 
-CELL = ("--models", "charlm", "--activations", "gelu", "--iterations", str(CONFIG.iterations))
+CELL = (
+    "--models",
+    "charlm",
+    "--activations",
+    "gelu",
+    "--iterations",
+    str(CONFIG.iterations),
+    "--eval-interval",
+    str(CONFIG.eval_interval),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -334,7 +343,18 @@ def test_a_copied_cell_is_no_second_opinion(finished, capsys):
 
 
 def test_where_another_study_has_the_trial_to_reproduce_it_is_named(clone, capsys):
-    asked = ("--iterations", "30", "--reproduce", "charlm", "gelu", "2", "--study", "tiny_here")
+    asked = (
+        "--iterations",
+        "30",
+        "--eval-interval",
+        "10",
+        "--reproduce",
+        "charlm",
+        "gelu",
+        "2",
+        "--study",
+        "tiny_here",
+    )
     assert_refused(clone, capsys, asked, "no trial 2 of charlm_gelu_tiny_here .*; with --study tiny there is one")
 
 
@@ -366,9 +386,15 @@ def test_cells_of_another_study_with_the_same_settings_are_taken_over(finished, 
 @pytest.mark.parametrize(
     ("options", "pending"),
     [
-        (("--iterations", "20"), "3 trials of 20 iterations: 0 done, 3 pending"),
-        (("--iterations", "30", "--trials", "4"), "4 trials of 30 iterations: 0 done, 4 pending"),
-        (("--iterations", "30", "--vary", "init"), "3 trials of 30 iterations: 0 done, 3 pending"),
+        (("--iterations", "20", "--eval-interval", "10"), "3 trials of 20 iterations: 0 done, 3 pending"),
+        (
+            ("--iterations", "30", "--eval-interval", "10", "--trials", "4"),
+            "4 trials of 30 iterations: 0 done, 4 pending",
+        ),
+        (
+            ("--iterations", "30", "--eval-interval", "10", "--vary", "init"),
+            "3 trials of 30 iterations: 0 done, 3 pending",
+        ),
     ],
 )
 def test_nothing_is_taken_over_from_other_settings_or_fewer_trials(finished, capsys, options, pending):
@@ -485,7 +511,18 @@ def test_verify_distinguishes_a_wrong_number_in_a_cell_from_rounding(finished, c
 
 
 def test_a_trial_can_be_reproduced(finished, capsys):
-    options = ("--trials", "3", "--iterations", str(CONFIG.iterations), "--reproduce", "charlm", "gelu", "2")
+    options = (
+        "--trials",
+        "3",
+        "--iterations",
+        str(CONFIG.iterations),
+        "--eval-interval",
+        str(CONFIG.eval_interval),
+        "--reproduce",
+        "charlm",
+        "gelu",
+        "2",
+    )
     before = snapshot(finished)
     assert call(finished, *options) == 0
     assert capsys.readouterr().out.endswith("\nthe same bits\n")
@@ -588,7 +625,7 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds worker processes in /proc")
 def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "9", "--workers", "2")
-    assert wait_until(lambda: "trial 1/9  step 3/" in live.text() and "trial 2/9  step 3/" in live.text())
+    assert wait_until(lambda: "trial 1/9  step 10/" in live.text() and "trial 2/9  step 10/" in live.text())
     first, second = live.workers()
     os.kill(first, signal.SIGKILL)
     assert wait_until(lambda: "FAILED: the worker process was killed by SIGKILL" in live.text())
