@@ -1,7 +1,6 @@
 """Results to the answer, tables, figures, one page and the docs. Needs nothing but the cell files in ``results/``."""
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -27,6 +26,7 @@ from study.files import (
     SUMMARY_NAME,
     UserError,
     check_writable,
+    digest,
     read_bytes,
     read_json,
     write_bytes,
@@ -41,6 +41,7 @@ from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
 ALL = "all"
 PICTURES_OF_A_PAGE = 10
+DIGITS = 16  # of a digest in a figure
 # Modules of analysis and views that make words and tables.
 WITHOUT_FIGURES = {
     "account",
@@ -226,7 +227,7 @@ def draw_stale(findings: Findings, wanted: list[Drawing], folder: Path, form: st
     """Draw those of the ``wanted`` figures that are not up to date; returns how many."""
     texts = basis_of(findings.measured)
     stale = [drawing for drawing in wanted if not is_current(folder / f"{drawing.name}.{form}", texts)]
-    for drawing in progress(stale, "figures"):
+    for drawing in progress(stale):
         write_bytes(folder / f"{drawing.name}.{form}", figure_bytes(drawing.draw(), form, texts))
     return len(stale)
 
@@ -236,9 +237,9 @@ def is_current(path: Path, texts: dict[str, str]) -> bool:
     return path.suffix == ".png" and path.is_file() and png_texts(read_bytes(path)) == texts
 
 
-def progress(items: list[Drawing], what: str) -> Iterator[Drawing]:
-    """The items, with a bar in a terminal."""
-    return tqdm(items, desc=what, leave=False, disable=not sys.stderr.isatty())
+def progress(figures: list[Drawing]) -> Iterator[Drawing]:
+    """The figures to draw, with a bar in a terminal."""
+    return tqdm(figures, desc="figures", leave=False, disable=not sys.stderr.isatty())
 
 
 def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
@@ -248,7 +249,7 @@ def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
     trials = [
         (cell.model, cell.activation, [trial.get("predictions_sha256") for trial in cell.trials]) for cell in shown
     ]
-    return {"Trials": _digest(json.dumps(trials).encode()), "Code": drawing_code()}
+    return {"Trials": digest(json.dumps(trials).encode())[:DIGITS], "Code": drawing_code()}
 
 
 def drawing_code() -> str:
@@ -258,11 +259,7 @@ def drawing_code() -> str:
     sources = [
         path.read_bytes() for path in (*drawn_by, ROOT / "plot_utils.py", ROOT / "labels.py", ROOT / "metrics.py")
     ]
-    return _digest(b"\0".join([version("matplotlib").encode(), *sources]))
-
-
-def _digest(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()[:16]
+    return digest(b"\0".join([version("matplotlib").encode(), *sources]))[:DIGITS]
 
 
 def write_page(arguments: argparse.Namespace) -> None:
@@ -301,7 +298,7 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
     wanted = [drawing for drawing in drawings(findings, named=False) if drawing.level is not Level.CELL]
     return [
         page.Picture(drawing.title, drawing.level, figure_bytes(drawing.draw()), drawing.model)
-        for drawing in progress(wanted[:PICTURES_OF_A_PAGE], "figures")
+        for drawing in progress(wanted[:PICTURES_OF_A_PAGE])
     ]
 
 
