@@ -1,10 +1,10 @@
 """Which studies there are, which of them is shown and why, and what a study lacks: in words, a line each."""
 
-from analysis.answer import headline, listed
+from analysis.answer import headline
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, evidence, shared_environment, strongest_study
 from config import ACTIVATIONS, MODELS
-from labels import counted, in_order
+from labels import counted, in_order, listed
 
 MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment: what rounding depends on
 

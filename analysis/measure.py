@@ -20,6 +20,7 @@ from labels import in_order
 from metrics import PAIR_METRICS, TRIAL_METRICS
 
 COMPARED_METRICS = ("val_loss", "val_accuracy", "relative_pd", "top1_mismatches", "training_time")
+SETTLED = 0.02  # the share of its loss that a cell may still lose in the last fifth of training
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 
@@ -111,6 +112,15 @@ class MeasuredCell:
         """The metric of each completed trial, or of each pair if it is one of pairs; without unknown ones."""
         items = self.pairs if metric in PAIR_METRICS else self.completed
         return [item[metric] for item in items if item.get(metric) is not None]
+
+    def settled(self) -> bool | None:
+        """Whether the mean loss on the fixed windows fell by at most ``SETTLED`` of its end in the last fifth of the
+        steps; None without a completed trial."""
+        if not self.completed:
+            return None
+        steps = self.completed[0]["history"]["step"]
+        losses = np.mean([trial["history"]["val_loss"] for trial in self.completed], axis=0)
+        return bool(np.interp(0.8 * steps[-1], steps, losses) <= (1 + SETTLED) * losses[-1])
 
     def row(self) -> Row:
         """The cell as a row of a table: its names and counts, and its estimates by metric."""

@@ -17,12 +17,11 @@ from analysis.course import cells_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.measure import MeasuredCell, by_model, spread_over
-from analysis.stats_many import Verdict
 from analysis.table import p_text
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
-from labels import label
+from labels import label, listed
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import render
@@ -105,11 +104,17 @@ class Numbers:
         return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"
 
     def course(self, study: str) -> str:
-        """In how many architectures the rule finds an effect at each evaluation after the first."""
+        """In how many architectures a difference, however small, is shown at each evaluation after the first."""
         moments = [moment for moment in self.findings(study).course if moment.step > 0]
-        found = [sum(each.verdict is Verdict.SENSITIVE for each in moment.sensitivities) for moment in moments]
-        steps = answer.listed(str(moment.step) for moment in moments)
-        return f"{answer.listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
+        found = [sum(each.shown for each in moment.sensitivities) for moment in moments]
+        steps = listed(str(moment.step) for moment in moments)
+        return f"{listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
+
+    def other_primary(self, study: str) -> str:
+        return " ".join(answer.other_primary(self.findings(study)))
+
+    def family(self, study: str) -> str:
+        return " ".join(answer.family(self.findings(study)))
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
@@ -160,7 +165,7 @@ class Numbers:
         models = self.findings(study).models
         found = [self._difference(study, model, first, second, metric, when) for model in models]
         texts = [f"{_signed(each)} in {label(each.model)}" for each in found if each.shown]
-        return answer.listed(texts) if texts else "shown in no architecture"
+        return listed(texts) if texts else "shown in no architecture"
 
     def cell(self, study: str, model: str, activation: str) -> MeasuredCell:
         return next(cell for cell in self.findings(study).models[model] if cell.activation == activation)
