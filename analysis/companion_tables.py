@@ -94,7 +94,7 @@ def companions(findings: Findings) -> list[Table]:
 # ---------------------------------------------------------------- at equal loss
 
 
-OF_MATCHED = "Of PD at matched loss (--tables matched_loss); all else as in the table of PD at the end."
+OF_MATCHED = "Of PD at equal loss (--tables matched_loss); all else as in the table of PD at the end."
 
 
 def matched_loss(findings: Findings) -> list[Table]:
@@ -103,7 +103,7 @@ def matched_loss(findings: Findings) -> list[Table]:
         ACTIVATION,
         LOSS,
         PD,
-        Column("Matched loss (nats/char)", ("level",), number("{:.4f}")),
+        Column("Equal loss (nats/char)", ("level",), number("{:.4f}")),
         Column("Reached at step", ("step",), number("{:.0f}")),
         Column("Relative PD at that loss [95 % interval]", ("matched_pd",), with_interval(4)),
         N,
@@ -118,7 +118,7 @@ def matched_loss(findings: Findings) -> list[Table]:
         for each in findings.at_equal_loss
     ]
     notes = (
-        "The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
+        "The equal loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
         "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
         "PD at that loss is read off each pair's own curve, linearly between the evaluations around it. "
         "--tables matched_sensitivity and matched_differences test it.",
@@ -126,11 +126,11 @@ def matched_loss(findings: Findings) -> list[Table]:
         "differ: equal loss is not equal training. The slowest pair sets the loss, which is then taken as fixed.",
         *_cv_lines(findings),
     )
-    return [Table("PD at matched loss", columns, rows, notes)]
+    return [Table("PD at equal loss", columns, rows, notes)]
 
 
 def _cv_lines(findings: Findings) -> list[str]:
-    """For each architecture, how much activations differ at the end and at matched loss, and how coarse that is."""
+    """For each architecture, how much activations differ at the end and at equal loss, and how coarse that is."""
     lines = []
     for model in findings.models:
         known = [
@@ -144,19 +144,19 @@ def _cv_lines(findings: Findings) -> list[str]:
             shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
             lines.append(
                 f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % "
-                f"matched. With every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
+                f"at equal loss. With every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
             )
     return lines
 
 
 def matched_sensitivity(findings: Findings) -> list[Table]:
     found = findings.sensitivities("relative_pd", When.EQUAL_LOSS)
-    return [sensitivity_table("Sensitivity of PD at matched loss", found, (OF_MATCHED,))]
+    return [sensitivity_table("Sensitivity of PD at equal loss", found, (OF_MATCHED,))]
 
 
 def matched_differences(findings: Findings) -> list[Table]:
     rows = pd_difference_rows(findings, When.EQUAL_LOSS)
-    return [Table("Differences of PD at matched loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
+    return [Table("Differences of PD at equal loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
 
 
 # ---------------------------------------------------------------- loss against PD

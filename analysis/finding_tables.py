@@ -203,40 +203,6 @@ def sensitivity(findings: Findings) -> list[Table]:
     ]
 
 
-def course(findings: Findings) -> list[Table]:
-    """The verdict on PD at every evaluation: whether the answer depends on when one looks."""
-    columns = (
-        MODEL,
-        Column("Step", ("step",), plain),
-        Column("Val loss (nats/char), mean over activations", ("val_loss",), number("{:.3f}")),
-        Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100)),
-        CV_WITHOUT_NOISE,
-        P_HOLM,
-        N_TESTS,
-        VERDICT,
-        N_SHARED,
-    )
-    rows = [
-        each.row() | {"step": moment.step, "val_loss": _loss_at(findings.models[each.model], moment.step)}
-        for moment in findings.course
-        for each in moment.sensitivities
-    ]
-    models = list(findings.models)
-    rows.sort(key=lambda row: models.index(row["model"]))
-    note = (
-        "The rule of --tables sensitivity at every evaluation, each adjusted over the family at that step only: none "
-        "of these is a test of the whole course. Step 0 is before any training."
-    )
-    return [Table("The verdict over training", columns, rows, (note,))]
-
-
-def _loss_at(cells: list[MeasuredCell], step: int) -> float:
-    """The mean over the trials of ``cells`` of the loss on the fixed validation windows."""
-    histories = [trial["history"] for cell in cells for trial in cell.completed]
-    losses = [history["val_loss"][history["step"].index(step)] for history in histories]
-    return sum(losses) / len(losses)
-
-
 def metrics(findings: Findings) -> list[Table]:
     columns = (
         MODEL,
@@ -333,7 +299,6 @@ def trials_text(cells: list[MeasuredCell]) -> str:
 TABLES = {
     "sensitivity": sensitivity,
     "differences": differences,
-    "course": course,
     "ranks": ranks,
     "metrics": metrics,
     "metric_differences": metric_differences,

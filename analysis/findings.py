@@ -15,7 +15,9 @@ from analysis import (
     controls,
     course,
     differences,
+    early,
     equal_loss,
+    loss_alone,
     metrics_compared,
     omnibus,
     ranks,
@@ -167,6 +169,19 @@ class Findings:
     def course(self) -> list[course.Moment]:
         """The rule for the primary metrics at every evaluation."""
         return course.course(self.measured, self._family(primary(), When.END))
+
+    @cached_property
+    def without_most_different(self) -> dict[str, list[tuple[str, Sensitivity]]]:
+        """By primary metric: of every architecture, its most different activation and what the rule says without."""
+        return omnibus.without_most_different(self.measured, primary())
+
+    @cached_property
+    def early_steps(self) -> list[early.EarlyStep]:
+        return early.early_steps(self.measured, self.course)
+
+    @cached_property
+    def loss_alone(self) -> list[loss_alone.LossAlone]:
+        return loss_alone.loss_alone(self.measured, self.at_equal_loss)
 
     @cached_property
     def plans(self) -> list[omnibus.Plan]:

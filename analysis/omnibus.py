@@ -90,9 +90,33 @@ class Sensitivity:
 
 def sensitivities(measured: list[MeasuredCell], metrics: Sequence[str]) -> dict[str, list[Sensitivity]]:
     """For each of ``metrics`` one for each architecture; all of them are one family."""
-    models = by_model(measured)
-    nobody = Family(tuple(metrics), len(models), 0)
-    found = [_sensitivity(cells, metric, nobody) for metric in metrics for cells in models.values()]
+    return _judged([(metric, cells) for metric in metrics for cells in by_model(measured).values()])
+
+
+def without_most_different(
+    measured: list[MeasuredCell], metrics: Sequence[str]
+) -> dict[str, list[tuple[str, Sensitivity]]]:
+    """As ``sensitivities``, of every architecture without the activation whose mean lies furthest from the others',
+    which stands beside it. Architectures with fewer than three are left out."""
+    asked, left_out = [], []
+    for metric in metrics:
+        for cells in by_model(measured).values():
+            compared = compared_cells(cells, metric)
+            if len(compared) > 2:
+                centre = sum(cell.mean(metric) for cell in compared) / len(compared)
+                furthest = max(compared, key=lambda cell: abs(cell.mean(metric) - centre))
+                asked.append((metric, [cell for cell in cells if cell is not furthest]))
+                left_out.append(furthest.activation)
+    judged = _judged(asked)
+    names = iter(left_out)
+    return {metric: [(next(names), each) for each in found] for metric, found in judged.items()}
+
+
+def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensitivity]]:
+    """Of cells of one architecture each, by a metric each: what is found, by metric, all of it one family."""
+    metrics = tuple(dict.fromkeys(metric for metric, _ in asked))
+    nobody = Family(metrics, len({cells[0].model for _, cells in asked}), 0)
+    found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
     family = replace(nobody, n_tests=sum(each.tested for each in found))
     adjusted = stats.holm([each.p for each in found])
     judged = [
