@@ -15,6 +15,7 @@ from analysis.finding_tables import (
     trials_text,
 )
 from analysis.findings import Findings, When
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, spread_over
 from analysis.metrics_compared import metric_label
 from analysis.report_tables import (
@@ -94,7 +95,11 @@ def companions(findings: Findings) -> list[Table]:
 # ---------------------------------------------------------------- at equal loss
 
 
-OF_MATCHED = "Of PD at equal loss (--tables matched_loss); all else as in the table of PD at the end."
+def _of_equal_loss(findings: Findings) -> str:
+    return (
+        f"Of PD at equal loss (--tables matched_loss), {caveat(findings.loss_alone)}; all else as in the table of PD "
+        "at the end."
+    )
 
 
 def matched_loss(findings: Findings) -> list[Table]:
@@ -144,19 +149,19 @@ def _cv_lines(findings: Findings) -> list[str]:
             shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
             lines.append(
                 f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % "
-                f"at equal loss. With every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
+                f"at equal loss. With every other evaluation only, PD there would be read up to {shift:.4f} off."
             )
     return lines
 
 
 def matched_sensitivity(findings: Findings) -> list[Table]:
     found = findings.sensitivities("relative_pd", When.EQUAL_LOSS)
-    return [sensitivity_table("Sensitivity of PD at equal loss", found, (OF_MATCHED,))]
+    return [sensitivity_table("Sensitivity of PD at equal loss", found, (_of_equal_loss(findings),))]
 
 
 def matched_differences(findings: Findings) -> list[Table]:
     rows = pd_difference_rows(findings, When.EQUAL_LOSS)
-    return [Table("Differences of PD at equal loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
+    return [Table("Differences of PD at equal loss", PD_DIFFERENCES, rows, (_of_equal_loss(findings),))]
 
 
 # ---------------------------------------------------------------- loss against PD

@@ -7,6 +7,7 @@ from collections import Counter
 
 from analysis.differences import Difference
 from analysis.findings import Findings, When
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, trial_counts
 from analysis.metrics_compared import metric_label
 from analysis.omnibus import PLANNED_DIFFERENCES, RULES, Sensitivity
@@ -139,19 +140,20 @@ def metric_differences(findings: Findings) -> list[Table]:
     """The differences between activations by each judged metric but PD; also at equal loss, where every cell has the
     metric over training."""
     return [
-        _difference_table(findings.differences(metric, when), metric, when)
+        _difference_table(findings.differences(metric, when), metric, when, caveat(findings.loss_alone))
         for when in When
         for metric in findings.metrics(when)
         if metric != "relative_pd"
     ]
 
 
-def _difference_table(found: list[Difference], metric: str, when: When) -> Table:
+def _difference_table(found: list[Difference], metric: str, when: When, about_equal_loss: str) -> Table:
     name = METRICS[metric].label.lower()
     columns = difference_columns(f"Difference of {name}", METRICS[metric].digits)
     note = "Mean over pairs of the first activation minus that of the second, as --tables differences has it of PD."
+    notes = (note, WITHIN, *([f"At equal loss, {about_equal_loss}."] if when is When.EQUAL_LOSS else []))
     rows = [difference.row() for difference in found]
-    return Table(f"Differences of {name} at {when}", columns, rows, (note, WITHIN))
+    return Table(f"Differences of {name} at {when}", columns, rows, notes)
 
 
 # ---------------------------------------------------------------- all activations of an architecture
@@ -232,6 +234,7 @@ def metrics(findings: Findings) -> list[Table]:
     notes = (
         "What --tables sensitivity and --tables differences say of relative PD, said of other metrics too. Primary "
         f"are {listed(METRICS[name].label for name in primary())}; the others are secondary or exploratory.",
+        f"At equal loss, {caveat(findings.loss_alone)}.",
         FAMILY,
         "Against PD's: differences that are shown with one sign where that of relative PD over all classes is shown "
         "with the other. Relative PD over all classes counts each alike, however improbable; divergences weigh them.",
@@ -284,7 +287,7 @@ def ranks(findings: Findings) -> list[Table]:
     notes = (
         "Mean rank of each activation over the architectures that have all of them; 1 is the lowest loss, or the "
         "least disagreement. Which order recurs, not how far apart: W is 1 if it is the same in every architecture. "
-        f"From {trials_text(findings.measured)} trials.",
+        f"From {trials_text(findings.measured)} trials. At equal loss, {caveat(findings.loss_alone)}.",
         "p: Friedman's test against no common order, architectures being a sample of all there could be; adjusted "
         "by Holm's method over the lines of this table. With few architectures it finds too little, not too much.",
     )

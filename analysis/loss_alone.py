@@ -48,6 +48,16 @@ def loss_alone(measured: list[MeasuredCell], at_equal_loss: list[AtEqualLoss]) -
     return found
 
 
+def caveat(found: list[LossAlone]) -> str:
+    """What a sentence about equal loss has to say too, as its last clause."""
+    known = sorted(each.step_at_equal_loss for each in found if not math.isnan(each.step_at_equal_loss))
+    clause = "which is not equal training, for activations get there after different numbers of steps"
+    if not known:
+        return clause
+    span = f"{known[0]:+.2f}" if len(known) == 1 else f"{known[0]:+.2f} to {known[-1]:+.2f}"
+    return f"{clause} (rank correlation of step and PD {span})"
+
+
 def _explained(points: list[tuple], n_activations: int) -> tuple[float, float]:
     """R^2 of loss and log step, and with a level for each activation; NaN with too few points."""
     if len(points) < n_activations + 4:

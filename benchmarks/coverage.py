@@ -188,6 +188,11 @@ def missed(what: str, cv: float, value: float, repetitions: int) -> bool:
     return wanted is not None and not wanted[0] - slack <= value <= wanted[1] + slack
 
 
+def misses(what: str, shares: dict[str, float], repetitions: int) -> list[str]:
+    """The true CVs, as they stand in ``shares``, at which the goal is missed."""
+    return [cv for cv, value in shares.items() if missed(what, float(cv), value, repetitions)]
+
+
 def simulate_all(
     scenarios: tuple[str, ...], trials: tuple[int, ...], cvs: tuple[float, ...], repetitions: int
 ) -> Iterator[dict]:
@@ -197,18 +202,24 @@ def simulate_all(
         for n in trials:
             found = {cv: count(name, n, cv, repetitions) for cv in cvs}
             for what in found[cvs[0]]:
-                yield {"what": what, "scenario": name, "n": n, **{f"{cv:g}": round(found[cv][what], 4) for cv in cvs}}
+                shares = {f"{cv:g}": round(found[cv][what], 4) for cv in cvs}
+                yield {
+                    "what": what,
+                    "scenario": name,
+                    "n": n,
+                    "shares": shares,
+                    "missed": misses(what, shares, repetitions),
+                }
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
-def print_tables(rows: list[dict], cvs: tuple[float, ...], repetitions: int) -> None:
+def print_tables(rows: list[dict], cvs: tuple[float, ...]) -> None:
     """``!`` where the goal is missed."""
     for what in dict.fromkeys(row["what"] for row in rows):
         print(f"\n{what}, in %; columns: true CV in %\n{'':22}" + " ".join(f"{100 * cv:5.0f} " for cv in cvs))
         for row in (row for row in rows if row["what"] == what):
             shown = (
-                f"{100 * row[f'{cv:g}']:5.1f}{'!' if missed(what, cv, row[f'{cv:g}'], repetitions) else ' '}"
-                for cv in cvs
+                f"{100 * share:5.1f}{'!' if cv in row['missed'] else ' '}" for cv, share in row["shares"].items()
             )
             print(f"{row['scenario']:16} N={row['n']:<3} " + " ".join(shown))
 
@@ -219,7 +230,7 @@ def main() -> None:
     long = parser.parse_args().long
     repetitions = LONG_REPETITIONS if long else SHORT_REPETITIONS
     rows = list(simulate_all(SCENARIOS if long else SHORT, TRIALS, CVS, repetitions))
-    print_tables(rows, CVS, repetitions)
+    print_tables(rows, CVS)
     if long:
         rng = np.random.default_rng(42)
         spreads, correlations = (0.0, 0.3, 0.6), (0.0, 0.7)
@@ -228,7 +239,8 @@ def main() -> None:
             for spread in spreads
             for correlation in correlations
         ]
-        OUT.write_text(text_of({"repetitions": repetitions, "true_cvs": list(CVS), "planned": plans, "rows": rows}))
+        head = {"repetitions": repetitions, "goals": GOALS, "planned_difference": PLANNED, "planned": plans}
+        OUT.write_text(text_of({**head, "rows": rows}))
 
 
 def text_of(record: dict) -> str:

@@ -1,4 +1,4 @@
-"""Tests between activations, companions, matched loss, the front and contexts: hand-worked cases and properties."""
+"""Tests between activations, companions, equal loss, the front and contexts: hand-worked cases and properties."""
 
 import itertools
 import math
@@ -471,7 +471,7 @@ def test_both_correlations_of_two_metrics_that_disagree():
     assert (row["rho"], row["rho_within"], row["agreement"]) == (*found, "another")
 
 
-# ---------------------------------------------------------------- matched loss
+# ---------------------------------------------------------------- equal loss
 
 
 @pytest.mark.parametrize(
@@ -491,7 +491,7 @@ def on_a_curve(activation: str, losses: list[float]) -> MeasuredCell:
     return measure.measure(make_cell(activation=activation, trials=trials, pairs=pairs, planned=7))
 
 
-def test_where_the_loss_alone_decides_nothing_is_left_at_matched_loss():
+def test_where_the_loss_alone_decides_nothing_is_left_at_equal_loss():
     found = equal_loss.at_equal_loss([on_a_curve("relu", [4, 3, 2]), on_a_curve("gelu", [4, 3.2, 2.7])])
     assert [each.at_end.mean("relative_pd") for each in found] == pytest.approx([3, 2.3])
     assert [each.level for each in found] == [2.7, 2.7]
@@ -510,7 +510,7 @@ def test_what_reading_between_evaluations_may_be_off_is_said():
     assert table.notes[-1].endswith("would be read up to 0.5000 off.")
 
 
-def test_differences_at_matched_loss_are_tested_as_those_at_the_end():
+def test_differences_at_equal_loss_are_tested_as_those_at_the_end():
     rng = np.random.default_rng(3)
     at_end, matched = [], []
     for activation, shift in (("relu", 0.0), ("gelu", 0.01), ("swish", 1.0)):

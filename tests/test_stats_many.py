@@ -385,10 +385,10 @@ def test_contexts_are_counted_as_the_crossed_interval_does_it(rng):
 def test_benchmark_writes_rows_that_do_not_depend_on_each_other(capsys):
     both = list(coverage.simulate_all(("equal", "outlier"), (3, 6), (0.0, 0.1), 20))
     alone = list(coverage.simulate_all(("outlier",), (6,), (0.1,), 20))
-    assert [row["0.1"] for row in alone] == [row["0.1"] for row in both[-len(alone) :]]
+    assert [row["shares"]["0.1"] for row in alone] == [row["shares"]["0.1"] for row in both[-len(alone) :]]
     record = {"repetitions": 20, "rows": both}
     assert json.loads(coverage.text_of(record)) == record
-    coverage.print_tables(both, (0.0, 0.1), 20)
+    coverage.print_tables(both, (0.0, 0.1))
     assert "any pair, sign flips" in capsys.readouterr().out
     assert not [row for row in both if row["n"] == 3 and ("flips" in row["what"] or "verdict" in row["what"])]
 

@@ -6,6 +6,7 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 import json
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,12 +17,15 @@ from analysis import answer, contexts
 from analysis.course import cells_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
-from analysis.table import p_text
+from analysis.robustness_tables import saving
+from analysis.table import Table, p_text
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from labels import label, listed
+from views import simulation_tables
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import render
@@ -112,6 +116,21 @@ class Numbers:
 
     def other_primary(self, study: str) -> str:
         return " ".join(answer.other_primary(self.findings(study)))
+
+    def equal_loss_caveat(self, study: str) -> str:
+        return caveat(self.findings(study).loss_alone)
+
+    def saving(self, study: str) -> str:
+        return saving(self.findings(study))
+
+    def loss_alone(self, study: str) -> str:
+        """The range over architectures of R^2 of loss and log step."""
+        return _range([each.r_squared for each in self.findings(study).loss_alone], "{:.2f}")
+
+    def unsettled(self, study: str) -> str:
+        """Such as "19 of 36"."""
+        settled = [cell.settled() for cell in self.findings(study).measured]
+        return f"{settled.count(False)} of {len(settled)}"
 
     def family(self, study: str) -> str:
         return " ".join(answer.family(self.findings(study)))
@@ -230,6 +249,16 @@ class Numbers:
     def benchmark(self, name: str) -> dict:
         """What a benchmark measured when it was run last, from ``benchmarks/results/``."""
         return json.loads((self.root / "benchmarks" / "results" / f"{name}.json").read_text())
+
+    def simulated(self, name: str) -> str:
+        """One of the tables of ``simulation_tables``, from the committed record."""
+        tables: dict[str, Callable[[dict], Table]] = {
+            "goals": simulation_tables.goals,
+            "missed": simulation_tables.missed,
+            "power": simulation_tables.power,
+            "verdicts": simulation_tables.verdicts,
+        }
+        return render(tables[name](self.benchmark("coverage")), "github").rstrip()
 
     # ------------------------------------------------ figures
 
