@@ -172,8 +172,12 @@ class ArchitectureAnswer:
             f"{percent(found.cv.high)} (95 % interval)."
         )
         if found.tested:
-            return f"{size} Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
-        return f"{size} No test: {self.would_tell()} ({basis})."
+            test = f"Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
+        else:
+            test = f"No test: {self.would_tell()} ({basis})."
+        falling = [cell.settled() for cell in self.cells].count(False)
+        unsettled = f" In {falling} of {counted(len(self.cells), 'cell')} the loss still fell." if falling else ""
+        return f"{size} {test}{unsettled}"
 
     def would_tell(self) -> str:
         """How many trials it takes."""

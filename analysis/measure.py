@@ -113,13 +113,13 @@ class MeasuredCell:
         return [item[metric] for item in items if item.get(metric) is not None]
 
     def settled(self) -> bool | None:
-        """Whether the mean loss on the fixed windows fell by at most ``SETTLED`` of its end in the last fifth of the
-        steps; None without a completed trial."""
+        """Whether the mean loss on the fixed windows fell by at most ``SETTLED`` in the last fifth of the steps; None
+        without a completed trial."""
         if not self.completed:
             return None
         steps = self.completed[0]["history"]["step"]
         losses = np.mean([trial["history"]["val_loss"] for trial in self.completed], axis=0)
-        return bool(np.interp(0.8 * steps[-1], steps, losses) <= (1 + SETTLED) * losses[-1])
+        return bool(losses[-1] >= (1 - SETTLED) * np.interp(0.8 * steps[-1], steps, losses))
 
     def row(self) -> Row:
         """The cell as a row of a table: its names and counts, and its estimates by metric."""
