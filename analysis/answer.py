@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.differences import compared_cells
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell
+from analysis.measure import SETTLED, MeasuredCell
 from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST_JUDGED
 from analysis.stats_many import MARGIN, EffectVerdict
@@ -45,8 +45,8 @@ def _sentence(verdict: EffectVerdict, found: list["ArchitectureAnswer"], total: 
         return f"No difference of PD above the margin {where}: {ruled_out}."
     if verdict is EffectVerdict.UNDECIDED:
         shown = [each for each in found if each.sensitivity.shown]
-        some = f"; a difference is shown in {_names(shown)}" if shown else ""
-        return f"Undecided {where}: PD has {cv}, and the margin of {100 * MARGIN:.0f} % is within its interval{some}."
+        some = f", a difference being shown in {_names(shown)}" if shown else ""
+        return f"Undecided {where}{some}: PD has {cv}, and the margin is within its interval."
     needed = sorted(each.needed for each in found if each.needed)
     if not needed:
         return f"Too few trials to tell {where}: it takes at least {FEWEST_JUDGED} of each cell."
@@ -103,8 +103,8 @@ def _settled(measured: list[MeasuredCell]) -> str:
     if not known or all(known):
         return "."
     return (
-        f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the loss "
-        "still fell by more than 2 % in the last fifth of the steps."
+        f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the last "
+        f"fifth of the steps lowered the loss by more than {100 * SETTLED:.0f} %."
     )
 
 

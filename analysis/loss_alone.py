@@ -49,13 +49,12 @@ def loss_alone(measured: list[MeasuredCell], at_equal_loss: list[AtEqualLoss]) -
 
 
 def caveat(found: list[LossAlone]) -> str:
-    """What a sentence about equal loss has to say too, as its last clause."""
+    """What a sentence about equal loss has to say too, as a clause after these words."""
     known = sorted(each.step_at_equal_loss for each in found if not math.isnan(each.step_at_equal_loss))
-    clause = "which is not equal training, for activations get there after different numbers of steps"
     if not known:
-        return clause
+        return "which is not equal training, for activations take different numbers of steps to get there"
     span = f"{known[0]:+.2f}" if len(known) == 1 else f"{known[0]:+.2f} to {known[-1]:+.2f}"
-    return f"{clause} (rank correlation of step and PD {span})"
+    return f"which is not equal training (rank correlation of steps taken and PD {span})"
 
 
 def _explained(points: list[tuple], n_activations: int) -> tuple[float, float]:

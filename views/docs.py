@@ -127,13 +127,9 @@ class Numbers:
         """The range over architectures of R^2 of loss and log step."""
         return _range([each.r_squared for each in self.findings(study).loss_alone], "{:.2f}")
 
-    def unsettled(self, study: str) -> str:
-        """Such as "19 of 36"."""
-        settled = [cell.settled() for cell in self.findings(study).measured]
-        return f"{settled.count(False)} of {len(settled)}"
-
     def family(self, study: str) -> str:
-        return " ".join(answer.family(self.findings(study)))
+        """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
+        return self.findings(study).sensitivities()[0].family.text
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
