@@ -38,7 +38,7 @@ def bootstrapped(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Rank correlation over K activations of two quantities (K, N), averaged over N seeds, with the interval of
     resampled seeds; NaN where there are too few of either."""
     n = first.shape[1]
-    rho = rank_correlation(first.mean(axis=1), second.mean(axis=1))
+    rho = rank_correlation(first.mean(axis=1), second.mean(axis=1)) if n else math.nan
     if n < stats.FEWEST or math.isnan(rho):
         return Estimate(rho, math.nan, math.nan, n)
     drawn = np.random.default_rng(SEED).integers(n, size=(RESAMPLES, n))

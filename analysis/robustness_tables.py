@@ -13,9 +13,9 @@ from analysis.finding_tables import (
     VERDICT,
 )
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell
+from analysis.measure import MeasuredCell, trial_counts
 from analysis.omnibus import Sensitivity
-from analysis.report_tables import MODEL
+from analysis.report_tables import MODEL, N
 from analysis.table import Column, Row, Table, mean_of, number, plain, with_interval
 from labels import label
 
@@ -119,9 +119,10 @@ def loss_alone(findings: Findings) -> list[Table]:
     columns = (
         MODEL,
         Column("Cells x evaluations", ("n_points",), plain),
-        Column("R² of loss and log step", ("r_squared",), r_squared),
+        Column("R squared of loss and log step", ("r_squared",), r_squared),
         Column("and a level for each activation", ("with_activation",), r_squared),
-        Column("Rank correlation of step and PD at equal loss", ("step_at_equal_loss",), number("{:+.2f}")),
+        Column("Rank correlation of step and PD, at equal loss", ("step_at_equal_loss",), number("{:+.2f}")),
+        N,
     )
     notes = (
         "How much of PD's variance a straight line in the loss and the logarithm of the step describes, over all "
@@ -131,7 +132,7 @@ def loss_alone(findings: Findings) -> list[Table]:
         "At equal loss activations have trained for different numbers of steps. Where the last column is near 1, "
         "those that took longer to get there disagree more, so that equal loss is not equal training.",
     )
-    rows = [each.row() for each in findings.loss_alone]
+    rows = [each.row() | trial_counts(findings.models[each.model]) for each in findings.loss_alone]
     return [Table("What is loss, and what is activation?", columns, rows, notes)]
 
 

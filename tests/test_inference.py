@@ -631,7 +631,9 @@ def test_contexts_are_means_over_pairs():
     cell = measure.measure(make_cell(pairs=[pair(1, 2, 0.7), pair(1, 3, 0.8), pair(2, 3, 0.9)]))
     found = contexts.on_contexts(cell)
     assert found["shared_relative_pd"] == pytest.approx(0.2)
-    assert [found[f"different_{name}"] for name in contexts.ON_CONTEXTS] == pytest.approx([0.8, 800, 0.4])
+    assert [found[f"different_{name}"] for name in ("relative_pd", "top1_mismatches", "global_pd")] == pytest.approx(
+        [0.8, 800, 0.4]
+    )
     (texts,) = companion_tables.context_table(Findings([cell]))[0].texts()
     assert texts[2:4] == ["0.2000", "0.8000"] and "800 / 1000" in texts
 
