@@ -17,6 +17,7 @@ from analysis.measure import MeasuredCell, measure_study, strongest_study, summa
 from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
+from audit.ours import Ours
 from study import cli
 from study.files import (
     PAGE_NAME,
@@ -171,10 +172,11 @@ def print_audit(arguments: argparse.Namespace) -> None:
     contents = read_results(arguments.results_dir) if arguments.study else read_cells(arguments.results_dir)
     findings = chosen_findings(contents, arguments.study) if contents else None
     known = introduction(contents, findings, arguments) if findings else []
-    print_lines([*known, *audit_tables.introduction(findings)], arguments.format)
-    print_tables(audit_tables.tables(report, findings), arguments.format)
+    ours = Ours.beginning_with(findings, contents) if findings else None
+    print_lines([*known, *audit_tables.introduction(ours)], arguments.format)
+    print_tables(audit_tables.tables(report, ours), arguments.format)
     print()
-    lines = enumerate(audit_tables.outcome(report, findings), 1)
+    lines = enumerate(audit_tables.outcome(report, ours), 1)
     print_lines([f"{place}. {topic}: {words}" for place, (topic, words) in lines], arguments.format)
 
 
@@ -271,10 +273,9 @@ def write_page(arguments: argparse.Namespace) -> None:
     known = introduction(contents, findings, arguments)
     print_lines(known, arguments.format)
     shown = {name: make(findings) for name, make in TABLES.items()}
+    ours = Ours.beginning_with(findings, contents)
     audit = page.AuditSection(
-        audit_tables.introduction(findings),
-        audit_tables.outcome(report, findings),
-        audit_tables.tables(report, findings),
+        audit_tables.introduction(ours), audit_tables.outcome(report, ours), audit_tables.tables(report, ours)
     )
     path = arguments.results_dir / PAGE_NAME
     text = page.page(

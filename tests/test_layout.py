@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},
     "runner": {"config", "labels", "metrics", "study", "train", "training"},
     "analysis": {"config", "labels", "metrics"},
-    "audit": {"analysis", "labels"},
+    "audit": {"analysis", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
     "analyze_results": {"analysis", "audit", "model", "study", "views"},  # the model for the docs alone
