@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
-from operator import getitem
-from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -83,13 +81,17 @@ def _range(what: str, values: list, unit: str = "", scale: float = 1, digits: in
 
 def setting(findings: Findings, asked: dict) -> list[Measurement]:
     """A setting of our cells' configuration, such as ("shape", "layers"), where all have the same."""
-    values: set[Any] = set()
-    for _, own in _models(findings, asked):
-        for cell in own:
-            values.add(reduce(getitem, asked["key"], cell.config))
-    if len(values) != 1:
+    values = {_setting(cell.config, asked["key"]) for _, own in _models(findings, asked) for cell in own}
+    (value,) = values if len(values) == 1 else [None]
+    if value is None:
         return []
-    return [Measurement("", _without_interval(values.pop()), asked.get("unit", ""), digits=asked.get("digits", 0))]
+    return [Measurement("", _without_interval(value), asked.get("unit", ""), digits=asked.get("digits", 0))]
+
+
+def _setting(config: dict, keys: list[str]) -> float | None:
+    """The value below the keys, None where one of them is missing."""
+    *outer, last = keys
+    return reduce(lambda settings, key: settings.get(key, {}), outer, config).get(last)
 
 
 def parameters(findings: Findings, asked: dict) -> list[Measurement]:
@@ -228,8 +230,7 @@ def early_verdicts(findings: Findings, asked: dict) -> list[Measurement]:
 def correlation(findings: Findings, asked: dict) -> list[Measurement]:
     """Spearman's rank correlation over activations of the means of two metrics, within architectures.
 
-    Approximate 95 % interval by Fisher's z with the variance of Bonett & Wright (2000); the noise of the means is not
-    in it.
+    The interval is Fisher's z with the variance of Bonett & Wright (2000); the noise of the means is not in it.
     """
     first, second = asked["metrics"]
     groups, n = [], 0
@@ -240,10 +241,11 @@ def correlation(findings: Findings, asked: dict) -> list[Measurement]:
             groups.append(points.T)
             n += len(points) - 1
     rho = rank_correlation(groups) if groups else None
-    return [] if rho is None else [Measurement("rank correlation", _with_fisher_interval(rho, n + 1), digits=2)]
+    return [] if rho is None else [Measurement("rank correlation", with_fisher_interval(rho, n + 1), digits=2)]
 
 
-def _with_fisher_interval(rho: float, n: int) -> Estimate:
+def with_fisher_interval(rho: float, n: int) -> Estimate:
+    """Spearman's ``rho`` of ``n`` points with its approximate 95 % interval; without one for n < 4 or a rho of 1."""
     if n < 4 or abs(rho) > 1 - stats.ROUNDING:
         return _without_interval(rho)
     half = norm.ppf(0.975) * math.sqrt((1 + rho**2 / 2) / (n - 3))

@@ -78,7 +78,8 @@ COLUMNS = (
     Column("Ours, its mistake rebuilt", ("rebuilt", "printed"), _like_printed),
     Column("Our study", ("where",), plain, numeric=False),
 )
-WORDS = Column("The report says", ("words",), lambda words: words.replace("×", "x"), numeric=False)
+WRITTEN_OUT = str.maketrans({"×": "x", "→": "->", "Σ": "sum ", "≥": ">=", "≠": "is not"})  # not every format has them
+WORDS = Column("The report says", ("words",), lambda words: words.translate(WRITTEN_OUT), numeric=False)
 CLAIM_COLUMNS = (
     SECTION,
     WORDS,
@@ -108,6 +109,12 @@ CLAIM_NOTES = (
     + ". Of a claim with several parts the gravest counts.",
     "We measure: a dash where nothing of ours is a counterpart. Percentages of one activation over another are "
     "differences paired by seed, with 95 % intervals; shown: by the test of the differences table.",
+)
+
+
+HYPOTHESIS_NOTE = (
+    "Differences are paired by seed, in percent of the second activation's mean; shown: adjusted p at most 0.05. What "
+    "is not shown may still be there: the interval says how large."
 )
 
 
@@ -151,7 +158,7 @@ def _section_table(section: dict, numbers: list[AuditedNumber]) -> Table:
 
 def hypotheses_table(ours: Ours | None) -> Table:
     title = "The report's hypotheses, answered from our data"
-    return Table(title, HYPOTHESIS_COLUMNS, [each.row() for each in answered(ours)])
+    return Table(title, HYPOTHESIS_COLUMNS, [each.row() for each in answered(ours)], (HYPOTHESIS_NOTE,))
 
 
 def claim_tables(report: dict, ours: Ours | None) -> list[Table]:

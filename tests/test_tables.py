@@ -15,6 +15,7 @@ from analysis.findings import Findings, When
 from analysis.table import ABSENT, Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
+from audit.ours import Ours
 from metrics import Metric
 from study import files, store
 from study.pairs import compare_predictions
@@ -232,8 +233,9 @@ def test_each_question_is_tested_once(monkeypatch):
     findings = Findings.of_study(cells, "cpu")
     tables_of(findings)
     report = files.read_json(files.ROOT / "data" / "report.json")
-    audit_tables.tables(report, findings)
-    audit_tables.outcome(report, findings)
+    ours = Ours.beginning_with(findings, cells)
+    audit_tables.tables(report, ours)
+    audit_tables.outcome(report, ours)
     headline(findings), short_tables(findings), architecture_answers(findings), findings.against_first
     assert {name: max(counts.values()) for name, counts in questions.items()} == dict.fromkeys(questions, 1)
     models, pairs = 2, len(list(itertools.combinations(range(3), 2)))
@@ -242,7 +244,8 @@ def test_each_question_is_tested_once(monkeypatch):
         "paired_test": models * pairs * n_metrics,
         "paired_t_test": models * pairs,
         "permutation_test": models * pairs * len(When),
-        "activation_cv": models * (n_metrics + len(findings.course) - 1),  # the course's end is that of the study
+        # the audit asks for the report's global formula too; the course's end is that of the study
+        "activation_cv": models * (n_metrics + 1 + len(findings.course) - 1),
     }
 
 

@@ -220,6 +220,9 @@ class Numbers:
     def audit_outcome(self) -> list[tuple[str, str]]:
         return audit_tables.outcome(self.report, self.ours)
 
+    def audit_numerals(self) -> int:
+        return sum(len(each["numerals"]) for each in self.report["numerals"])
+
     def audit_hypotheses(self) -> str:
         return _in_markdown([audit_tables.hypotheses_table(self.ours)])
 
@@ -260,7 +263,9 @@ def published_drawings(findings: Findings) -> list[Drawing]:
 
 
 def _in_markdown(tables: list[Table]) -> str:
-    return "\n\n".join(render(table, "github").rstrip() for table in tables)
+    """The tables without the padding of their cells, which would be most of a page with long ones."""
+    text = "\n\n".join(render(table, "github").rstrip() for table in tables)
+    return re.sub("-{4,}", "---", re.sub(" {2,}", " ", text))
 
 
 def _signed(difference: Difference) -> str:
