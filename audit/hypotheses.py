@@ -66,9 +66,12 @@ def _tally(differences: list[Difference], metric: str = "PD") -> str:
     higher = [each for each in differences if each.shown and each.estimate.mean > 0]
     ordered = sorted(differences, key=lambda each: each.relative)
     extremes = dict.fromkeys((ordered[0], ordered[-1]))
+    shown = f"{metric} is shown lower in {len(lower)} and higher in {len(higher)}"
+    if all(each.shown is None for each in differences):
+        shown = "none could be tested with so few trials"
     return (
-        f"Of {counted(len(differences), 'difference')}, {metric} is shown lower in {len(lower)} and higher in "
-        f"{len(higher)}; from {' to '.join(_percent(each) for each in extremes)}."
+        f"Of {counted(len(differences), 'difference')}, {shown}; from "
+        f"{' to '.join(_percent(each) for each in extremes)}."
     )
 
 

@@ -113,8 +113,8 @@ CLAIM_NOTES = (
 
 
 HYPOTHESIS_NOTE = (
-    "Differences are paired by seed, in percent of the second activation's mean; shown: adjusted p at most 0.05. What "
-    "is not shown may still be there: the interval says how large."
+    "Differences are paired by seed, in percent of the second activation's mean; shown: by the test of the table of "
+    "differences. What is not shown may still be there: the interval says how large."
 )
 
 
