@@ -35,13 +35,19 @@ class AuditedClaim:
     result: CheckResult
     ours: tuple[OurAnswer, ...]
 
+    def ours_in_words(self) -> str:
+        """What we measure; which study says what, where there is more than one."""
+        studies = {each.where for each in self.ours}
+        texts = [each.text() if len(studies) == 1 else f"[{each.where}] {each.text()}" for each in self.ours]
+        return ". ".join(texts) or ABSENT
+
     def row(self) -> Row:
         return {
             "section": self.section,
             "words": self.words,
             "verdict": self.result.verdict,
             "evidence": "; ".join(self.result.evidence),
-            "ours": ". ".join(each.text() for each in self.ours) or ABSENT,
+            "ours": self.ours_in_words(),
             "where": "; ".join(dict.fromkeys(each.where for each in self.ours)) or ABSENT,
         }
 

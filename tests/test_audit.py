@@ -12,7 +12,6 @@ from synthetic_cells import awkward_cells, make_cell, make_pair, make_trial, var
 
 from analysis.findings import Findings
 from audit import checks as audit_checks
-from audit import claims as audit_claims
 from audit import hypotheses, inventory, measures
 from audit import numbers as audit_numbers
 from audit import tables as audit_tables
@@ -234,8 +233,8 @@ CLAIMED = {  # the section and the start of a claim, and numbers of the report t
 
 
 def verdict(report: dict, section: str, start: str) -> ClaimVerdict:
-    found = audit_claims.audited_claims(report, None)
-    return next(claim.result.verdict for claim in found if claim.section == section and claim.words.startswith(start))
+    here = (claim for claim in report["claims"] if claim["section"] == section)
+    return audit_checks.checked(report, next(claim for claim in here if claim["words"].startswith(start))).verdict
 
 
 @pytest.mark.parametrize("claim", CLAIMED)
@@ -574,10 +573,14 @@ def tables(ours) -> list:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_shows_every_table(tables, form):
-    text = "\n".join(render(table, form) for table in tables)
-    assert not re.search(r"\b(nan|None|inf)\b", text)
-    if form.startswith("latex"):
-        body = [line for line in text.splitlines() if not line.startswith("%")]
-        assert "\n".join(body).isascii()
-        assert not [line for line in body if re.search(r"(?<!\\)[%_#$]", line)]
+def test_every_format_shows_every_kind_of_table(tables, form):
+    kinds = ("The report's hypotheses", "3.5.1", "Claims: header")
+    text = "\n".join(render(table, form) for table in tables if table.title.startswith(kinds))
+    assert "SwiGLU" in text and not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_every_table_can_be_typeset(tables):
+    text = "\n".join(render(table, "latex") for table in tables)
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert "\n".join(body).isascii()
+    assert not [line for line in body if re.search(r"(?<!\\)[%_#$]", line)]
