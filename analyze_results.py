@@ -88,7 +88,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help=f"these tables instead of the answer: {ALL}, or some of {', '.join(TABLES)}",
     )
     actions = {
-        "--audit": (print_audit, "the report's numbers and claims, one by one, beside ours"),
+        "--audit": (print_audit, "the report's numbers and claims, one by one, beside our studies nearest in steps"),
         "--html": (write_page, f"write answer, figures, tables and audit as one page, {PAGE_NAME}"),
         "--docs": (write_docs, "write README.md, the pages of docs/ that hold numbers, and the committed figures"),
     }
@@ -167,13 +167,12 @@ def print_lines(lines: Iterable[str], form: str) -> None:
 
 
 def print_audit(arguments: argparse.Namespace) -> None:
-    """Print the audit of the report, beside the study shown if there are results; writes nothing."""
+    """Print the audit of the report, beside those of our studies that are nearest to it; writes nothing."""
     report = read_json(REPORT_PATH)
     contents = read_results(arguments.results_dir) if arguments.study else read_cells(arguments.results_dir)
     findings = chosen_findings(contents, arguments.study) if contents else None
-    known = introduction(contents, findings, arguments) if findings else []
     ours = Ours.beginning_with(findings, contents) if findings else None
-    print_lines([*known, *audit_tables.introduction(ours)], arguments.format)
+    print_lines(audit_tables.introduction(ours), arguments.format)
     print_tables(audit_tables.tables(report, ours), arguments.format)
     print()
     lines = enumerate(audit_tables.outcome(report, ours), 1)

@@ -63,10 +63,10 @@ def audited_claims(report: dict, ours: Ours | None) -> list[AuditedClaim]:
 
 
 def our_answers(report: dict, asked: list[dict], ours: Ours | None) -> tuple[OurAnswer, ...]:
-    """For each measure asked for, what the study nearest to the section "like" says; without one it is left out."""
-    found = []
+    """What the studies nearest to the sections "like" say, by study and metric; nothing where there is none."""
+    found: dict[tuple[str, str], list[Measurement]] = {}
     for each in asked:
         findings = ours.beside(find_section(report, each["like"]) if each["like"] else None) if ours else None
         if findings and (measurements := measured(findings, each)):
-            found.append(OurAnswer(about(each), where(findings), tuple(measurements)))
-    return tuple(found)
+            found.setdefault((where(findings), about(each)), []).extend(measurements)
+    return tuple(OurAnswer(metrics, place, tuple(each)) for (place, metrics), each in found.items())

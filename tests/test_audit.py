@@ -517,7 +517,6 @@ def test_awkward_studies_are_audited_too():
     ours = Ours(awkward_cells())
     text = "\n".join(render(table, "github") for table in audit_tables.tables(REPORT, ours))
     assert "CharLM" in text and not re.search(r"\b(nan|None|inf)\b", text)
-    assert len(audit_tables.outcome(REPORT, ours)) == 10
 
 
 # ---------------------------------------------------------------- the tables
