@@ -57,6 +57,8 @@ class Config:
     passage_length      characters, at least, of the passage that a trained model predicts letter by letter
     vary                the random streams that differ between trials; the others are those of seed_base
     n_trials            trials of a cell; trial i is trained from seed_base + i - 1
+    landscape           whether curvature, gradient noise and barriers are computed when a trial ends; they change no
+                        other number, so this is no part of a fingerprint
     """
 
     study: str
@@ -77,6 +79,7 @@ class Config:
     vocabulary_size: int = 65
     seed_base: int = 42
     n_trials: int = 3
+    landscape: bool = False
     models: tuple[str, ...] = field(default=MODELS)
     activations: tuple[str, ...] = field(default=ACTIVATIONS)
 
