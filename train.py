@@ -239,11 +239,13 @@ class TrialRun:
         The second look is for those that ended during the first. It is under a lock, so that of two trials that end
         at once the later one sees the other's record.
         """
+        start = time.perf_counter()
         barriers = record["barriers"] = {}
         look = partial(barriers_to_finished, self.study, self.cell, self.model, barriers, report)
         barriers |= look()
         with exclusive(self.study.store.lock_path(self.cell, "barriers"), wait=True):
             barriers |= look()
+            record["evaluation_time"] = round(self.evaluation_time + time.perf_counter() - start, 3)
             self._settle(record, weights)
 
     def _completed_outcome(self) -> dict:
