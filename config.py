@@ -65,6 +65,8 @@ class Config:
     warm_up, floor      of the cosine schedule: share of the steps that warm up; last rate as a share of the highest
     muon_rate           learning rate of Muon, whose updates have a size of their own; it follows the schedule too
     rates               the learning rate of single cells, by (architecture, activation)
+    landscape           whether curvature, gradient noise and barriers are computed when a trial ends; they change no
+                        other number, so this is no part of a fingerprint
     """
 
     study: str
@@ -85,6 +87,7 @@ class Config:
     vocabulary_size: int = 65
     seed_base: int = 42
     n_trials: int = 3
+    landscape: bool = False
     models: tuple[str, ...] = field(default=MODELS)
     activations: tuple[str, ...] = field(default=ACTIVATIONS)
     optimizer: str = "adam"
