@@ -28,10 +28,10 @@ ROW_TOLERANCE = 5e-3  # of a row's sum: rounding to float16 moves it by up to 5e
 Function = TypeVar("Function", bound=Callable)
 
 
-def probabilities(p: ArrayLike) -> np.ndarray:
+def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
     """``p`` as float64, once it is known to be probabilities (samples, classes), at least one of each.
 
-    Raises ValueError that says what is wrong, and where.
+    Raises ValueError that says what is wrong, and where, rows being counted from ``first_row``.
     """
     p = np.asarray(p, dtype=np.float64)
     if p.ndim != 2 or p.size == 0:
@@ -41,13 +41,14 @@ def probabilities(p: ArrayLike) -> np.ndarray:
         return p
     if not np.isfinite(p).all():
         row, column = np.argwhere(~np.isfinite(p))[0]
-        raise ValueError(f"row {row}, class {column} is {p[row, column]}, not a probability")
+        raise ValueError(f"row {first_row + row}, class {column} is {p[row, column]}, not a probability")
     off = np.abs(sums - 1) > ROW_TOLERANCE
     if off.any():
-        row = off.argmax()
-        raise ValueError(f"row {row} sums to {sums[row]:.4g}, not to 1: logits need a softmax first")
+        row = int(off.argmax())
+        found = f"row {first_row + row} sums to {sums[row]:.4g}, not to 1"
+        raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
     row, column = np.argwhere(p < 0)[0]
-    raise ValueError(f"row {row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
+    raise ValueError(f"row {first_row + row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
 
 
 def _pair(p: ArrayLike, q: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
