@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from analysis.comparing import ALPHA, MARGIN, Compared, Comparison, Group
 from analysis.predictions import MISMATCHES
-from analysis.stats import FEWEST, FEWEST_JUDGED, EffectVerdict, Estimate
+from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats_many import EffectVerdict
 from analysis.table import ABSENT, Column, Row, Table, number, p_text, plain, with_interval
 from labels import counted
 from metrics import PAIR_METRICS
@@ -20,7 +22,10 @@ LEARNED_MORE = (
     "Models that have learned more can disagree more, or less, for that reason alone, so compare such groups at "
     "equal loss before anything else is made responsible."
 )
-NO_TARGETS = "Without targets nothing says how good these models are, and models that have learned nothing agree with each other."
+NO_TARGETS = (
+    "Without targets nothing says how good these models are, and models that have learned nothing agree with each "
+    "other."
+)
 RELATIVE_PD = (
     "Relative PD is over all classes and is dominated by the many of small probability; top-1 mismatches and total "
     "variation say what a user sees."
@@ -96,7 +101,7 @@ def _or_none(value: float) -> float | None:
 
 def words(compared: Compared) -> Iterator[str]:
     """Sentences: what each group and each two groups say, then what to read beside it."""
-    if compared.comparisons:
+    if any(not each.over_samples for each in compared.comparisons):
         yield f"{'Paired' if compared.pairing.paired else 'Unpaired'}: {compared.pairing.why}."
     for group in compared.groups:
         yield from _of_group(group, alone=len(compared.groups) == 1)
@@ -205,31 +210,47 @@ def groups_table(compared: Compared) -> Table:
         Column("Loss (nats)", ("loss",), number("{:.4f}")),
         *(Column(header(metric), (metric,), with_interval(*scale(metric))) for metric in compared.metrics),
     )
+    losses = {group.name: {"accuracy": group.accuracy, "loss": group.loss} for group in compared.groups}
     rows: list[Row] = [
-        {
-            "first": group.name,
-            "n_models": str(group.n_models),
-            "accuracy": _or_none(group.accuracy),
-            "loss": _or_none(group.loss),
-            **(group.over_samples or group.metrics),
-        }
-        for group in compared.groups
+        {"first": each.name, "n_models": each.sizes, **each.metrics, **losses.get(each.name, {})}
+        for each in disagreements(compared)
     ]
-    for each in compared.comparisons:
-        across = {metric: Estimate(mean, math.nan, math.nan, 0) for metric, mean in each.across.items()}
-        sizes = f"{each.first.n_models} v {each.second.n_models}"
-        named = {"first": f"{each.first.name} v {each.second.name}", "n_models": sizes}
-        rows.append({**named, **(each.over_samples or across)})
     intervals = "In brackets: 95 % intervals over models (a jackknife, because pairs share models)"
     of_two = "; of two models over samples, which does not say how other models would differ"
-    notes = [intervals + (of_two if any(map(_over_samples, (*compared.groups, *compared.comparisons))) else "") + "."]
+    has_two = any(each.over_samples for each in disagreements(compared))
+    notes = [f"{intervals}{of_two if has_two else ''}."]
     if compared.comparisons:
         notes.append("A row of two groups: the pairs of one model from each.")
     return Table("How much models disagree, mean over pairs", columns, rows, tuple(notes))
 
 
-def _over_samples(shown: Group | Comparison) -> bool:
-    return bool(shown.over_samples)
+@dataclass(frozen=True)
+class Disagreement:
+    """How much the models of one group disagree or, across two groups, a model of each; ``sizes`` counts the models.
+    Intervals are over models; of two models alone, ``over_samples``."""
+
+    name: str
+    sizes: str
+    metrics: dict[str, Estimate]
+    over_samples: bool
+
+
+def disagreements(compared: Compared) -> list[Disagreement]:
+    """Of every group, then of every two groups."""
+    within = [
+        Disagreement(each.name, str(each.n_models), each.over_samples or each.metrics, bool(each.over_samples))
+        for each in compared.groups
+    ]
+    across = [
+        Disagreement(
+            f"{each.first.name} v {each.second.name}",
+            f"{each.first.n_models} v {each.second.n_models}",
+            each.over_samples or {name: Estimate(mean, math.nan, math.nan, 0) for name, mean in each.across.items()},
+            bool(each.over_samples),
+        )
+        for each in compared.comparisons
+    ]
+    return within + across
 
 
 def differences_table(compared: Compared) -> Table:

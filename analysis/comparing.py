@@ -2,7 +2,7 @@
 disagree more than another's. From checked predictions to estimates, tests and verdicts; pure functions.
 
 The verdict is on top-1 mismatches, chosen before any data; the other measures are shown beside it, unadjusted. It is
-``analysis.stats.effect_verdict`` on how many times more the one group's models disagree, with a margin of 10 %.
+``analysis.stats_many.effect_verdict`` on how many times more the one group's models disagree, with a margin of 10 %.
 """
 
 import itertools
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats as scipy_stats
 
-from analysis import stats
+from analysis import stats, stats_many
 from analysis.model_files import Pairing
 from analysis.predictions import MISMATCHES, Checked, Distances
-from analysis.stats import FEWEST, FEWEST_JUDGED, EffectVerdict, Estimate
+from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats_many import EffectVerdict
 from analysis.two_groups import distance_difference, distance_ratio, value_difference, welch_test
 
 ALPHA = 0.05
@@ -188,7 +189,7 @@ def _p_values(matrices: list[np.ndarray], paired: bool) -> np.ndarray:
     if len(matrices) < 2:
         return np.empty(0)
     if paired:
-        return stats.sign_flip_max_t(np.stack(matrices), np.random.default_rng(SEED))
+        return stats_many.sign_flip_max_t(np.stack(matrices), np.random.default_rng(SEED))
     enough = [len(matrix) >= FEWEST_JUDGED for matrix in matrices]
     pairs = itertools.combinations(range(len(matrices)), 2)
     return stats.holm(
@@ -198,7 +199,7 @@ def _p_values(matrices: list[np.ndarray], paired: bool) -> np.ndarray:
 
 def _effect(a: np.ndarray, b: np.ndarray, paired: bool, p: float) -> Effect:
     ratio = distance_ratio(a, b, paired)
-    verdict = stats.effect_verdict(excess(ratio), p, min(len(a), len(b)), MARGIN, ALPHA)
+    verdict = stats_many.effect_verdict(excess(ratio), p, min(len(a), len(b)), MARGIN, ALPHA)
     return Effect(distance_difference(a, b, paired), ratio, p, verdict)
 
 

@@ -62,9 +62,10 @@ def _check_once(files: list[str]) -> None:
             status = Path(file).stat()
         except OSError:
             continue  # an array in an archive, or what cannot be read: that is said where it is opened
-        other = seen.setdefault((status.st_dev, status.st_ino), file)
-        if other is not file:
-            raise Unfit(f"{file} is given twice" + (f", also as {other}" if other != file else ""))
+        place = (status.st_dev, status.st_ino)
+        if place in seen:
+            raise Unfit(f"{file} is given twice" + (f", also as {seen[place]}" if seen[place] != file else ""))
+        seen[place] = file
     archived = [file for file in files if not os.path.lexists(file)]
     if repeated := next((file for file in archived if archived.count(file) > 1), None):
         raise Unfit(f"{repeated} is given twice")

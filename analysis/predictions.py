@@ -212,7 +212,8 @@ def check_all(
 ) -> list[Checked]:
     """``check`` of every model; ``each`` is called after each."""
     checked = []
-    for model in in_threads(lambda model: check(model, targets), models):
+    several_blocks = n_steps(models) > len(models) + 1
+    for model in in_threads(lambda model: check(model, targets), models, several_blocks):
         checked.append(model)
         each()
     return checked
@@ -249,7 +250,7 @@ def compare_pairs(models: Sequence[Checked], each: Callable[[], object] = lambda
     if not models[0].predictions.is_labels and pairs:
         sums = np.zeros((2, len(OF_PROBABILITIES), len(pairs)))
         every = blocks(*models[0].predictions.values.shape)
-        for of_block in in_threads(lambda rows: _block_sums(models, pairs, rows), every):
+        for of_block in in_threads(lambda rows: _block_sums(models, pairs, rows), every, len(every) > 1):
             sums += of_block
             each()
         found |= {name: sums[:, k] / n_samples for k, name in enumerate(OF_PROBABILITIES)}
@@ -280,6 +281,7 @@ def _block_sums(models: Sequence[Checked], pairs: list[tuple[int, int]], rows: s
         np.log(total, out=scratch)
         of_middle = np.log(2) * (sums[i] + sums[j]) / 2 - np.einsum("ij,ij->i", total, scratch) / 2
         divergence = np.maximum(of_middle - (entropy[i] + entropy[j]) / 2, 0)
+        divergence[variation == 0] = 0  # not a rounding error
         for m, values in enumerate((variation, divergence, relative)):
             out[:, m, k] = values.sum(), (values**2).sum()
     return out
@@ -288,8 +290,11 @@ def _block_sums(models: Sequence[Checked], pairs: list[tuple[int, int]], rows: s
 # ---------------------------------------------------------------- all cores, and how long it takes
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results in order, computed on all cores: other threads run while NumPy computes."""
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], worth_it: bool) -> Iterator[Result]:
+    """The results in order, computed on all cores if that is ``worth_it``: other threads run while NumPy computes."""
+    if not worth_it:
+        yield from map(work, items)
+        return
     with ThreadPoolExecutor(usable_cores()) as pool:
         try:
             yield from pool.map(work, items)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from analysis import stats, two_groups
+from analysis import stats, stats_many, two_groups
 from benchmarks import coverage
 
 REPETITIONS = 500
@@ -83,7 +83,7 @@ def test_models_of_one_population_are_seldom_found_to_differ(rng, n_a, n_b, spre
 
 def test_paired_models_of_one_population_are_seldom_found_to_differ(rng):
     studies = pooled_groups(rng, 6, 6, spread=0.3, correlation=0.5)
-    p = [stats.sign_flip_max_t(np.stack(groups))[0] for groups in studies]
+    p = [stats_many.sign_flip_max_t(np.stack(groups))[0] for groups in studies]
     assert np.mean(np.array(p) <= 0.05) <= scipy_stats.binom.ppf(0.999, REPETITIONS, 0.06) / REPETITIONS
 
 

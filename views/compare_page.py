@@ -5,19 +5,21 @@ from dataclasses import replace
 from matplotlib.figure import Figure
 
 from analysis.answer import listed
-from analysis.compared_shown import header, scale, tables, words
-from analysis.comparing import Compared, Group
+from analysis.compared_shown import disagreements, header, scale, tables, words
+from analysis.comparing import Compared
 from analysis.predictions import MISMATCHES
 from analysis.stats import Estimate
 from labels import counted
-from plot_utils import WIDTH, activation_colours, few_ticks, name_rows, panels, plot_estimate, project_style
+from plot_utils import GREY, WIDTH, activation_colours, few_ticks, name_rows, panels, plot_estimate, project_style
 from views.drawing import Level
 from views.page import Picture, shown_table, template
 from views.save import figure_bytes
 
 QUESTION = "How much do these models disagree?"
 DRAWN = (MISMATCHES, "total_variation")
-CAPTION = "Mean over the pairs of each group, with its 95 % interval."
+CAPTION = (
+    "Mean over the pairs of models of each group, and of one model from each of two groups, with 95 % intervals."
+)
 
 
 def compare_page(compared: Compared) -> str:
@@ -36,25 +38,22 @@ def compare_page(compared: Compared) -> str:
 
 
 def draw_groups(compared: Compared) -> Figure:
-    """A row for each group: its mean top-1 mismatches and total variation, with their intervals."""
+    """A row for each group, then for each two: mean top-1 mismatches and total variation, with their intervals."""
     metrics = [metric for metric in DRAWN if metric in compared.metrics]
-    names = [group.name for group in compared.groups]
-    colours = activation_colours(names)
+    rows = [each for each in disagreements(compared) if each.metrics[MISMATCHES].known]
+    colours = activation_colours(group.name for group in compared.groups)
     with project_style():
-        figure = Figure(figsize=(WIDTH, 1.4 + 0.4 * len(names)))
+        figure = Figure(figsize=(WIDTH, 1.4 + 0.4 * len(rows)))
         for ax, metric in zip(panels(figure, len(metrics), sharey=True), metrics, strict=True):
-            for place, group in enumerate(compared.groups):
-                estimate = _scaled(_estimate(group, metric), scale(metric)[1])
-                plot_estimate(ax, place, estimate, colours[group.name], horizontal=True)
+            for place, each in enumerate(rows):
+                colour = colours.get(each.name, GREY)
+                plot_estimate(ax, place, _scaled(each.metrics[metric], scale(metric)[1]), colour, horizontal=True)
             ax.set_xlim(left=0)
             ax.set_xlabel(header(metric))
             few_ticks(ax, x=5)
-            name_rows(ax, [name.replace("$", r"\$") for name in names])  # a pair of $ would be set as a formula
+            # Between two $ a text would be set as a formula.
+            name_rows(ax, [each.name.replace("$", r"\$") for each in rows])
     return figure
-
-
-def _estimate(group: Group, metric: str) -> Estimate:
-    return (group.over_samples or group.metrics)[metric]
 
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
