@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import pickle
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from scipy.stats import binom
 import compare
 import metrics
 from analysis import predictions
+from study.files import ROOT
 
 SAMPLES, CLASSES = 60, 5
 COMMON = 2 * np.random.default_rng(3).standard_normal((SAMPLES, CLASSES))
@@ -550,3 +553,47 @@ def test_the_estimate_grows_with_pairs_and_samples():
         for n, times in ((2, 1), (20, 200))
     )
     assert predictions.seconds_needed(many) > 10 * predictions.seconds_needed(few)
+
+
+# ---------------------------------------------------------------- what the docs promise
+
+DOC = (ROOT / "docs" / "compare.md").read_text()
+README = (ROOT / "docs" / "templates" / "README.md").read_text()
+
+
+def example(part: str) -> str:
+    (found,) = re.findall(rf"<!-- example: {part} -->\n```\w*\n(.*?)```", DOC, re.DOTALL)
+    return found
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words after ``python compare.py`` of every such line, patterns left for ``compare.py`` to expand."""
+    found = re.findall(r"^python compare\.py (.*)$", text, re.MULTILINE)
+    return [shlex.split(words, comments=True) for words in found]
+
+
+def test_the_example_of_the_docs_prints_what_they_show(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(example("data"), {})
+    (words,) = commands(example("command"))
+    assert printed(capsys, *words) == example("output")
+
+
+def test_the_commands_and_calls_of_readme_and_docs_work(folder, capsys):
+    Path("y.npy").symlink_to("targets.npy")
+    Path("nightly").symlink_to("gelu")
+    for i in (1, 2):
+        np.save(f"run{i}.npy", models(2)[i - 1])
+    for text, least in ((README, 2), (DOC, 2)):
+        lines = [words for words in commands(text) if "--logits" not in words]
+        for words in lines:
+            assert compare.main(words) == ("--fail-above" in words)
+        calls = [
+            *re.findall(r"`(compare\.compare\(.*?\))`", text),
+            *re.findall(r"^found = (.*)$", text, re.MULTILINE),
+        ]
+        names = {f"{group}{i}": p for group in "pq" for i, p in enumerate(models(3), 1)}
+        (found,) = (eval(call, {"compare": compare, "y": TARGETS, **names}) for call in calls)
+        assert found["comparisons"][0]["verdict"] == "too few trials to tell"
+        assert len(lines) >= least - (text is DOC)
+    assert capsys.readouterr().out
