@@ -174,7 +174,7 @@ def _of_losses(each: Comparison) -> Iterator[str]:
 def _needed(compared: Compared) -> str:
     known = {difference: n for difference, n in compared.models_needed.items() if n is not None}
     if not known:
-        return f"How many models would show a difference can be told from {FEWEST} models of a kind that vary."
+        return f"From {FEWEST} models of a kind on it is estimated how many would show a difference."
     numbers = ", ".join(f"{n} for {100 * difference:.0f} %" for difference, n in known.items())
     return (
         f"Models of each kind that would show a difference in top-1 mismatches, four times in five: about {numbers}."

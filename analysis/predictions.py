@@ -56,18 +56,22 @@ class Predictions:
 
     def probabilities(self, rows: slice) -> np.ndarray:
         """Those of some samples, as float64. Raises Unfit if they are none."""
+        block = np.asarray(self.values[rows], dtype=np.float64)
         try:
-            block = np.asarray(self.values[rows], dtype=np.float64)
-            return metrics.probabilities(softmax(block) if self.logits else block, rows.start)
+            return softmax(block, rows.start) if self.logits else metrics.probabilities(block, rows.start)
         except ValueError as error:
             raise Unfit(f"{self.name}: {error}") from None
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """exp(x) / sum exp(x) of each row (samples, classes); rows of NaN where the largest logit is not finite."""
-    with np.errstate(invalid="ignore"):
-        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return raised / raised.sum(axis=1, keepdims=True)
+def softmax(logits: np.ndarray, first_row: int = 0) -> np.ndarray:
+    """exp(x) / sum exp(x) of each row (samples, classes); a logit of minus infinity gives 0. Raises ValueError where
+    the largest of a row is not finite, rows being counted from ``first_row``."""
+    largest = logits.max(axis=1, keepdims=True)
+    if not np.isfinite(largest).all():
+        row = int(np.isfinite(largest[:, 0]).argmin())
+        raise ValueError(f"row {first_row + row} has no softmax, its largest logit is {largest[row, 0]}")
+    raised = np.exp(logits - largest)
+    return raised / raised.sum(axis=1, keepdims=True)
 
 
 def load(group: str, models: Sequence[str | os.PathLike | ArrayLike], logits: bool = False) -> list[Predictions]:

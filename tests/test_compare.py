@@ -18,7 +18,9 @@ from scipy.stats import binom
 
 import compare
 import metrics
-from analysis import predictions
+from analysis import compared_shown, predictions
+from analysis.comparing import compare_groups
+from analysis.model_files import Pairing
 from study.files import ROOT
 
 SAMPLES, CLASSES = 60, 5
@@ -281,6 +283,42 @@ def test_words_lead_and_tables_follow(folder, capsys):
     assert "models of relu disagree more than those of gelu, by more than 10 %" in " ".join(out.split())
 
 
+def distances(mean: float, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Between n models (n, n), that differ by a few percent."""
+    upper = np.triu(mean * (1 + 0.02 * rng.standard_normal((n, n))), 1)
+    return upper + upper.T
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(
+    ("first", "verdict", "said"),
+    [
+        (0.30, "matters", "models of a disagree more than those of b, by more than 10 %"),
+        (0.15, "matters", "models of b disagree more than those of a, by more than 10 %"),
+        (
+            0.21,
+            "differs, by less than the margin",
+            "models of a disagree more than those of b, but by less than 10 %",
+        ),
+        (0.20, "no difference above the margin", "no difference is shown, and one of 10 % is ruled out"),
+        (0.22, "undecided", "undecided, a difference of 10 % is neither shown nor ruled out"),
+    ],
+)
+def test_known_differences_have_the_verdict_that_belongs_to_them(paired, first, verdict, said):
+    rng, n = np.random.default_rng(1), 8
+    matrix = np.zeros((2 * n, 2 * n))
+    matrix[:n, :n], matrix[n:, n:] = distances(first, n, rng), distances(0.20, n, rng)
+    labels = [predictions.check(predictions.predictions(str(i), TARGETS), None) for i in range(2 * n)]
+    compared = compare_groups(
+        {"a": labels[:n], "b": labels[n:]},
+        predictions.Distances({"top1_mismatches": matrix}, {"top1_mismatches": matrix}),
+        Pairing(paired, "as it is"),
+        has_targets=False,
+    )
+    assert compared.comparisons[0].verdict == verdict
+    assert any(said in sentence for sentence in compared_shown.words(compared))
+
+
 # ---------------------------------------------------------------- groups and pairs
 
 
@@ -397,7 +435,9 @@ def test_logits_that_have_no_softmax_are_refused(folder, capsys, value):
     logits[7, 1] = value
     np.save("bad.npy", logits)
     np.save("good.npy", COMMON)
-    assert "bad.npy: row 7, class 0 is nan" in refusal(capsys, "good.npy", "bad.npy", "--logits")
+    assert f"bad.npy: row 7 has no softmax, its largest logit is {value}" in refusal(
+        capsys, "good.npy", "bad.npy", "--logits"
+    )
     assert "holds labels, not logits" in refusal(capsys, "good.npy", "targets.npy", "--logits")
 
 
