@@ -132,11 +132,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_words(compared)
     if arguments.csv:
-        write_bytes(arguments.csv, csv_text(long_table(compared)).encode())
+        write_bytes(arguments.csv, csv_text(long_table(compared)).encode(errors="replace"))
     if arguments.html:
         from views.compare_page import compare_page  # here, because nothing else needs matplotlib
 
-        write_bytes(arguments.html, compare_page(compared).encode())
+        write_bytes(arguments.html, compare_page(compared).encode(errors="replace"))
     return cli.FAILED if arguments.fail_above is not None and fails(compared, arguments.fail_above) else 0
 
 

@@ -104,7 +104,7 @@ def words(compared: Compared) -> Iterator[str]:
     if any(not each.over_samples for each in compared.comparisons):
         yield f"{'Paired' if compared.pairing.paired else 'Unpaired'}: {compared.pairing.why}."
     for group in compared.groups:
-        yield from _of_group(group, alone=len(compared.groups) == 1)
+        yield from _of_group(group)
     for each in compared.comparisons:
         yield _of_comparison(each)
         yield from _of_losses(each)
@@ -120,14 +120,13 @@ def words(compared: Compared) -> Iterator[str]:
         yield f"Exactly the same predictions: {shown}{more}. If these are copies of one model, leave one out."
 
 
-def _of_group(group: Group, alone: bool) -> Iterator[str]:
+def _of_group(group: Group) -> Iterator[str]:
     if group.n_models == 2:
         yield f"{group.name}: {_two_models(group.over_samples)}"
     elif group.n_models > 2:
-        test = "" if group.n_models >= FEWEST_JUDGED or not alone else f"; a test takes {FEWEST_JUDGED} models"
         yield (
             f"{group.name}: two models disagree on {_disagreement(group.metrics)} (means over the pairs of "
-            f"{group.n_models} models; 95 % interval over models{test})."
+            f"{group.n_models} models; 95 % interval over models)."
         )
 
 

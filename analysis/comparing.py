@@ -108,26 +108,26 @@ def compare_groups(
     starts = np.cumsum([0, *sizes])
     places = [slice(start, start + size) for start, size in zip(starts, sizes, strict=False)]
     described = [_group(*named, distances, place) for named, place in zip(groups.items(), places, strict=True)]
-    within = {
-        metric: [matrix[place, place] for place in places] for metric, matrix in distances.mean.items()
-    }  # by metric, the distances in each group
+    # By metric, the distances within each group, and the p of every two.
+    within = {metric: [matrix[place, place] for place in places] for metric, matrix in distances.mean.items()}
     p_values = {metric: _p_values(matrices, paired) for metric, matrices in within.items()}
-    models = list(groups.values())
-    comparisons = [
-        Comparison(
-            first=described[i],
-            second=described[j],
-            paired=paired,
-            effects={m: _effect(within[m][i], within[m][j], paired, float(p_values[m][k])) for m in within},
-            accuracy=_value_difference([x.accuracy for x in models[i]], [x.accuracy for x in models[j]], paired),
-            loss=_value_difference([x.loss for x in models[i]], [x.loss for x in models[j]], paired),
-            across={m: _across(matrix[places[i], places[j]], paired) for m, matrix in distances.mean.items()},
-            over_samples=_over_samples(distances, starts[i], starts[j], described[i].n_samples)
-            if sizes[i] == sizes[j] == 1
-            else {},
+    models, comparisons = list(groups.values()), []
+    for k, (i, j) in enumerate(itertools.combinations(range(len(models)), 2)):
+        single = sizes[i] == sizes[j] == 1
+        comparisons.append(
+            Comparison(
+                first=described[i],
+                second=described[j],
+                paired=paired,
+                effects={m: _effect(within[m][i], within[m][j], paired, float(p_values[m][k])) for m in within},
+                accuracy=_value_difference("accuracy", models[i], models[j], paired),
+                loss=_value_difference("loss", models[i], models[j], paired),
+                across={m: _across(matrix[places[i], places[j]], paired) for m, matrix in distances.mean.items()},
+                over_samples=_over_samples(distances, starts[i], starts[j], len(models[i][0].labels))
+                if single
+                else {},
+            )
         )
-        for k, (i, j) in enumerate(itertools.combinations(range(len(described)), 2))
-    ]
     names = [model.name for model in itertools.chain(*models)]
     apart = distances.mean["total_variation" if "total_variation" in distances.mean else MISMATCHES]
     identical = [(names[i], names[j]) for i, j in itertools.combinations(range(len(names)), 2) if apart[i, j] == 0]
@@ -220,11 +220,12 @@ def excess(ratio: Estimate) -> Estimate:
     return Estimate(mean, 0.0 if ratio.low <= 1 <= ratio.high else min(sizes), max(sizes), ratio.n)
 
 
-def _value_difference(x: list[float | None], y: list[float | None], paired: bool) -> Estimate:
+def _value_difference(name: str, first: Sequence[Checked], second: Sequence[Checked], paired: bool) -> Estimate:
     """Of a value that each model has by itself."""
+    x, y = ([getattr(model, name) for model in models] for models in (first, second))
     if None in x or None in y:
         return UNKNOWN
-    return value_difference(np.array(x, dtype=float), np.array(y, dtype=float), paired)
+    return value_difference(np.array(x), np.array(y), paired)
 
 
 def _models_needed(matrices: list[np.ndarray], paired: bool, comparisons: int) -> dict[float, int | None]:

@@ -51,9 +51,13 @@ def draw_groups(compared: Compared) -> Figure:
             ax.set_xlim(left=0)
             ax.set_xlabel(header(metric))
             few_ticks(ax, x=5)
-            # Between two $ a text would be set as a formula.
-            name_rows(ax, [each.name.replace("$", r"\$") for each in rows])
+            name_rows(ax, [_drawable(each.name) for each in rows])
     return figure
+
+
+def _drawable(name: str) -> str:
+    """A name that fonts have letters for, and no text between two $, which would be set as a formula."""
+    return name.encode(errors="replace").decode().replace("$", r"\$")
 
 
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
