@@ -55,6 +55,13 @@ WITHOUT_FIGURES = {
     "docs",
     "page",
     "render",
+    # Of compare.py
+    "model_files",
+    "predictions",
+    "two_groups",
+    "comparing",
+    "compared_shown",
+    "compare_page",
 }
 MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
 REPORT_PATH = ROOT / "data" / "report.json"

@@ -21,6 +21,7 @@ AT_THE_ROOT = {
     "train",
     "run_all_experiments",
     "analyze_results",
+    "compare",
     "plot_utils",
 }
 # From the ground up; a part imports its own modules and those of parts below it. Torch is in the left tower only.
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
     "analyze_results": {"analysis", "audit", "model", "study", "views"},  # the model for the docs alone
+    "compare": {"analysis", "labels", "study", "views"},
     "run_all_experiments": {
         "activations",
         "analyze_results",
@@ -52,7 +54,7 @@ MAY_IMPORT = {
         "train",
     },
 }
-TOWERS = {"torch": ("analysis", "audit", "views"), "matplotlib": ("training", "study", "runner")}
+TOWERS = {"torch": ("analysis", "audit", "views", "compare"), "matplotlib": ("training", "study", "runner")}
 
 IMPORT_WITHOUT = """
 import importlib, sys
