@@ -5,7 +5,6 @@ Running again continues: what is done is kept, what is missing or was cut off is
 
 import argparse
 import re
-import signal
 import sys
 from dataclasses import replace
 
@@ -20,8 +19,7 @@ from runner.verify import report_reproduction, report_verification
 from study import cli
 from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
-from study.files import UserError
-from study.options import add_study_options, check_names, names_from, study_from
+from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
 from study.plan import Job, Plan, Study, describe_plan, pending_jobs, planned_jobs
 
 # ---------------------------------------------------------------- options
@@ -66,7 +64,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=cli.positive_int, metavar="W", help="processes (default: one per core, or one per GPU)"
+        "--workers",
+        type=cli.up_to(MOST_WORKERS),
+        metavar="W",
+        help="processes (default: one per core, or one per GPU)",
     )
     where.add_argument(
         "--scheduler",
@@ -97,9 +98,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def shard(text: str) -> tuple[int, int]:
     """The value of --shard."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
-    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N")
+    index, count = (cli.whole_number(match[1]) or 0, cli.whole_number(match[2]) or 0) if match else (0, 0)
+    if not 1 <= index <= count <= MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N <= {MOST_SHARDS:,}")
     return index, count
 
 
@@ -190,13 +191,7 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    try:
-        return run(args)
-    except UserError as error:
-        return cli.report_mistake("run_all_experiments.py", error)
-    except KeyboardInterrupt:
-        print("stopped; the same command can be given again", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return cli.outcome("run_all_experiments.py", lambda: run(args))
 
 
 if __name__ == "__main__":

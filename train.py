@@ -25,6 +25,7 @@ from model import ARCHITECTURES, build_model, count_parameters
 from study import cli
 from study.agreement import describe_agreement
 from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
+from study.environment import environment
 from study.files import (
     Busy,
     Damaged,
@@ -32,15 +33,15 @@ from study.files import (
     UserError,
     check_writable,
     digest,
-    exclusive,
     finite_or_none,
     move_damaged,
     read_sealed,
     write_bytes,
     write_sealed,
 )
+from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
-from study.plan import Study, environment, finished_trials, load_corpus
+from study.plan import Study, finished_trials, load_corpus
 from study.store import Cell, check_identity, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
@@ -64,6 +65,7 @@ class TrialRun:
         self.seed = self.config.seed_base + number - 1
         # In a control, streams that do not vary are those of the first trial.
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
+        self.environment = environment(study.device)  # before the work, so that nothing about it can fail after it
         self.corpus = load_corpus(study.device)
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
@@ -91,9 +93,10 @@ class TrialRun:
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss that is not finite was seen up to the last evaluation."""
+        """Whether a loss or a probability that is not finite was seen up to the last evaluation."""
         seen = [self.history[name][-1] for name in ("train_loss", "val_loss")]
-        return not (bool(self.train_on.finite) and all(map(math.isfinite, seen)))
+        finite = bool(self.train_on.finite) and all(map(math.isfinite, seen))
+        return not (finite and np.isfinite(self.predictions[-1]).all())
 
     def advance(self) -> None:
         """One training step. Whether its loss is finite is looked up at the next evaluation, not here, because that
@@ -197,7 +200,7 @@ class TrialRun:
         predictions_sha256 = store.write_predictions(
             self.cell, self.number, self.history["step"], np.stack(self.predictions)
         )
-        outcome = self._diverged_outcome() if self.diverged else self._completed_outcome()
+        outcome = (None if self.diverged else self._completed_outcome()) or self._diverged_outcome()
         buffer = io.BytesIO()
         torch.save(self.model.state_dict(), buffer)
         record = {
@@ -216,7 +219,7 @@ class TrialRun:
             "weights_sha256": digest(buffer.getvalue()),
             "config": facts,
             "fingerprint": fingerprint(facts),
-            "environment": environment(self.study.device),
+            "environment": self.environment,
         }
         # The weights replace the resume state only once the record exists: until then it is needed.
         write_bytes(store.final_weights_path(self.cell, self.number), buffer.getvalue())
@@ -224,9 +227,13 @@ class TrialRun:
         store.settle_weights(self.cell, self.number)
         return record
 
-    def _completed_outcome(self) -> dict:
+    def _completed_outcome(self) -> dict | None:
+        """What is measured at the end; None if the loss over the whole split, seen only now, is not finite."""
         start = time.perf_counter()
         val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
+        if not math.isfinite(val_loss):
+            self.evaluation_time += time.perf_counter() - start
+            return None
         written = write_texts(self.model, self.probe.contexts[: self.config.texts], text_noise(self.config))
         letter_by_letter = predict_passage(self.model, self.corpus, self.config)
         self.evaluation_time += time.perf_counter() - start
@@ -303,6 +310,7 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     cell = study.cell(args.model, args.activation)
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
+    warn_without_locks(study.store.results)
     config = study.config
     cli.say(
         f"{cell.name} on {study.device}: {counted(config.n_trials, 'trial')} of "
@@ -359,15 +367,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--activation", required=True, metavar="NAME", help=", ".join(ACTIVATIONS))
     add_study_options(parser)
     args = parser.parse_args(argv)
-    with cli.stop_signals() as received:
-        try:
-            train_cell(args, lambda: bool(received))
-        except (UserError, RecordingError, Busy, OSError) as error:
-            return cli.report_mistake(parser.prog, error)
-        except Interrupted:
-            cli.say(cli.STOPPED)
-            return 128 + received[0]
-    return 0
+
+    def action() -> int:
+        with cli.stop_signals() as received:
+            try:
+                train_cell(args, lambda: bool(received))
+            except (RecordingError, Busy) as error:
+                raise UserError(str(error)) from None
+            except Interrupted:
+                cli.say(cli.STOPPED)
+                return 128 + received[0]
+        return 0
+
+    return cli.outcome(parser.prog, action)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """A run of a study: trains what is pending, keeps the errors of what failed, and says how the run ended."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -9,12 +8,14 @@ from functools import partial
 import torch
 
 from labels import counted
+from runner.cores import usable_cores
 from runner.progress import Progress, clock
 from runner.workers import Event, run_jobs
 from study import cli
 from study.agreement import describe_agreement
 from study.cell import update_cell
 from study.files import UserError, check_writable, write_bytes
+from study.locks import warn_without_locks
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
 from train import report_progress
@@ -33,12 +34,12 @@ def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backe
 
 
 def workers_for(device: str) -> int:
-    """One worker for each core on the CPU, for each GPU with CUDA."""
+    """One worker for each core that may be used on the CPU, for each GPU with CUDA."""
     if device == "cuda":
         return torch.cuda.device_count()
     if device == "mps":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def run_study(study: Study, plan: Plan, backend: Backend) -> int:
@@ -70,6 +71,7 @@ def prepare(study: Study, plan: Plan) -> None:
     """Bring the results folder up to date with what is done; UserError if it cannot be written to."""
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
+    warn_without_locks(study.store.results)
     try:
         for cell, content in plan.reused.items():
             study.store.write_cell(cell, content)
@@ -93,7 +95,7 @@ def keep_error(study: Study, event: Event) -> None:
     path = study.store.error_path(*event.job)
     try:
         if event.kind == "failed":
-            write_bytes(path, event.detail.encode())
+            write_bytes(path, event.detail.encode(errors="backslashreplace"))  # of paths that are not UTF-8
         elif event.kind == "done":
             path.unlink(missing_ok=True)
     except OSError as error:

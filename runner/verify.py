@@ -14,9 +14,10 @@ from labels import counted
 from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
+from study.environment import differing
 from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes, read_sealed
-from study.options import check_names
-from study.plan import Job, Study, environment, finished_trials
+from study.options import MOST_TRIALS, check_names
+from study.plan import Job, Study, finished_trials
 from study.store import Cell, Store, check_identity
 from train import report_progress, run_trial
 
@@ -154,7 +155,7 @@ def report_reproduction(study: Study, model: str, activation: str, trial: str) -
     """Train a trial again and print how it compares with the one on the disk; returns the exit code."""
     check_names(study, [model], [activation])
     try:
-        number = cli.positive_int(trial)
+        number = cli.up_to(MOST_TRIALS)(trial)
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--reproduce: trial {error}") from None
     same_bits, account = reproduce(study, study.cell(model, activation), number, report_progress)
@@ -185,7 +186,9 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
-    return same_bits, account + "\n\n" + compare_environments(before["environment"], environment(study.device))
+    there, here = before["environment"], after["environment"]
+    account += "\n\n" + compare_environments(there, here)
+    return same_bits, account if same_bits else f"{account}\n\n{possible_causes(there, here)}"
 
 
 def known_trial(study: Study, cell: Cell, number: int) -> dict:
@@ -235,3 +238,10 @@ def compare_environments(before: dict, here: dict) -> str:
         for name in here
     ]
     return tabulate(rows, ["environment", "there", "here", ""])
+
+
+def possible_causes(there: dict, here: dict) -> str:
+    """Which of the facts that bits depend on differ between two environments, in words."""
+    differ, unknown = differing(there, here)
+    words = f"what bits depend on and differs: {', '.join(differ) or 'nothing that was recorded'}"
+    return f"{words}; not recorded there: {', '.join(unknown)}" if unknown else words

@@ -1,18 +1,13 @@
 """A study: its configuration, device and folders; which of its trials are done and which are pending."""
 
-import platform
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
-import torch
-
 from config import Config
 from study.corpus import read_corpus
-from study.files import ROOT, Damaged
+from study.files import Damaged
 from study.store import Cell, Store, fingerprint, identity
 from training.dataset import Corpus
 
@@ -43,35 +38,6 @@ class Study:
     def identity(self, cell: Cell) -> dict:
         """All that can change the numbers of a cell's trials."""
         return identity(self.config, cell.model, cell.activation, self.device, self.precision)
-
-
-@cache
-def environment(device: str) -> dict:
-    """The software, machine and device that numbers come from."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "threads": 1 if device == "cpu" else torch.get_num_threads(),
-        "commit": commit(),
-    }
-
-
-def commit() -> str:
-    """The commit of the code, with "-dirty" if its modules were changed since; "unknown" outside a repository."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
-    if not found:
-        return "unknown"
-    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode != 0
-    return f"{found}-dirty" if changed else found
 
 
 @cache

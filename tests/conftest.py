@@ -8,7 +8,7 @@ import pytest
 
 import config_cpu
 from config import Shape
-from study.files import exclusive
+from study.locks import exclusive
 from study.plan import Study
 from study.store import Store
 
