@@ -17,6 +17,7 @@ from model import ARCHITECTURES
 from runner.study_run import choose_backend, run_study, workers_for
 from runner.verify import report_reproduction, report_verification
 from study import cli
+from study.carry_on import continuation_of
 from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
 from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
@@ -130,11 +131,16 @@ def jobs_from(study: Study, args: argparse.Namespace) -> list[Job]:
 def make_plan(study: Study, jobs: list[Job], reuse: str | None) -> Plan:
     """What is to be trained and what is copied from study ``reuse``; UserError where other results are there."""
     cells = dict.fromkeys(cell for cell, _ in jobs)
+    carried = [found for cell in cells if (found := continuation_of(study, cell))]
+    for each in carried:
+        for line in each.describe(study):
+            cli.say(line)
     for cell in cells:
-        check_cell(study, cell)
+        if cell not in [each.cell for each in carried]:
+            check_cell(study, cell)
     reused = cells_to_reuse(study, cells, reuse) if reuse else {}
     jobs = [job for job in jobs if job[0] not in reused]
-    return Plan(jobs, pending_jobs(study, jobs), reused)
+    return Plan(jobs, pending_jobs(study, jobs), reused, tuple(each.cell for each in carried))
 
 
 def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace) -> None:

@@ -24,12 +24,14 @@ from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
 from study import cli
 from study.agreement import describe_agreement
+from study.carry_on import carry_on, continuation_of
 from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
 from study.environment import environment
 from study.files import (
     Busy,
     Damaged,
     Misplaced,
+    OtherSettings,
     UserError,
     check_writable,
     digest,
@@ -42,7 +44,7 @@ from study.files import (
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, finished_trials, load_corpus
-from study.store import Cell, check_identity, fingerprint
+from study.store import Cell, check_identity, continues, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
 from training.seeding import deterministic, seed_everything
@@ -88,8 +90,10 @@ class TrialRun:
     @property
     def due_for_evaluation(self) -> bool:
         seen = self.history["step"]
-        due = self.finished or self.step % self.config.eval_interval == 0
-        return due and (not seen or seen[-1] != self.step)
+        return self.evaluates_at(self.step) and (not seen or seen[-1] != self.step)
+
+    def evaluates_at(self, step: int) -> bool:
+        return step == self.config.iterations or step % self.config.eval_interval == 0
 
     @property
     def diverged(self) -> bool:
@@ -168,7 +172,9 @@ class TrialRun:
         Returns what a user should know about it, or None. OtherSettings if it belongs to other settings.
         """
         notes: list[str] = []
-        for path in (self.checkpoint_path, self.study.store.previous_state_path(self.cell, self.number)):
+        store = self.study.store
+        kept = store.last_state_path(self.cell, self.number)  # of when the trial was finished, with fewer steps
+        for path in (self.checkpoint_path, store.previous_state_path(self.cell, self.number), kept):
             if path.exists():
                 try:
                     self.load(path)
@@ -176,20 +182,28 @@ class TrialRun:
                 except Damaged as error:
                     move_damaged(path)
                     notes.append(f"{error}; moved to {path.name}.damaged")
+                except OtherSettings:
+                    if path != kept:
+                        raise
         return "; ".join([*notes, "training from the start"]) if notes else None
 
     def load(self, path: Path) -> None:
         """Take over the saved state in ``path``; Damaged if it is incomplete, or another trial's."""
         state = torch.load(io.BytesIO(read_sealed(path)), map_location=self.study.device, weights_only=True)
-        check_identity(path, state, self.study.identity(self.cell))
+        facts = self.study.identity(self.cell)
+        if not continues(state.get("config", {}), facts):
+            check_identity(path, state, facts)
         if state.get("trial") != self.number:
             raise Misplaced(f"{path} is of another trial")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.train_on.finite.copy_(state["finite"])
-        self.step, self.history = state["step"], state["history"]
+        self.step = state["step"]
         self.train_accuracy = state["train_accuracy"]
-        self.predictions = list(state["predictions"].cpu().numpy())
+        # An evaluation at the end of fewer steps may be one that a longer trial does not make.
+        evaluations = [i for i, step in enumerate(state["history"]["step"]) if self.evaluates_at(step)]
+        self.history = {name: [values[i] for i in evaluations] for name, values in state["history"].items()}
+        self.predictions = list(state["predictions"].cpu().numpy()[evaluations])
         self.training_time, self.evaluation_time = state["times"]
 
     # ------------------------------------------------ the end
@@ -291,9 +305,11 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
         if run.due_for_evaluation:
             run.evaluate()
             report({name: values[-1] for name, values in run.history.items()})
-            if run.finished or run.diverged:
+            if run.diverged:
                 return
             run.save()
+        if run.finished:
+            return
         if should_stop():
             run.save()
             raise Interrupted
@@ -317,6 +333,10 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
         f"{counted(config.iterations, 'iteration')}, "
         f"{config.batch_size} x {config.context} characters a step"
     )
+    if continuation := continuation_of(study, cell):
+        for line in continuation.describe(study):
+            cli.say(line)
+        carry_on(study, cell)
     check_cell(study, cell)
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     for number in range(1, config.n_trials + 1):

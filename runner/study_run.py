@@ -13,6 +13,7 @@ from runner.progress import Progress, clock
 from runner.workers import Event, run_jobs
 from study import cli
 from study.agreement import describe_agreement
+from study.carry_on import carry_on
 from study.cell import update_cell
 from study.files import UserError, check_writable, write_bytes
 from study.locks import warn_without_locks
@@ -73,6 +74,8 @@ def prepare(study: Study, plan: Plan) -> None:
         check_writable(folder)
     warn_without_locks(study.store.results)
     try:
+        for cell in plan.carried:
+            carry_on(study, cell)
         for cell, content in plan.reused.items():
             study.store.write_cell(cell, content)
         update_cells(study, plan.cells)

@@ -90,6 +90,7 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
             check()
         except ResultError as error:
             yield kind_of(error), str(error)
+    yield from verify_sealed(store.last_state_path(cell, number))
 
 
 def check_weights(path: Path, sha256: str) -> None:
@@ -103,11 +104,16 @@ def check_weights(path: Path, sha256: str) -> None:
 def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     """Check the saved states that an unfinished trial would continue from."""
     for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
-        if path.exists():
-            try:
-                read_sealed(path)
-            except Damaged as error:
-                yield "damaged", str(error)
+        yield from verify_sealed(path)
+
+
+def verify_sealed(path: Path) -> Iterator[Finding]:
+    """Check a saved state, if it is there."""
+    if path.exists():
+        try:
+            read_sealed(path)
+        except Damaged as error:
+            yield "damaged", str(error)
 
 
 def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from functools import cache
 from config import Config
 from study.corpus import read_corpus
 from study.files import Damaged
-from study.store import Cell, Store, fingerprint, identity
+from study.store import Cell, Store, continues, fingerprint, identity, published_studies
 from training.dataset import Corpus
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
@@ -56,11 +56,13 @@ class Plan:
     jobs     the trials that belong to the run, cell by cell
     pending  those of them that are to be trained
     reused   cells that are copied from another study instead, and what their files are to hold
+    carried  cells whose trials have fewer steps than are asked for, and go on
     """
 
     jobs: list[Job]
     pending: list[Job]
     reused: dict[Cell, dict]
+    carried: tuple[Cell, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -82,7 +84,10 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
 
     Where trials of the cell were trained in this results folder, their records decide. Where none was, as in a fresh
     clone, which has cell files only, the trials of a cell file that holds every trial of the study count as done.
+    A trial with fewer steps than the study asks for is not done.
     """
+    if earlier_steps(study, cell) is not None:
+        return set()
     if study.store.has_trial_files(cell):
         return study.store.done_trials(cell)
     with suppress(Damaged):  # reported where the cell file itself is checked
@@ -92,6 +97,22 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
             if numbers.issuperset(range(1, study.config.n_trials + 1)):
                 return numbers
     return set()
+
+
+def earlier_steps(study: Study, cell: Cell) -> int | None:
+    """How many steps the cell's trials have, if they are the beginning of what the study asks for.
+
+    Never of a published study, whose results stay what they are.
+    """
+    if study.config.study in published_studies(study.store.results):
+        return None
+    with suppress(Damaged):  # reported where the cell is checked
+        found = study.store.read_cell(cell)
+        for number in sorted(study.store.done_trials(cell))[:1]:
+            found = found or study.store.read_record(cell, number)
+        if found is not None and continues(found["config"], study.identity(cell)):
+            return found["config"]["iterations"]
+    return None
 
 
 def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:

@@ -1,7 +1,5 @@
 """Every table in every format, of awkward cells and committed ones; metrics added later; each test made once."""
 
-import csv
-import io
 import itertools
 import re
 from collections import Counter
@@ -14,7 +12,7 @@ import metrics
 from analysis import differences, measure, stats
 from analysis.answer import architecture_answers, headline, short_tables
 from analysis.findings import Findings, When
-from analysis.table import ABSENT, Column, Table, plain
+from analysis.table import ABSENT, Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from metrics import Metric
@@ -71,15 +69,6 @@ def test_too_few_trials_are_said_to_be(n_trials, activations):
     assert not any(UNKNOWN.search(text) for text in texts.values())
     assert texts["sensitivity"].count("too few trials to tell") == 2  # in the rule and in the row
     assert ("too few trials" in texts["differences"]) == (len(activations) > 1)
-
-
-def test_no_text_of_a_csv_file_is_a_formula_and_numbers_stay_numbers():
-    texts = ["=1+1", "+cmd", "-a", "@SUM(A1)", "a=b", "\t=1", "-1.5"]
-    columns = (Column("name", ("name",), plain), Column("value", ("value",), plain))
-    rows = [{"name": text, "value": -1.5} for text in texts]
-    found = list(csv.DictReader(io.StringIO(csv_text(Table("title", columns, rows)))))
-    assert [row["name"] for row in found] == ["'=1+1", "'+cmd", "'-a", "'@SUM(A1)", "a=b", "'\t=1", "-1.5"]
-    assert {row["value"] for row in found} == {"-1.5"}
 
 
 def test_the_same_cells_give_the_same_text(awkward):

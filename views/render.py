@@ -4,7 +4,6 @@ import csv
 import html
 import io
 from collections.abc import Callable
-from contextlib import suppress
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate, tabulate_formats
 
@@ -13,7 +12,6 @@ from analysis.table import Row, Table
 
 CSV = "csv"
 FORMATS = (*tabulate_formats, CSV)
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # how what a spreadsheet takes for a formula begins
 PARTS = ("mean", "std", "low", "high")  # of an estimate, as columns of CSV
 
 
@@ -53,18 +51,8 @@ def csv_text(table: Table) -> str:
     writer.writerow(header)
     for row in table.rows:
         flat = _flat(row, fields)
-        writer.writerow([_harmless(flat.get(name)) for name in header])
+        writer.writerow([flat.get(name) for name in header])
     return buffer.getvalue()
-
-
-def _harmless(value: object) -> object:
-    """A text that a spreadsheet would compute, such as a study's name "=1+1", as a text; a number stays a number."""
-    if not isinstance(value, str) or not value.startswith(FORMULAS):
-        return value
-    with suppress(ValueError):
-        float(value)
-        return value
-    return f"'{value}"
 
 
 def _parts_of(field: str) -> list[str]:
