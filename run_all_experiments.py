@@ -76,6 +76,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="ADDRESS|FILE",
         help="train on a dask.distributed cluster instead of this machine",
     )
+    for name, what in (
+        ("ca-file", "certificate authority"),
+        ("cert", "certificate"),
+        ("key", "key of the certificate"),
+    ):
+        parser.add_argument(
+            f"--tls-{name}", type=cli.nonempty, metavar="FILE", help=f"of a tls:// scheduler: {what}, in PEM format"
+        )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="print what is done and what is pending, and stop")
     mode.add_argument("--verify", action="store_true", help="check every result against its hashes, and stop")
@@ -91,6 +99,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
         if getattr(args, chosen) and given:
             parser.error(f"--{chosen} has no use for --{given[0]}; leave it out")
+    tls = [args.tls_ca_file, args.tls_cert, args.tls_key]
+    if any(tls) and not (all(tls) and args.scheduler):
+        parser.error("--tls-ca-file, --tls-cert and --tls-key are given together, and with --scheduler")
     if args.controls and args.vary:
         parser.error("--controls chooses itself what to vary; leave --vary out")
     return args
@@ -192,7 +203,9 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
         cli.say(describe_plan(plan))
         return 0
     read_corpus()  # so that a missing one is a mistake of the command, not a failure of each trial
-    return run_study(study, plan, choose_backend(study, n_workers, args.scheduler))
+    files = {"tls_ca_file": args.tls_ca_file, "tls_client_cert": args.tls_cert, "tls_client_key": args.tls_key}
+    tls = {name: path for name, path in files.items() if path}
+    return run_study(study, plan, choose_backend(study, n_workers, args.scheduler, tls))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import torch
@@ -25,13 +25,13 @@ from train import report_progress
 Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
 
 
-def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backend:
-    """Worker processes of this machine or, with a ``scheduler``, a cluster."""
+def choose_backend(study: Study, n_workers: int, scheduler: str | None, tls: Mapping[str, str]) -> Backend:
+    """Worker processes of this machine or, with a ``scheduler``, a cluster, reached with the ``tls`` files if any."""
     if scheduler is None:
         return partial(run_jobs, study, n_workers)
     from runner.cluster import run_on_cluster  # here, because only this needs dask
 
-    return partial(run_on_cluster, study, scheduler)
+    return partial(run_on_cluster, study, scheduler, tls)
 
 
 def workers_for(device: str) -> int:
