@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import torch
-
 from labels import counted
 from runner.progress import Progress, clock
 from runner.workers import Event, run_jobs
@@ -17,7 +15,6 @@ from study.cell import update_cell
 from study.files import UserError, check_writable, write_bytes
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
-from train import report_progress
 
 # Where trials are trained: takes the jobs, what to call on each event, and whether to stop.
 Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
@@ -35,6 +32,8 @@ def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backe
 def workers_for(device: str) -> int:
     """One worker for each core on the CPU, for each GPU with CUDA."""
     if device == "cuda":
+        import torch  # here, because it takes seconds to load
+
         return torch.cuda.device_count()
     if device == "mps":
         return 1
@@ -85,7 +84,7 @@ def update_cells(study: Study, cells: Iterable[Cell]) -> None:
     for cell in cells:
         done, found = study.store.done_trials(cell), study.store.read_cell(cell)
         if done and (found is None or not done <= {trial["trial"] for trial in found["trials"]}):
-            update_cell(study, cell, report=report_progress)
+            update_cell(study, cell, report=cli.say_progress)
 
 
 def keep_error(study: Study, event: Event) -> None:
