@@ -8,12 +8,8 @@ import re
 import sys
 from dataclasses import replace
 
-import torch
-
-from activations import ACTIVATIONS
-from config import ACTIVATION_GROUPS, STREAMS
+from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
 from labels import counted
-from model import ARCHITECTURES
 from runner.study_run import choose_backend, run_study, workers_for
 from runner.verify import report_reproduction, report_verification
 from study import cli
@@ -21,7 +17,7 @@ from study.carry_on import continuation_of
 from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
 from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
-from study.plan import Job, Plan, Study, describe_plan, pending_jobs, planned_jobs
+from study.plan import Job, Plan, Study, describe_plan, has_cuda, pending_jobs, planned_jobs
 
 # ---------------------------------------------------------------- options
 
@@ -37,9 +33,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="run_all_experiments.py",
         description="Train every pending trial of a study. Running again continues where it stopped.",
     )
-    all_models = f"all, or some of: {', '.join(ARCHITECTURES)}"
+    all_models = f"all, or some of: {', '.join(MODELS)}, and what else model.py has"
     groups = ", ".join(ACTIVATION_GROUPS)
-    all_activations = f"all (those of the study), or some of: {groups} (lists), {', '.join(ACTIVATIONS)}"
+    names = ", ".join(dict.fromkeys((*ACTIVATIONS, *MODERN)))
+    all_activations = (
+        f"all (those of the study), or some of: {groups} (lists), {names}, and what else activations.py has"
+    )
     parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=all_models)
     parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME", help=all_activations)
     add_study_options(parser)
@@ -160,7 +159,7 @@ def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace)
         names = ", ".join(cell.name for cell in plan.reused)
         cli.say(f"copied from study {args.reuse!r}: {names or 'no cell'}")
     config, n_pending = study.config, len(plan.pending)
-    found = "a CUDA device is here" if torch.cuda.is_available() else "no CUDA device is here"
+    found = "a CUDA device is here" if has_cuda() else "no CUDA device is here"
     why = found if args.config == "auto" else "as asked"
     where = f"the cluster at {args.scheduler}" if args.scheduler else counted(n_workers, "worker")
     part = " of this shard" if args.shard[1] > 1 else ""

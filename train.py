@@ -344,7 +344,7 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
         state = ": already done" if done else ""
         cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{state}")
         if number not in in_cell_file:
-            run_trial(study, cell, number, report_progress, should_stop)
+            run_trial(study, cell, number, cli.say_progress, should_stop)
     content = study.store.read_cell(cell)
     if content is None:
         raise UserError(f"{study.store.cell_path(cell)} was removed while it was in use")
@@ -352,14 +352,6 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     cli.say(f"written to {study.store.cell_path(cell)}")
     for line in describe_agreement(study, [cell]):
         cli.say(line)
-
-
-def report_progress(progress: dict) -> None:
-    """Print what a trial reports: a note, or the losses of an evaluation."""
-    if "note" in progress:
-        cli.say(f"  {progress['note']}")
-    elif "val_loss" in progress:
-        cli.say("  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress))
 
 
 def describe_cell(cell: dict) -> str:

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
-import torch
-
 from labels import counted
 from runner.cores import usable_cores
 from runner.progress import Progress, clock
@@ -19,7 +17,6 @@ from study.files import UserError, check_writable, write_bytes
 from study.locks import warn_without_locks
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
-from train import report_progress
 
 # Where trials are trained: takes the jobs, what to call on each event, and whether to stop.
 Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
@@ -37,6 +34,8 @@ def choose_backend(study: Study, n_workers: int, scheduler: str | None, tls: Map
 def workers_for(device: str) -> int:
     """One worker for each core that may be used on the CPU, for each GPU with CUDA."""
     if device == "cuda":
+        import torch  # here, because it takes seconds to load
+
         return torch.cuda.device_count()
     if device == "mps":
         return 1
@@ -90,7 +89,7 @@ def update_cells(study: Study, cells: Iterable[Cell]) -> None:
     for cell in cells:
         done, found = study.store.done_trials(cell), study.store.read_cell(cell)
         if done and (found is None or not done <= {trial["trial"] for trial in found["trials"]}):
-            update_cell(study, cell, report=report_progress)
+            update_cell(study, cell, report=cli.say_progress)
 
 
 def keep_error(study: Study, event: Event) -> None:

@@ -19,7 +19,6 @@ from study.files import Damaged, Misplaced, ResultError, UserError, digest, read
 from study.options import MOST_TRIALS, check_names
 from study.plan import Job, Study, finished_trials
 from study.store import Cell, Store, check_identity
-from train import report_progress, run_trial
 
 WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
 
@@ -164,7 +163,7 @@ def report_reproduction(study: Study, model: str, activation: str, trial: str) -
         number = cli.up_to(MOST_TRIALS)(trial)
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--reproduce: trial {error}") from None
-    same_bits, account = reproduce(study, study.cell(model, activation), number, report_progress)
+    same_bits, account = reproduce(study, study.cell(model, activation), number, cli.say_progress)
     cli.say(account)
     cli.say("the same bits" if same_bits else "NOT the same bits")
     return 0 if same_bits else cli.FAILED
@@ -172,6 +171,8 @@ def report_reproduction(study: Study, model: str, activation: str, trial: str) -
 
 def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], None]) -> tuple[bool, str]:
     """Train a trial again in a temporary folder and compare it with the one on the disk; (same bits, account)."""
+    from train import run_trial  # here, because it loads PyTorch
+
     before = known_trial(study, cell, number)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Store(Path(folder, "results"), Path(folder, "checkpoints"))

@@ -105,6 +105,14 @@ def say(text: str) -> None:
         pass
 
 
+def say_progress(progress: dict) -> None:
+    """Print what a trial reports: a note, or the losses of an evaluation."""
+    if "note" in progress:
+        say(f"  {progress['note']}")
+    elif "val_loss" in progress:
+        say("  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress))
+
+
 def close_output() -> None:
     """Discard what is printed from now on: its reader, such as head, has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,8 @@
 
 All of it is optional: a fact that cannot be found out is null, and never costs a trial. None of it is part of a
 trial's identity: the same settings on another machine are the same trial, whose numbers may be rounded differently.
+
+PyTorch takes seconds to load, so what needs it imports it where it is used: environments are compared without.
 """
 
 import ast
@@ -12,13 +14,14 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
-from torch.nn import functional as F
 
 from study.files import ROOT, digest
+
+if TYPE_CHECKING:
+    import torch
 
 # What makes oneDNN, MKL and PyTorch choose other kernels than the processor would let them.
 VARIABLES = (
@@ -54,6 +57,8 @@ Fact = TypeVar("Fact")
 @cache
 def environment(device: str) -> dict:
     """The software, machine and device that numbers come from; None for what cannot be found out."""
+    import torch
+
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -116,6 +121,8 @@ def processor_in(cpuinfo: str) -> str | None:
 
 def built_with(pattern: str) -> str | None:
     """The version of a library that PyTorch was built with."""
+    import torch
+
     found = re.search(pattern, torch.__config__.show())
     return found and found[1]
 
@@ -126,26 +133,32 @@ def built_with(pattern: str) -> str | None:
 # of a product or function with enough terms that another order of summation, or another polynomial, changes bits.
 
 
-def _numbers(*shape: int) -> torch.Tensor:
+def _numbers(*shape: int) -> "torch.Tensor":
     """Fixed float32 numbers in [-0.5, 0.5), made of whole numbers, so that they are the same on every machine."""
+    import torch
+
     count = torch.arange(int(np.prod(shape)), dtype=torch.int64)
     return ((count * 2654435761 % 2**20).float() / 2**20 - 0.5).view(shape)
 
 
-def _digest(*results: torch.Tensor) -> str:
+def _digest(*results: "torch.Tensor") -> str:
     return digest(b"".join(result.contiguous().numpy().tobytes() for result in results))[:DIGITS]
 
 
 def onednn_rounding() -> str | None:
     """Of a product and a convolution by oneDNN; they depend on its effective instruction set."""
+    import torch
+
     if not torch.backends.mkldnn.is_available():
         return None
     product = torch.ops.mkldnn._linear_pointwise(_numbers(64, 96), _numbers(80, 96), None, "none", [], "")
-    return _digest(product, F.conv1d(_numbers(2, 16, 40), _numbers(24, 16, 4)))
+    return _digest(product, torch.conv1d(_numbers(2, 16, 40), _numbers(24, 16, 4)))
 
 
 def blas_rounding() -> str:
     """Of a product, and of several at once, by BLAS (MKL on x86)."""
+    import torch
+
     return _digest(_numbers(96, 64) @ _numbers(64, 80), torch.bmm(_numbers(3, 16, 64), _numbers(3, 64, 32)))
 
 

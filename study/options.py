@@ -5,16 +5,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 import config as full_config
 import config_cpu
-from activations import ACTIVATIONS
-from config import STREAMS, Config
-from model import ARCHITECTURES
+from config import ACTIVATIONS, MODELS, MODERN, STREAMS, Config
 from study import cli
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
-from study.plan import Study
+from study.plan import Study, has_cuda
 from study.store import Store, check_study_name, published_studies
 
 # Far above what can be trained, so that a slip of the finger is said instead of tried.
@@ -70,14 +66,16 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     """The study that the options ask for; UserError where they cannot be met, if it ``runs_here``."""
-    has_cuda = torch.cuda.is_available()
-    scale = ("cuda" if has_cuda else "cpu") if args.config == "auto" else args.config
+    scale = ("cuda" if has_cuda() else "cpu") if args.config == "auto" else args.config
     config = CONFIGS[scale]
     device = args.device or config.device
-    if device == "cuda" and runs_here and not has_cuda:
+    if device == "cuda" and runs_here and not has_cuda():
         raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
-    if device == "mps" and runs_here and not torch.backends.mps.is_available():
-        raise UserError("no MPS device is available here; choose --device cpu")
+    if device == "mps" and runs_here:
+        import torch  # here, because it takes seconds to load
+
+        if not torch.backends.mps.is_available():
+            raise UserError("no MPS device is available here; choose --device cpu")
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
@@ -108,8 +106,14 @@ def default_name(config: Config, device: str, store: Store) -> str:
 
 def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
     """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
+    if set(models) <= set(MODELS) & study.config.shapes.keys() and set(activations) <= {*ACTIVATIONS, *MODERN}:
+        return
+    # Here, because they load PyTorch, which is needed for none but the names that config.py does not list.
+    from activations import ACTIVATIONS as registry
+    from model import ARCHITECTURES
+
     shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
-    for kind, names, known in (("model", models, shaped), ("activation", activations, list(ACTIVATIONS))):
+    for kind, names, known in (("model", models, shaped), ("activation", activations, list(registry))):
         for name in names:
             if name not in known:
                 raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")

@@ -1,15 +1,22 @@
-"""A study: its configuration, device and folders; which of its trials are done and which are pending."""
+"""A study: its configuration, device and folders; which of its trials are done and which are pending.
+
+PyTorch takes seconds to load, so what needs it imports it where it is used: a plan is made without.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from config import Config
 from study.corpus import read_corpus
 from study.files import Damaged
 from study.store import Cell, Store, continues, fingerprint, identity, published_studies
-from training.dataset import Corpus
+
+if TYPE_CHECKING:
+    from training.dataset import Corpus
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
 
@@ -40,9 +47,20 @@ class Study:
         return identity(self.config, cell.model, cell.activation, self.device, self.precision)
 
 
+def has_cuda() -> bool:
+    """Whether PyTorch finds a CUDA device."""
+    if version("torch").endswith("+cpu"):  # built without
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
 @cache
-def load_corpus(device: str) -> Corpus:
+def load_corpus(device: str) -> "Corpus":
     """Tiny Shakespeare as tokens on ``device``; UserError if it is missing or altered."""
+    from training.dataset import Corpus
+
     return Corpus.from_text(read_corpus(), device)
 
 

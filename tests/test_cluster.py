@@ -51,7 +51,7 @@ def scheduler_file(tmp_path):
             processes.append(subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log))
 
     launch("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny")
+    options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny", "--preload", "conftest")
     for _ in range(2):
         launch("dask_worker", *options, "--local-directory", str(tmp_path / "dask"))
     yield file
