@@ -5,7 +5,6 @@ Running again continues: what is done is kept, what is missing or was cut off is
 
 import argparse
 import re
-import sys
 from dataclasses import replace
 
 from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
@@ -213,4 +212,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

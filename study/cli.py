@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import io
+import multiprocessing
 import os
 import signal
 import sys
@@ -49,6 +50,15 @@ def outcome(program: str, action: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: stopped; the same command can be given again", file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. A child that cannot even be killed, because a file server is gone, is not waited for."""
+    if multiprocessing.active_children():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def report_mistake(program: str, error: Exception) -> int:

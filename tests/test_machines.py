@@ -5,6 +5,7 @@ import errno
 import fcntl
 import io
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -22,11 +23,12 @@ import analyze_results
 import run_all_experiments
 import train
 from analysis.account import differing_machines
-from runner import cores, verify
+from runner import cores, verify, workers
 from study import cli, environment, locks
 from study.files import ROOT, Busy, write_json
 from study.locks import exclusive
 from study.options import CONFIGS
+from study.plan import Job
 from training.seeding import deterministic
 
 # ---------------------------------------------------------------- what a record says
@@ -418,6 +420,47 @@ def test_ctrl_c_in_an_analysis_is_one_line(monkeypatch, capsys):
     assert analyze_results.main([]) == 130
     said = capsys.readouterr()
     assert said.err == "analyze_results.py: stopped; the same command can be given again\n" and not said.out
+
+
+class Frozen:
+    """A worker process that does not react to anything, as when its files are on a server that is gone."""
+
+    def __init__(self, *_):
+        context = multiprocessing.get_context("fork")
+        self.connection, self.theirs = context.Pipe()
+        self.process = context.Process(target=time.sleep, args=(60,), daemon=True)
+        self.process.start()
+        os.kill(self.process.pid, signal.SIGSTOP)
+        self.job = None
+        FROZEN.append(self)
+
+    def give(self, job: Job) -> None:
+        self.job = job
+
+
+FROZEN: list[Frozen] = []
+
+
+def test_a_frozen_worker_is_ended_by_a_second_signal(tiny_study, monkeypatch, capsys):
+    monkeypatch.setattr(workers, "Worker", Frozen)
+    monkeypatch.setattr(cli, "ONE_WISH", 0.05)
+    job = (tiny_study.cell("charlm", "relu"), 1)
+    for seconds in (0.1, 0.9):  # the second comes while the first is obeyed
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with cli.stop_signals() as received, pytest.raises(KeyboardInterrupt):
+        workers.run_jobs(tiny_study, 1, [job], lambda event: None, lambda: bool(received))
+    assert "a second Ctrl-C or kill ends the run at once" in capsys.readouterr().out
+    (frozen,) = FROZEN
+    assert frozen.process.exitcode == -signal.SIGKILL
+
+
+def test_a_child_that_cannot_be_killed_is_not_waited_for(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: ["stuck"])
+    with pytest.raises(SystemExit):
+        cli.leave(130)
+    assert ended == [130]
 
 
 def test_a_second_signal_ends_what_the_first_could_not(monkeypatch):
