@@ -265,9 +265,7 @@ def receive_events(workers: list[Worker], on_event: Callable[[Event], None], tim
 
 def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:
     """Ask every worker to finish its step and save, and pass on how each ended."""
-    say(
-        "stopping when the current step is saved; a second Ctrl-C or kill ends the run at once (what is saved stays)"
-    )
+    say("stopping when the current step is saved; a second Ctrl-C or kill ends the run at once (what is saved stays)")
     for worker in workers:
         with suppress(ConnectionError):  # it has died
             worker.connection.send(None)
