@@ -125,9 +125,8 @@ def earlier_steps(study: Study, cell: Cell) -> int | None:
     if study.config.study in published_studies(study.store.results):
         return None
     with suppress(Damaged):  # reported where the cell is checked
-        found = study.store.read_cell(cell)
-        for number in sorted(study.store.done_trials(cell))[:1]:
-            found = found or study.store.read_record(cell, number)
+        done = sorted(study.store.done_trials(cell))
+        found = study.store.read_record(cell, done[0]) if done else study.store.read_cell(cell)
         if found is not None and continues(found["config"], study.identity(cell)):
             return found["config"]["iterations"]
     return None
