@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -69,13 +70,12 @@ REPORT_PATH = ROOT / "data" / "report.json"
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    try:
+
+    def action() -> int:
         arguments.action(arguments)
-    except BrokenPipeError:
-        cli.close_output()
-    except (UserError, OSError) as error:
-        return cli.report_mistake("analyze_results.py", error)
-    return 0
+        return 0
+
+    return cli.outcome("analyze_results.py", action)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -292,9 +292,9 @@ def write_page(arguments: argparse.Namespace) -> None:
         audit,
         pictures(findings, arguments),
         MORE,
-        os.path.relpath(arguments.plots_dir, path.parent),
+        quote(os.fsencode(os.path.relpath(arguments.plots_dir, path.parent))),
     )
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="replace"))
     print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
 
 

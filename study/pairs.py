@@ -14,13 +14,14 @@ import metrics
 from study.files import finite_or_none
 from study.plan import Study, load_corpus
 from study.store import Cell
-from training.dataset import probe_set, shuffled_probe
 
 
 def compare_trials(
     study: Study, cell: Cell, numbers: list[int], records: dict[int, dict], previous: dict | None
 ) -> list[dict]:
     """The pairs of the completed trials ``numbers``, computed only where the cell file does not hold them yet."""
+    from training.dataset import probe_set, shuffled_probe  # here, because it loads PyTorch
+
     known = {tuple(pair["trials"]): pair for pair in previous["pairs"]} if previous else {}
 
     @cache

@@ -92,10 +92,35 @@ def differences(there: dict, here: dict) -> str:
 def check_identity(path: Path, record: dict, facts: dict) -> None:
     """OtherSettings unless the ``record`` read from ``path`` was made with exactly these settings."""
     if record.get("fingerprint") != fingerprint(facts):
+        there = record.get("config", {})
+        why = f"; {VARIES}" if fewer_steps(there, facts) and not has_constant_rate(facts) else ""
         raise OtherSettings(
-            f"{path} was made with other settings ({differences(record.get('config', {}), facts)}); "
+            f"{path} was made with other settings ({differences(there, facts)}){why}; "
             "give this run its own name with --study NAME, or move the old results away"
         )
+
+
+VARIES = (
+    "it cannot be carried on, because the learning rate of every step follows from how many steps there are to be"
+)
+
+
+def continues(there: dict, here: dict) -> bool:
+    """Whether what was made with the settings ``there`` is the beginning of what those ``here`` ask for: fewer steps
+    of the same, none of which depends on how many there are to be."""
+    return fewer_steps(there, here) and has_constant_rate(here)
+
+
+def fewer_steps(there: dict, here: dict) -> bool:
+    """Whether two identities differ in the number of steps alone, and ``there`` has fewer."""
+    steps = there.get("iterations")
+    return (
+        isinstance(steps, int) and steps < here["iterations"] and there | {"iterations": here["iterations"]} == here
+    )
+
+
+def has_constant_rate(facts: dict) -> bool:
+    return facts.get("schedule", "constant") == "constant"
 
 
 # ---------------------------------------------------------------- trials and cells
@@ -154,10 +179,17 @@ class Store:
         """Where the weights of a finished trial are until its record is written."""
         return self.checkpoint_path(cell, number).with_suffix(".pt.final")
 
+    def last_state_path(self, cell: Cell, number: int) -> Path:
+        """The last resume state of a finished trial, from which it goes on if more steps are asked for."""
+        return self.checkpoint_path(cell, number).with_suffix(".pt.state")
+
     def settle_weights(self, cell: Cell, number: int) -> None:
-        """Replace the resume states of a trial whose record is written by its final weights."""
+        """Put the final weights of a trial whose record is written in the place of its last resume state, and keep
+        that."""
         self.previous_state_path(cell, number).unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
+        if self.final_weights_path(cell, number).exists():
+            with suppress(FileNotFoundError):
+                self.checkpoint_path(cell, number).replace(self.last_state_path(cell, number))
             self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
 
     def error_path(self, cell: Cell, number: int) -> Path:
