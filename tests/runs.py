@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conftest import TINY
 
+from runner.workers import Event, run_job
 from study.plan import Job, Study, planned_jobs
 from study.store import Store
 
@@ -60,6 +61,14 @@ def run(folder: Path, *options: str, cwd: Path | None = None, **environment: str
         timeout=900,
         check=False,
     )
+
+
+def run_jobs_here(
+    study: Study, n_workers: int, jobs: list[Job], on_event: Callable[[Event], None], should_stop
+) -> None:
+    """As ``workers.run_jobs``, one after another in this process."""
+    for job in jobs:
+        on_event(run_job(study, job, on_event, should_stop))
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 300) -> bool:

@@ -7,22 +7,33 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in, wait_until
+from runs import (
+    ACTIVATIONS,
+    CONFIG,
+    GRID,
+    MODELS,
+    LiveRun,
+    command,
+    differing,
+    grid_jobs,
+    run,
+    run_jobs_here,
+    study_in,
+    wait_until,
+)
 
 import config
 import run_all_experiments
 from config import STREAMS
 from run_all_experiments import main
 from runner import study_run
-from runner.workers import Event, run_job
 from study import files, options, store
 from study.corpus import read_corpus
-from study.plan import Job, Study, pending_jobs
+from study.plan import Study, pending_jobs
 
 CELL = (
     "--models",
@@ -34,14 +45,6 @@ CELL = (
     "--eval-interval",
     str(CONFIG.eval_interval),
 )
-
-
-def run_jobs_here(
-    study: Study, n_workers: int, jobs: list[Job], on_event: Callable[[Event], None], should_stop
-) -> None:
-    """As ``workers.run_jobs``, one after another in this process."""
-    for job in jobs:
-        on_event(run_job(study, job, on_event, should_stop))
 
 
 @pytest.fixture(autouse=True)
