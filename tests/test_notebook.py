@@ -3,7 +3,10 @@ from nbclient import NotebookClient
 
 from study.files import ROOT
 
-FULL, SHORT = "iterations=40, eval_interval=20", "iterations=1, eval_interval=1, eval_windows=8, texts=2, text_length=4"
+FULL, SHORT = (
+    "iterations=40, eval_interval=20",
+    "iterations=1, eval_interval=1, eval_windows=8, texts=2, text_length=4",
+)
 SHORT_TEXT = "import sys; sys.path.append('tests'); import conftest"  # which shortens the text for its process
 
 
