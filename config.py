@@ -16,6 +16,7 @@ ACTIVATION_GROUPS = {"modern": MODERN, "smelu": tuple(SMELU_BETAS)}  # other lis
 
 OPTIMIZERS = ("adam", "adamw", "muon")
 STREAMS = ("init", "order", "dropout")  # of a trial: initial weights, batches, dropout masks
+OPTIMIZERS = ("adam", "adamw", "muon")  # training/optimizers.py has them
 
 
 @dataclass(frozen=True)
