@@ -110,8 +110,8 @@ def matched(groups: Groups, paired: bool | None) -> tuple[Groups, Pairing]:
     """The groups with what belongs together at the same place.
 
     If ``paired`` is None, files do that have the same names in all groups, below the group's folder, or the same but
-    for the group's name, as relu_1.npy and gelu_1.npy; arrays do not. Raises Unfit for groups without models, one file
-    twice, or different sizes that are to be paired.
+    for the group's name, as relu_1.npy and gelu_1.npy; arrays do not. Raises Unfit for groups without models, for one
+    file twice, and for different sizes that are to be paired.
     """
     groups = {name: _matching(str(group)) if _is_path(group) else list(group) for name, group in groups.items()}
     if not groups:
