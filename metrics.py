@@ -271,7 +271,8 @@ class Metric:
     label     its name in tables and figures
     unit      such as "nats", or "" for a number without one
     function  of a pair: from ``p``, ``q`` and ``targets`` to a number; of a trial: from ``p`` and ``targets``. None
-              for what is not computed from predictions (losses, times, texts): ``train.py`` and ``study/`` record it
+              for what is not computed from predictions (losses, times, texts, the loss around the weights, see
+              ``training/landscape.py``): ``train.py`` and ``study/`` record it
     agreement     higher means more alike, so that it falls where the others rise
     followed      computed at every evaluation, not only at the end of training
     judged        the rule for verdicts is applied to it
@@ -328,6 +329,7 @@ PAIR_METRICS = {
     ),
     "ensemble_gain": Metric("Ensemble gain", "nats", ensemble_gain),
     "text_distance": Metric("Edit distance of texts", most=1),
+    "barrier": Metric("Loss barrier", "nats/char"),
 }
 
 # Of every trial by itself.
@@ -340,6 +342,8 @@ TRIAL_METRICS = {
     "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, agreement=True),
     "probe_entropy": Metric("Entropy", "nats", lambda p, targets: inspect.unwrap(entropy)(p)),
     "calibration_error": Metric("Calibration error", "", calibration_error),
+    "curvature": Metric("Top Hessian eigenvalue"),
+    "gradient_noise": Metric("Gradient noise scale", "windows"),
     "training_time": Metric("Training time", "s"),
 }
 

@@ -8,8 +8,9 @@ from conftest import TINY
 from test_training import assert_same_trial, elsewhere, run, with_config
 
 import train
+from config import OPTIMIZERS as NAMES
 from model import build_model
-from training.optimizers import Muon, make_optimizer, orthogonalise, rate_factor
+from training.optimizers import OPTIMIZERS, Muon, make_optimizer, orthogonalise, rate_factor
 from training.seeding import deterministic
 
 MODERN = {
@@ -120,6 +121,10 @@ def test_muon_has_the_hidden_matrices_and_adamw_the_rest(architecture):
 def test_an_unknown_name_lists_the_known_ones(tiny_study, setting, known):
     with pytest.raises(ValueError, match=known):
         run(with_config(tiny_study, **setting))
+
+
+def test_the_command_line_knows_the_optimizers_that_there_are():
+    assert tuple(OPTIMIZERS) == NAMES
 
 
 def test_no_setting_of_a_recipe_is_ignored(tiny_study):
