@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from analysis.measure import MeasuredCell, strongest_study, summarize_study
 from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
+from audit.ours import Ours
 from study import cli
 from study.files import (
     PAGE_NAME,
@@ -48,13 +50,12 @@ REPORT_PATH = ROOT / "data" / "report.json"
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    try:
+
+    def action() -> int:
         arguments.action(arguments)
-    except BrokenPipeError:
-        cli.close_output()
-    except (UserError, OSError) as error:
-        return cli.report_mistake("analyze_results.py", error)
-    return 0
+        return 0
+
+    return cli.outcome("analyze_results.py", action)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -72,7 +73,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help=f"these tables instead of the answer: {ALL}, or some of {', '.join(TABLES)}",
     )
     actions = {
-        "--audit": (print_audit, "the report's numbers and claims, one by one, beside ours"),
+        "--audit": (print_audit, "the report's numbers and claims, one by one, beside our studies nearest in steps"),
         "--html": (write_page, f"write answer, figures, tables and audit as one page, {PAGE_NAME}"),
         "--docs": (write_docs, "write README.md, the pages of docs/ that hold numbers, and the committed figures"),
     }
@@ -98,11 +99,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     """An option that changes nothing of what was asked for is a mistake."""
-    of_figures = ["--no-plots", "--all-figures", "--figure-format"]
+    of_figures = ["--all-figures", "--figure-format"]
     unused = {
         "--audit": (print_audit, of_figures),
-        "--html": (write_page, ["--format", "--all-figures", "--figure-format"]),
-        "--docs": (write_docs, ["--study", "--format", *of_figures]),
+        "--html": (write_page, ["--format", *of_figures]),
+        "--docs": (write_docs, ["--study", "--format", "--no-plots", *of_figures]),
     }
     for name, (action, options) in unused.items():
         for option in options:
@@ -167,16 +168,16 @@ def print_lines(lines: Iterable[str], form: str) -> None:
 
 
 def print_audit(arguments: argparse.Namespace) -> None:
-    """Print the audit of the report, beside the study shown if there are results; writes nothing."""
+    """Print the audit of the report, beside those of our studies that are nearest to it; writes nothing."""
     report = read_json(REPORT_PATH)
     contents = read_results(arguments.results_dir) if arguments.study else read_cells(arguments.results_dir)
     studies = Studies(contents)
     findings = chosen_findings(studies, arguments.study) if contents else None
-    known = introduction(studies, findings, arguments) if findings else []
-    print_lines([*known, *audit_tables.introduction(findings)], arguments.format)
-    print_tables(audit_tables.tables(report, findings), arguments.format)
+    ours = Ours.beginning_with(findings, contents) if findings else None
+    print_lines(audit_tables.introduction(ours), arguments.format)
+    print_tables(audit_tables.tables(report, ours), arguments.format)
     print()
-    lines = enumerate(audit_tables.outcome(report, findings), 1)
+    lines = enumerate(audit_tables.outcome(report, ours), 1)
     print_lines([f"{place}. {topic}: {words}" for place, (topic, words) in lines], arguments.format)
 
 
@@ -267,10 +268,9 @@ def write_page(arguments: argparse.Namespace) -> None:
     known = introduction(studies, findings, arguments)
     print_lines(known, arguments.format)
     shown = {name: make(findings) for name, make in TABLES.items()}
+    ours = Ours.beginning_with(findings, studies.contents)
     audit = page.AuditSection(
-        audit_tables.introduction(findings),
-        audit_tables.outcome(report, findings),
-        audit_tables.tables(report, findings),
+        audit_tables.introduction(ours), audit_tables.outcome(report, ours), audit_tables.tables(report, ours)
     )
     path = arguments.results_dir / PAGE_NAME
     text = page.page(
@@ -281,9 +281,9 @@ def write_page(arguments: argparse.Namespace) -> None:
         audit,
         pictures(findings, arguments),
         MORE,
-        os.path.relpath(arguments.plots_dir, path.parent),
+        quote(os.fsencode(os.path.relpath(arguments.plots_dir, path.parent))),
     )
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="replace"))
     print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
 
 

@@ -17,6 +17,7 @@ from analysis import (
     differences,
     early,
     equal_loss,
+    landscape,
     loss_alone,
     metrics_compared,
     omnibus,
@@ -200,6 +201,10 @@ class Findings:
     @cached_property
     def sweeps(self) -> dict[str, list[trade_off.SweepPoint]]:
         return trade_off.smelu_sweeps(self.measured, self.differences())
+
+    @cached_property
+    def landscape_predictions(self) -> list[landscape.Prediction]:
+        return landscape.predictions(self.measured)
 
     @cached_property
     def controls(self) -> list[controls.Control]:

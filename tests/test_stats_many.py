@@ -400,3 +400,14 @@ def test_a_missed_goal_is_marked_beyond_two_standard_errors():
     assert not coverage.missed("rejections: all cells, F", 0.0, 0.065, 1000)
     assert coverage.missed("rejections: all cells, F", 0.0, 0.08, 1000)
     assert not coverage.missed("rejections: all cells, F", 0.03, 0.5, 1000)  # power
+
+
+def test_the_committed_record_is_whole_and_its_misses_are_those_of_the_goals():
+    record = json.loads(coverage.OUT.read_text())
+    asked = {(name, n) for name in simulated.SCENARIOS for n in coverage.TRIALS}
+    whats = {row["what"] for row in record["rows"]}
+    assert {(row["scenario"], row["n"]) for row in record["rows"]} == asked
+    assert whats == set(coverage.count("equal", 8, 0.0, 5))
+    for row in record["rows"]:
+        assert list(map(float, row["shares"])) == list(coverage.CVS)
+        assert row["missed"] == coverage.misses(row["what"], row["shares"], record["repetitions"])
