@@ -162,8 +162,9 @@ def pseudo_values(distances: np.ndarray) -> np.ndarray:
 def paired_test(a: np.ndarray, b: np.ndarray) -> Significance:
     """Do two cells with the same seeds, shape (N, N) each, have the same mean distance? Jackknife-t over seeds.
 
-    The test that belongs to ``paired_difference``, and the first choice for two activations: it keeps its level
-    whether or not sharing a seed makes trials alike, gains power where it does, and its p has no floor. It is NaN
+    The test that belongs to ``paired_difference``, for one comparison chosen beforehand, and the one that
+    ``trials_needed`` plans for; all comparisons of an architecture are ``stats_many.sign_flip_max_t``'s. It keeps its
+    level whether or not sharing a seed makes trials alike, gains power where it does, and its p has no floor. It is NaN
     where all trials differ by the same amount, as small counts may: without variance there is no test. Where the
     trials of one cell alone vary widely in scale (by exp(0.6 z), those of the other not at all), it and
     ``permutation_test`` reject equal means at a nominal 5 % in .07 to .10 of simulated studies.
@@ -174,21 +175,6 @@ def paired_test(a: np.ndarray, b: np.ndarray) -> Significance:
     if n < 3:
         return Significance(p=math.nan, smallest_p=1.0)
     return Significance(_t_test(pseudo_values(difference), max(np.abs(a).max(), np.abs(b).max())))
-
-
-def paired_t_test(a: np.ndarray, b: np.ndarray) -> Significance:
-    """Do two cells with the same seeds, shape (N,) each, have the same mean of a value that each trial has by itself?
-
-    Student's (1908) t on the differences: for losses, which unlike distances are independent between trials. NaN
-    for N < 2. Raises ValueError if the shapes differ: pass the seeds that both cells completed.
-    """
-    if np.shape(a) != np.shape(b):
-        raise ValueError(f"cells do not share their trials: {np.shape(a)} and {np.shape(b)}")
-    difference = np.subtract(a, b)
-    n = len(difference)
-    if n < 2:
-        return Significance(p=math.nan, smallest_p=1.0)
-    return Significance(_t_test(difference, max(np.abs(a).max(), np.abs(b).max())))
 
 
 def permutation_test(
