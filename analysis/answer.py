@@ -78,8 +78,8 @@ def other_primary(findings: Findings) -> list[str]:
             by_verdict = {
                 verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
             }
-            parts = [f"{verdict} in {listed(names)}" for verdict, names in by_verdict.items() if names]
-            said.append(f"By {METRICS[metric].label.lower()}, of the same family: {'; '.join(parts)}.")
+            parts = [f"{verdict}: {listed(names)}" for verdict, names in by_verdict.items() if names]
+            said.append(f"By {METRICS[metric].label.lower()}, of the same family, {'; '.join(parts)}.")
     return said
 
 

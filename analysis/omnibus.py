@@ -20,9 +20,11 @@ PLANNED_DIFFERENCES = (0.05, 0.10, 0.20, 0.30)
 TOLD = 0.10  # the difference between two activations that a number of trials "that would tell" is planned for
 RULES = {
     EffectVerdict.MATTERS: f"the interval of the CV without noise lies wholly above the margin, {100 * MARGIN:.0f} %",
-    EffectVerdict.DIFFERS: "a difference is shown (p, adjusted over the family, is at most 0.05), and it lies below",
-    EffectVerdict.NO_DIFFERENCE: "none is shown, and the interval lies wholly below the margin",
-    EffectVerdict.UNDECIDED: "the interval has the margin within it, or trials do not vary, so that there is no test",
+    EffectVerdict.DIFFERS: (
+        "it lies wholly below, and a difference is shown: p, adjusted over the family, is at most 0.05"
+    ),
+    EffectVerdict.NO_DIFFERENCE: "it lies wholly below, and no difference is shown",
+    EffectVerdict.UNDECIDED: "the margin is within the interval, or trials do not vary, so that there is no test",
     EffectVerdict.TOO_FEW: f"fewer than {FEWEST_JUDGED} trials from the same seeds; how many would tell is planned",
 }
 

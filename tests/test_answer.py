@@ -69,8 +69,8 @@ def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
 
 def test_the_other_primary_metric_has_its_verdicts_in_words(findings):
     (said,) = answer.other_primary(findings)
-    assert said.startswith("By top-1 mismatches, of the same family: ")
-    assert "too few trials to tell in TinyLSTM" in said
+    assert said.startswith("By top-1 mismatches, of the same family, ")
+    assert "too few trials to tell: TinyLSTM" in said
 
 
 def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_training(findings):
