@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,7 @@ from study.files import (
     write_bytes,
     write_sealed,
 )
+from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, finished_trials, load_corpus
@@ -210,7 +212,7 @@ class TrialRun:
 
     # ------------------------------------------------ the end
 
-    def finish(self) -> dict:
+    def finish(self, report: Report = ignore) -> dict:
         """Write predictions, weights and, last of all, the record; returns the record."""
         store, facts = self.study.store, self.study.identity(self.cell)
         predictions_sha256 = store.write_predictions(
@@ -237,11 +239,33 @@ class TrialRun:
             "fingerprint": fingerprint(facts),
             "environment": self.environment,
         }
-        # The weights replace the resume state only once the record exists: until then it is needed.
-        write_bytes(store.final_weights_path(self.cell, self.number), buffer.getvalue())
+        if self.config.landscape and record["status"] == "completed":
+            self._settle_with_barriers(record, buffer.getvalue(), report)
+        else:
+            self._settle(record, buffer.getvalue())
+        return record
+
+    def _settle(self, record: dict, weights: bytes) -> None:
+        """The weights replace the resume state only once the record exists: until then it is needed."""
+        store = self.study.store
+        write_bytes(store.final_weights_path(self.cell, self.number), weights)
         store.write_record(self.cell, self.number, record)
         store.settle_weights(self.cell, self.number)
-        return record
+
+    def _settle_with_barriers(self, record: dict, weights: bytes, report: Report) -> None:
+        """The same, with the barriers to the trials that have a record already.
+
+        The second look is for those that ended during the first. It is under a lock, so that of two trials that end
+        at once the later one sees the other's record.
+        """
+        start = time.perf_counter()
+        barriers = record["barriers"] = {}
+        look = partial(barriers_to_finished, self.study, self.cell, self.model, barriers, report)
+        barriers |= look()
+        with exclusive(self.study.store.lock_path(self.cell, "barriers"), wait=True):
+            barriers |= look()
+            record["evaluation_time"] = round(self.evaluation_time + time.perf_counter() - start, 3)
+            self._settle(record, weights)
 
     def _completed_outcome(self) -> dict | None:
         """What is measured at the end; None if the loss over the whole split, seen only now, is not finite."""
@@ -252,6 +276,7 @@ class TrialRun:
             return None
         written = write_texts(self.model, self.probe.contexts[: self.config.texts], text_noise(self.config))
         letter_by_letter = predict_passage(self.model, self.corpus, self.config)
+        landscape = landscape_of(self.study, self.model) if self.config.landscape else {}
         self.evaluation_time += time.perf_counter() - start
         return {
             "status": "completed",
@@ -262,6 +287,7 @@ class TrialRun:
             **metrics.describe(self.predictions[-1], self.probe.targets.cpu().numpy()),
             "texts": [self.corpus.decode(tokens) for tokens in written],
             "passage": letter_by_letter,
+            **landscape,
         }
 
     def _diverged_outcome(self) -> dict:
@@ -295,7 +321,7 @@ def run_trial(
             if note := run.resume():
                 report({"step": run.step, "note": note})
             train(run, report, should_stop)
-            record = run.finish()
+            record = run.finish(report)
         update_cell(study, cell, report)
     return record
 

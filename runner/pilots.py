@@ -62,6 +62,7 @@ class Grid:
             eval_interval=self.iterations,
             seed_base=SEED_BASE,
             n_trials=len(self.seeds),
+            landscape=False,
         )
         return Study(config, "trained", config.device, store)
 

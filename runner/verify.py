@@ -15,7 +15,7 @@ from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
 from study.environment import differing
-from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes, read_sealed
+from study.files import Damaged, Misplaced, ResultError, UserError, read_sealed
 from study.options import MOST_TRIALS, check_names
 from study.plan import Job, Study, finished_trials
 from study.store import Cell, Store, check_identity
@@ -78,11 +78,10 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     except Damaged as error:
         yield kind_of(error), str(error)
         return
-    weights = store.checkpoint_path(cell, number)
     checks: list[Callable[[], object]] = [
         lambda: check_identity(store.record_path(cell, number), record, study.identity(cell)),
         lambda: store.read_predictions(cell, number, record["predictions_sha256"]),
-        lambda: check_weights(weights, record["weights_sha256"]),
+        lambda: check_weights(store, cell, record),
     ]
     for check in checks:
         try:
@@ -92,12 +91,12 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     yield from verify_sealed(store.last_state_path(cell, number))
 
 
-def check_weights(path: Path, sha256: str) -> None:
-    """Damaged unless the weights in ``path`` are those of the record."""
+def check_weights(store: Store, cell: Cell, record: dict) -> None:
+    """Missing if a finished trial has no weights, Damaged if they are not those of its ``record``."""
+    path = store.checkpoint_path(cell, record["trial"])
     if not path.exists():
         raise Missing(str(path))
-    if digest(read_bytes(path)) != sha256:
-        raise Damaged(f"{path} does not match the hash in its record")
+    store.read_weights(cell, record["trial"], record["weights_sha256"])
 
 
 def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
@@ -179,10 +178,12 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
         after = run_trial(Study(study.config, study.scale, study.device, temporary), cell, number, report)
         again = temporary.read_predictions(cell, number, after["predictions_sha256"])
     rows: list[list] = [
-        [name, before.get(name), after[name], difference(before.get(name), after[name])] for name in MEASURED
+        [name, before.get(name), after[name], difference(before.get(name), after[name])]
+        for name in MEASURED
+        if name in after
     ]
     same_predictions = before.get("predictions_sha256") == after["predictions_sha256"]
-    compared = [name for name in (*MEASURED, *WRITTEN) if name in before]
+    compared = [name for name in (*MEASURED, *WRITTEN) if name in before and name in after]
     same_bits = same_predictions and all(before[name] == after[name] for name in compared)
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]

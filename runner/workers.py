@@ -160,9 +160,9 @@ def assign_gpus(device: str, n_workers: int) -> list[int | None]:
 @contextmanager
 def worker_environment(gpu: int | None) -> Iterator[None]:
     """Inside, the environment that a new worker (or the fork server) inherits: one thread, memory that it keeps, one
-    GPU if it has one of its own, and where the code lies."""
+    GPU if it has one of its own, and where the code lies (before anything of that name in the working directory)."""
     code = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    changes = {"OMP_NUM_THREADS": "1", **KEEP_MEMORY, "PYTHONPATH": code}
+    changes = {"OMP_NUM_THREADS": "1", **KEEP_MEMORY, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         changes["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)

@@ -61,6 +61,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
     )
     parser.add_argument(
+        "--landscape",
+        action=argparse.BooleanOptionalAction,
+        help="measure curvature, gradient noise and loss barriers when a trial ends (default: as the configuration "
+        "says); changes no other number",
+    )
+    parser.add_argument(
         "--study",
         metavar="NAME",
         help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
@@ -93,6 +99,7 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         "eval_interval": args.eval_interval,
         "seed_base": args.seed_base,
         "n_trials": args.trials,
+        "landscape": args.landscape,
         "vary": args.vary and tuple(name for name in STREAMS if name in args.vary),
     }
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})

@@ -50,10 +50,13 @@ def versions() -> dict[str, str]:
 
 
 def identity(config: Config, model: str, activation: str, device: str, precision: str) -> dict:
-    """All that can change the numbers of a trial, except its seed's index; the number of trials is not part."""
+    """All that can change the numbers of a trial, except its seed's index.
+
+    The number of trials is no part of it, nor whether the landscape is computed, which changes no other number.
+    """
     shared = asdict(config.of_cell(model, activation))
     shapes = shared.pop("shapes")
-    for name in ("study", "device", "models", "activations", "n_trials", "rates"):
+    for name in ("study", "device", "models", "activations", "n_trials", "landscape", "rates"):
         del shared[name]
     for setting in fields(config):
         if setting.name in DECLARED_LATER and shared[setting.name] == setting.default:
@@ -237,6 +240,14 @@ class Store:
             raise Damaged(f"{path} does not match the hash in its record")
         with np.load(io.BytesIO(payload)) as arrays:
             return arrays["probabilities"]
+
+    def read_weights(self, cell: Cell, number: int, sha256: str) -> bytes:
+        """The final weights of a finished trial; Damaged if the file is missing or not the one of the record."""
+        path = self.checkpoint_path(cell, number)
+        payload = read_bytes(path)
+        if digest(payload) != sha256:
+            raise Damaged(f"{path} does not match the hash in its record")
+        return payload
 
     def write_cell(self, cell: Cell, content: dict) -> None:
         write_checked(self.cell_path(cell), content)

@@ -48,6 +48,14 @@ def short_text() -> str:
 plan.read_corpus = short_text
 
 
+# Files with the longest tests. They come first, so that none is left to one process when the other has no more to do.
+LONG = ("test_faults", "test_cluster", "test_notebook", "test_runner", "test_readme")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Path:
     """The folder of a finished run of ``runs.GRID``; only to be read. Test processes side by side share one."""

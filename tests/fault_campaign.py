@@ -31,8 +31,8 @@ from runner.verify import verify  # noqa: E402
 from study.files import Damaged  # noqa: E402
 from study.plan import Job, pending_jobs  # noqa: E402
 
-STARTUP = 60  # seconds at most until workers are there
-PATIENCE = 90  # seconds at most for a run to end once it has a reason to
+STARTUP = 300  # seconds at most until workers are there
+PATIENCE = 300  # seconds at most for a run to end once it has a reason to
 ATTEMPTS = 5  # undisturbed starts within which a disturbed study must become complete
 TMPFS_SIZE = "24m"
 KILLS = 4  # how often each fault that ends a worker or the runner comes while each of the others comes once

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conftest import TINY
 
+from runner.workers import Event, run_job
 from study.plan import Job, Study, planned_jobs
 from study.store import Store
 
@@ -57,12 +58,20 @@ def run(folder: Path, *options: str, cwd: Path | None = None, **environment: str
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> bool:
+def run_jobs_here(
+    study: Study, n_workers: int, jobs: list[Job], on_event: Callable[[Event], None], should_stop
+) -> None:
+    """As ``workers.run_jobs``, one after another in this process."""
+    for job in jobs:
+        on_event(run_job(study, job, on_event, should_stop))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> bool:
     """Whether ``condition`` comes true within ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():

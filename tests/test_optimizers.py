@@ -32,6 +32,10 @@ def test_the_schedule_is_the_one_worked_by_hand():
     assert {rate_factor(TINY, step) for step in range(6)} == {1.0}
 
 
+def test_every_optimizer_can_be_asked_for():
+    assert tuple(OPTIMIZERS) == NAMES
+
+
 @pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
 def test_orthogonalising_keeps_singular_vectors_and_brings_the_values_near_1(shape):
     torch.manual_seed(0)

@@ -195,7 +195,7 @@ def repository(tmp_path) -> Path:
 def bash(script: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
     """The script's run from another folder than its own."""
     command = ["bash", str(script), *options]
-    return subprocess.run(command, cwd="/", env=os.environ | environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd="/", env=os.environ | environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_of_simultaneous_starts_one_wins(background):
         for _ in range(3)
     ]
     for start in starts:
-        start.communicate(timeout=60)
+        start.communicate(timeout=300)
     assert sorted(start.returncode for start in starts) == [0, 2, 2]
     assert len(background.logs()) == 1
 
