@@ -5,8 +5,6 @@ Running again continues: what is done is kept, what is missing or was cut off is
 
 import argparse
 import re
-import signal
-import sys
 from dataclasses import replace
 
 from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
@@ -14,10 +12,10 @@ from labels import counted
 from runner.study_run import choose_backend, run_study, workers_for
 from runner.verify import report_reproduction, report_verification
 from study import cli
+from study.carry_on import continuation_of
 from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
-from study.files import UserError
-from study.options import add_study_options, check_names, names_from, study_from
+from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
 from study.plan import Job, Plan, Study, describe_plan, has_cuda, pending_jobs, planned_jobs
 
 # ---------------------------------------------------------------- options
@@ -65,7 +63,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=cli.positive_int, metavar="W", help="processes (default: one per core, or one per GPU)"
+        "--workers",
+        type=cli.up_to(MOST_WORKERS),
+        metavar="W",
+        help="processes (default: one per core, or one per GPU)",
     )
     where.add_argument(
         "--scheduler",
@@ -73,6 +74,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="ADDRESS|FILE",
         help="train on a dask.distributed cluster instead of this machine",
     )
+    for name, what in (
+        ("ca-file", "certificate authority"),
+        ("cert", "certificate"),
+        ("key", "key of the certificate"),
+    ):
+        parser.add_argument(
+            f"--tls-{name}", type=cli.nonempty, metavar="FILE", help=f"of a tls:// scheduler: {what}, in PEM format"
+        )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="print what is done and what is pending, and stop")
     mode.add_argument("--verify", action="store_true", help="check every result against its hashes, and stop")
@@ -88,6 +97,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
         if getattr(args, chosen) and given:
             parser.error(f"--{chosen} has no use for --{given[0]}; leave it out")
+    tls = [args.tls_ca_file, args.tls_cert, args.tls_key]
+    if any(tls) and not (all(tls) and args.scheduler):
+        parser.error("--tls-ca-file, --tls-cert and --tls-key are given together, and with --scheduler")
     if args.controls and args.vary:
         parser.error("--controls chooses itself what to vary; leave --vary out")
     return args
@@ -96,9 +108,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def shard(text: str) -> tuple[int, int]:
     """The value of --shard."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
-    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N")
+    index, count = (cli.whole_number(match[1]) or 0, cli.whole_number(match[2]) or 0) if match else (0, 0)
+    if not 1 <= index <= count <= MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N <= {MOST_SHARDS:,}")
     return index, count
 
 
@@ -128,11 +140,16 @@ def jobs_from(study: Study, args: argparse.Namespace) -> list[Job]:
 def make_plan(study: Study, jobs: list[Job], reuse: str | None) -> Plan:
     """What is to be trained and what is copied from study ``reuse``; UserError where other results are there."""
     cells = dict.fromkeys(cell for cell, _ in jobs)
+    carried = [found for cell in cells if (found := continuation_of(study, cell))]
+    for each in carried:
+        for line in each.describe(study):
+            cli.say(line)
     for cell in cells:
-        check_cell(study, cell)
+        if cell not in [each.cell for each in carried]:
+            check_cell(study, cell)
     reused = cells_to_reuse(study, cells, reuse) if reuse else {}
     jobs = [job for job in jobs if job[0] not in reused]
-    return Plan(jobs, pending_jobs(study, jobs), reused)
+    return Plan(jobs, pending_jobs(study, jobs), reused, tuple(each.cell for each in carried))
 
 
 def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace) -> None:
@@ -184,19 +201,15 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
         cli.say(describe_plan(plan))
         return 0
     read_corpus()  # so that a missing one is a mistake of the command, not a failure of each trial
-    return run_study(study, plan, choose_backend(study, n_workers, args.scheduler))
+    files = {"tls_ca_file": args.tls_ca_file, "tls_client_cert": args.tls_cert, "tls_client_key": args.tls_key}
+    tls = {name: path for name, path in files.items() if path}
+    return run_study(study, plan, choose_backend(study, n_workers, args.scheduler, tls))
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    try:
-        return run(args)
-    except UserError as error:
-        return cli.report_mistake("run_all_experiments.py", error)
-    except KeyboardInterrupt:
-        print("stopped; the same command can be given again", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return cli.outcome("run_all_experiments.py", lambda: run(args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

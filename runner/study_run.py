@@ -1,18 +1,20 @@
 """A run of a study: trains what is pending, keeps the errors of what failed, and says how the run ended."""
 
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from labels import counted
+from runner.cores import usable_cores
 from runner.progress import Progress, clock
 from runner.workers import Event, run_jobs
 from study import cli
 from study.agreement import describe_agreement
+from study.carry_on import carry_on
 from study.cell import update_cell
 from study.files import UserError, check_writable, write_bytes
+from study.locks import warn_without_locks
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
 
@@ -20,24 +22,24 @@ from study.store import Cell
 Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
 
 
-def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backend:
-    """Worker processes of this machine or, with a ``scheduler``, a cluster."""
+def choose_backend(study: Study, n_workers: int, scheduler: str | None, tls: Mapping[str, str]) -> Backend:
+    """Worker processes of this machine or, with a ``scheduler``, a cluster, reached with the ``tls`` files if any."""
     if scheduler is None:
         return partial(run_jobs, study, n_workers)
     from runner.cluster import run_on_cluster  # here, because only this needs dask
 
-    return partial(run_on_cluster, study, scheduler)
+    return partial(run_on_cluster, study, scheduler, tls)
 
 
 def workers_for(device: str) -> int:
-    """One worker for each core on the CPU, for each GPU with CUDA."""
+    """One worker for each core that may be used on the CPU, for each GPU with CUDA."""
     if device == "cuda":
         import torch  # here, because it takes seconds to load
 
         return torch.cuda.device_count()
     if device == "mps":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def run_study(study: Study, plan: Plan, backend: Backend) -> int:
@@ -69,7 +71,10 @@ def prepare(study: Study, plan: Plan) -> None:
     """Bring the results folder up to date with what is done; UserError if it cannot be written to."""
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
+    warn_without_locks(study.store.results)
     try:
+        for cell in plan.carried:
+            carry_on(study, cell)
         for cell, content in plan.reused.items():
             study.store.write_cell(cell, content)
         update_cells(study, plan.cells)
@@ -92,7 +97,7 @@ def keep_error(study: Study, event: Event) -> None:
     path = study.store.error_path(*event.job)
     try:
         if event.kind == "failed":
-            write_bytes(path, event.detail.encode())
+            write_bytes(path, event.detail.encode(errors="backslashreplace"))  # of paths that are not UTF-8
         elif event.kind == "done":
             path.unlink(missing_ok=True)
     except OSError as error:

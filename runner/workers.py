@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Literal
 
-from study.cli import STOP_SIGNALS
+from study.cli import STOP_SIGNALS, say
 from study.files import ROOT, Busy, UserError
 from study.plan import Job, Study
 
@@ -188,25 +188,50 @@ def run_jobs(
     """Run ``jobs`` in order on ``n_workers`` processes: one thread each on the CPU, one GPU each with CUDA.
 
     ``on_event`` is called with every event. A worker that dies fails its job and is replaced. When ``should_stop``
-    says so, workers finish their step, save and stop, and no further job is begun.
+    says so, workers finish their step, save and stop, and no further job is begun. KeyboardInterrupt, which a second
+    signal raises, kills them instead: one that is frozen would never stop.
     """
     pending = deque(jobs)
     n_workers = min(n_workers, len(pending))
     workers = [Worker(study, gpu) for gpu in assign_gpus(study.device, n_workers)]
     try:
-        while pending or any(worker.job for worker in workers):
-            if should_stop():
-                stop_workers(workers, on_event)
-                return
-            for index, worker in enumerate(workers):
-                if worker.job is None and pending:
-                    workers[index] = start_next(worker, pending, study)
-            receive_events(workers, on_event)
-    finally:
+        work_through(study, workers, pending, on_event, should_stop)
+        dismiss(workers)
+    except KeyboardInterrupt:
         for worker in workers:
-            worker.connection.close()
+            worker.process.kill()
         for worker in workers:
-            worker.process.join(PATIENCE)
+            worker.process.join(1)
+        raise
+    except Exception:
+        dismiss(workers)
+        raise
+
+
+def work_through(
+    study: Study,
+    workers: list[Worker],
+    pending: deque[Job],
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Keep ``workers`` at work until nothing is pending, or until they are to stop."""
+    while pending or any(worker.job for worker in workers):
+        if should_stop():
+            stop_workers(workers, on_event)
+            return
+        for index, worker in enumerate(workers):
+            if worker.job is None and pending:
+                workers[index] = start_next(worker, pending, study)
+        receive_events(workers, on_event)
+
+
+def dismiss(workers: list[Worker]) -> None:
+    """Let workers end, and wait for that."""
+    for worker in workers:
+        worker.connection.close()
+    for worker in workers:
+        worker.process.join(PATIENCE)
 
 
 def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
@@ -240,6 +265,7 @@ def receive_events(workers: list[Worker], on_event: Callable[[Event], None], tim
 
 def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:
     """Ask every worker to finish its step and save, and pass on how each ended."""
+    say("stopping when the current step is saved; a second Ctrl-C or kill ends the run at once (what is saved stays)")
     for worker in workers:
         with suppress(ConnectionError):  # it has died
             worker.connection.send(None)

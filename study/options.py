@@ -14,17 +14,23 @@ from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
 from study.plan import Study, has_cuda
 from study.store import Store, check_study_name, published_studies
 
+# Far above what can be trained, so that a slip of the finger is said instead of tried.
+MOST_TRIALS = 1_000
+MOST_STEPS = 10_000_000
+MOST_WORKERS = 1_000
+MOST_SHARDS = 1_000_000
+
 CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG, "trained": config_trained.CONFIG}
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """The options that train.py and run_all_experiments.py share."""
     parser.add_argument(
-        "--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3; trained: 10)"
+        "--trials", type=cli.up_to(MOST_TRIALS), metavar="N", help="trials of a cell (default: 3; trained: 10)"
     )
-    parser.add_argument("--iterations", type=cli.positive_int, metavar="K", help="training steps of a trial")
+    parser.add_argument("--iterations", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps of a trial")
     parser.add_argument(
-        "--eval-interval", type=cli.positive_int, metavar="K", help="training steps between evaluations"
+        "--eval-interval", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps between evaluations"
     )
     parser.add_argument(
         "--seed-base",
@@ -53,6 +59,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         choices=(*STREAMS, "none"),
         metavar="STREAM",
         help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
+    )
+    parser.add_argument(
+        "--landscape",
+        action=argparse.BooleanOptionalAction,
+        help="measure curvature, gradient noise and loss barriers when a trial ends (default: as the configuration "
+        "says); changes no other number",
     )
     parser.add_argument(
         "--study",
@@ -87,9 +99,14 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         "eval_interval": args.eval_interval,
         "seed_base": args.seed_base,
         "n_trials": args.trials,
+        "landscape": args.landscape,
         "vary": args.vary and tuple(name for name in STREAMS if name in args.vary),
     }
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
+    if config.seed_base + config.n_trials - 1 > cli.LARGEST_SEED:
+        raise UserError(
+            f"--seed-base {config.seed_base}: the seed of trial {config.n_trials} would be above {cli.LARGEST_SEED}"
+        )
     return Study(config, scale, device, store, args.cuda_graphs)
 
 

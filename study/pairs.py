@@ -43,10 +43,21 @@ def compare_trials(
                 **compare_predictions(predictions(i), predictions(j), targets, shuffled),
                 "text_distance": metrics.text_distance(records[i]["texts"], records[j]["texts"]),
                 "breakdown": break_down(predictions(i)[-1], predictions(j)[-1], groupings),
+                **recorded_barrier(records[i], records[j]),
             }
             pair["history"]["step"] = records[i]["history"]["step"]
             pairs.append(pair)
     return pairs
+
+
+def recorded_barrier(first: dict, second: dict) -> dict[str, float | None]:
+    """What the records of two trials say of their "barrier"; empty where neither was trained with it."""
+    found = []
+    for own, other in ((first, second), (second, first)):
+        measured = own.get("barriers", {})
+        if (name := str(other["trial"])) in measured:
+            found.append(measured[name])
+    return {"barrier": next((value for value in found if value is not None), None)} if found else {}
 
 
 def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuffled: np.ndarray) -> dict:

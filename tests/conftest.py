@@ -11,7 +11,7 @@ import config_cpu
 from config import Shape
 from study import plan
 from study.corpus import read_corpus
-from study.files import exclusive
+from study.locks import exclusive
 from study.plan import Study
 from study.store import Store
 

@@ -1,6 +1,7 @@
 """Trials on a dask.distributed cluster: real scheduler and workers, one of them killed; the same bits as here."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,8 +13,10 @@ import pytest
 from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing, wait_until
 
 import run_all_experiments
+from study.files import UserError
 
 distributed = pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+dask = pytest.importorskip("dask")
 
 
 class Witness(distributed.WorkerPlugin):
@@ -104,3 +107,46 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
         code = run_all_experiments.main(["--config", "cpu", *places, "--scheduler", address])
         captured = capsys.readouterr()
         assert code == 2 and captured.err.count("\n") == 1 and reason in captured.err, captured.err
+
+
+def test_a_scheduler_with_tls_is_reached_with_the_files_and_not_without(tmp_path):
+    from runner.cluster import connect
+
+    if shutil.which("openssl") is None:
+        pytest.skip("makes a certificate with openssl")
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=here")
+    make = ["openssl", "req", "-x509", *curve, "-keyout", key, "-out", certificate]
+    subprocess.run(make, capture_output=True, check=True)
+    of = {
+        f"tls_{role}_{what}": path
+        for role in ("scheduler", "worker", "client")
+        for what, path in (("cert", certificate), ("key", key))
+    }
+    security = distributed.Security(require_encryption=True, tls_ca_file=certificate, **of)
+    options = {"n_workers": 0, "processes": False, "dashboard_address": None, "host": "127.0.0.1"}
+    files = {"tls_ca_file": certificate, "tls_client_cert": certificate, "tls_client_key": key}
+    with distributed.LocalCluster(protocol="tls://", security=security, **options) as cluster:
+        address = cluster.scheduler_address
+        with connect(address, files) as client:
+            assert client.scheduler_info()["address"] == address and address.startswith("tls://")
+        with pytest.raises(UserError, match="uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them"):
+            connect(address, {})
+        with dask.config.set(
+            {
+                f"distributed.comm.tls.{name}": value
+                for name, value in (("ca-file", certificate), ("client.cert", certificate), ("client.key", key))
+            }
+        ):
+            connect(address, {}).close()
+        with pytest.raises(UserError, match="there is no file"):
+            connect(address, files | {"tls_client_key": str(tmp_path / "absent")})
+        with pytest.raises(UserError, match="does not use TLS"):
+            connect("tcp://127.0.0.1:1", files)
+
+
+@pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c")])
+def test_tls_files_are_for_a_scheduler_and_come_together(capsys, options):
+    with pytest.raises(SystemExit):
+        run_all_experiments.main([*options])
+    assert "are given together, and with --scheduler" in capsys.readouterr().err

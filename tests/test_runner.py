@@ -121,6 +121,16 @@ def test_dry_run_shows_what_is_done_and_pending_and_touches_nothing(finished, ca
     assert not (finished / "nowhere").exists()
 
 
+def test_dry_run_says_what_more_iterations_mean(finished, capsys):
+    (finished / "checkpoints" / "charlm_gelu_tiny" / "trial_2.pt.state").unlink()
+    before = snapshot(finished)
+    assert call(finished, *CELL, "--trials", "3", "--iterations", "40", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "charlm_gelu_tiny is carried on from step 30: trials 1 3\ntrial 2 from the start, " in out
+    assert "3 trials of 40 iterations: 0 done, 3 pending" in out
+    assert snapshot(finished) == before
+
+
 def test_finished_trials_are_never_run_again(finished, capsys):
     before = snapshot(finished)
     assert call(finished, *GRID) == 0
@@ -135,7 +145,7 @@ def test_more_trials_are_added_to_what_is_there(finished):
     changed = {path.name for path, content in before.items() if after[path] != content}
     added = {path.name for path in after.keys() - before.keys()}
     assert {name for name in changed if not name.endswith(".lock")} == {"charlm_gelu_tiny.json"}
-    assert added == {"trial_4.json", "trial_4.npz", "trial_4.pt", "trial_4.lock"}
+    assert added == {"trial_4.json", "trial_4.npz", "trial_4.pt", "trial_4.pt.state", "trial_4.lock"}
     cell = json.loads((finished / "results" / "charlm_gelu_tiny.json").read_text())
     assert len(cell["trials"]) == 4 and len(cell["pairs"]) == 6 and cell["status"] == "completed"
 
@@ -277,7 +287,7 @@ def test_workers_find_the_code_and_results_their_place_from_any_folder_without_d
         (("--shard", ""), "'' is not I/N"),
         (("--reuse", "nope"), r"--reuse: no other study 'nope' in .* \(there: none\)"),
         (("--study", "mine", "--reuse", "nope"), r"--reuse: no other study 'nope' in .* \(there: tiny\)"),
-        ((*GRID, "--iterations", "31"), r"made with other settings \(iterations 30 there, 31 here\).*--study NAME"),
+        ((*GRID, "--iterations", "29"), r"made with other settings \(iterations 30 there, 29 here\).*--study NAME"),
     ],
 )
 def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, reason):
