@@ -63,16 +63,7 @@ exit codes: 0; 1 if --fail-above found more; 2 for files or options that cannot 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    try:
-        return run(arguments)
-    except BrokenPipeError:
-        cli.close_output()
-        return 0
-    except (Unfit, UserError, OSError) as error:
-        return cli.report_mistake(PROGRAM, error)
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: stopped; nothing was written", file=sys.stderr)
-        return 130
+    return cli.outcome(PROGRAM, lambda: run(arguments))
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -120,13 +111,11 @@ def run(arguments: argparse.Namespace) -> int:
     for path in (arguments.html, arguments.csv):
         if path is not None:
             check_output(path)
-    compared = compare_models(
-        named_groups([arguments.files, *arguments.vs]),
-        arguments.targets,
-        logits=arguments.logits,
-        paired=None,
-        shown=True,
-    )
+    try:
+        groups = named_groups([arguments.files, *arguments.vs])
+        compared = compare_models(groups, arguments.targets, logits=arguments.logits, paired=None, shown=True)
+    except Unfit as error:
+        raise UserError(str(error)) from None
     if arguments.json:
         print(json.dumps(as_json(compared), indent=1, allow_nan=False))
     else:

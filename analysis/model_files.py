@@ -26,9 +26,7 @@ def named_groups(given: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     names = _names(expanded)
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise Unfit(f"two groups are called {repeated!r}; name them, as in NAME={expanded[0][1][0]}")
-    groups = dict(zip(names, (files for _, files in expanded), strict=True))
-    _check_once(list(itertools.chain(*groups.values())))
-    return groups
+    return dict(zip(names, (files for _, files in expanded), strict=True))
 
 
 def _expand(words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -112,14 +110,15 @@ def matched(groups: Groups, paired: bool | None) -> tuple[Groups, Pairing]:
     """The groups with what belongs together at the same place.
 
     If ``paired`` is None, files do that have the same names in all groups, below the group's folder, or the same but
-    for the group's name, as relu_1.npy and gelu_1.npy; arrays do not. Raises Unfit for groups without models, or of
-    different sizes that are to be paired.
+    for the group's name, as relu_1.npy and gelu_1.npy; arrays do not. Raises Unfit for groups without models, for one
+    file twice, and for different sizes that are to be paired.
     """
     groups = {name: _matching(str(group)) if _is_path(group) else list(group) for name, group in groups.items()}
     if not groups:
         raise Unfit("no groups of models are given")
     if empty := next((name for name, group in groups.items() if not group), None):
         raise Unfit(f"group {empty!r} is empty")
+    _check_once([str(model) for model in itertools.chain(*groups.values()) if _is_path(model)])
     sizes = {len(group) for group in groups.values()}
     if sum(map(len, groups.values())) < 2:
         raise Unfit("one model has nothing to be compared with; give at least two")

@@ -490,6 +490,8 @@ def test_the_same_file_twice_is_refused_by_whatever_path(folder, capsys):
     for other in ("relu/seed_0.npy", "./relu/seed_0.npy", "link.npy"):
         assert f"{other} is given twice" in refusal(capsys, "relu/seed_0.npy", other)
     assert "link.npy is given twice" in refusal(capsys, "relu/*.npy", "--vs", "gelu/seed_0.npy", "link.npy")
+    with pytest.raises(ValueError, match="link.npy is given twice"):
+        compare.compare({"a": ["relu/seed_0.npy", "link.npy"]})
     assert "both.npz:a is given twice" in refusal(capsys, "both.npz:a", "both.npz:b", "both.npz:a")
 
 
