@@ -193,7 +193,7 @@ def intervals(
 ) -> dict[str, tuple[float, ...]]:
     k, n, _ = distances.shape
     values = stats.pseudo_values(distances)
-    epsilon, unit = stats_many.sphericity_epsilon(values), stats_many._noise_unit(values)
+    epsilon = stats_many.sphericity_epsilon(values)
     percentile, bca = bootstrap_intervals(values, rng)
     return {
         "matched (chosen)": (new.low, new.high),
