@@ -163,10 +163,10 @@ def paired_test(a: np.ndarray, b: np.ndarray) -> Significance:
     """Do two cells with the same seeds, shape (N, N) each, have the same mean distance? Jackknife-t over seeds.
 
     The test that belongs to ``paired_difference``, for one comparison chosen beforehand, and the one that
-    ``trials_needed`` plans for; all comparisons of an architecture are ``stats_many.sign_flip_max_t``'s. It keeps its
-    level whether or not sharing a seed makes trials alike, gains power where it does, and its p has no floor. It is NaN
-    where all trials differ by the same amount, as small counts may: without variance there is no test. Where the
-    trials of one cell alone vary widely in scale (by exp(0.6 z), those of the other not at all), it and
+    ``trials_needed`` plans for; all comparisons of an architecture are ``stats_many.sign_flip_max_t``'s. It keeps
+    its level whether or not sharing a seed makes trials alike, gains power where it does, and its p has no floor.
+    It is NaN where all trials differ by the same amount, as small counts may: without variance there is no test.
+    Where the trials of one cell alone vary widely in scale (by exp(0.6 z), those of the other not at all), it and
     ``permutation_test`` reject equal means at a nominal 5 % in .07 to .10 of simulated studies.
     NaN for N < 3. Raises ValueError as ``paired_difference`` does.
     """
