@@ -237,13 +237,19 @@ def _without_targets(function: Callable) -> Callable:
 
 # Of every two trials of a cell.
 PAIR_METRICS = {
-    "relative_pd": Metric("Relative PD, all classes", "", _without_targets(relative_pd), followed=True, judged=True),
-    "true_label_pd": Metric("Relative PD, true label", "", true_label_pd, judged=True),
-    "global_pd": Metric("PD by the global formula", "", _without_targets(global_pd)),
-    "total_variation": Metric("Total variation", "", _without_targets(total_variation), followed=True, judged=True),
-    "jensen_shannon": Metric("Jensen-Shannon", "nats", _without_targets(jensen_shannon), followed=True, judged=True),
+    "relative_pd": Metric(
+        "Relative PD, all classes", "", _without_targets(relative_pd), most=2, followed=True, judged=True
+    ),
+    "true_label_pd": Metric("Relative PD, true label", "", true_label_pd, most=2, judged=True),
+    "global_pd": Metric("PD by the global formula", "", _without_targets(global_pd), most=1),
+    "total_variation": Metric(
+        "Total variation", "", _without_targets(total_variation), most=1, followed=True, judged=True
+    ),
+    "jensen_shannon": Metric(
+        "Jensen-Shannon", "nats", _without_targets(jensen_shannon), most=math.log(2), followed=True, judged=True
+    ),
     "symmetric_kl": Metric("Symmetric KL", "nats", _without_targets(symmetric_kl)),
-    "hellinger": Metric("Hellinger", "", _without_targets(hellinger)),
+    "hellinger": Metric("Hellinger", "", _without_targets(hellinger), most=1),
     "top1_mismatches": Metric(
         "Top-1 mismatches",
         "of the probe set",
@@ -268,12 +274,12 @@ PAIR_METRICS = {
 TRIAL_METRICS = {
     "train_loss": Metric("Training loss", "nats/char"),
     "val_loss": Metric("Validation loss", "nats/char"),
-    "train_accuracy": Metric("Training accuracy", "fraction", agreement=True),
-    "val_accuracy": Metric("Validation accuracy", "fraction", agreement=True),
+    "train_accuracy": Metric("Training accuracy", "fraction", most=1, agreement=True),
+    "val_accuracy": Metric("Validation accuracy", "fraction", most=1, agreement=True),
     "probe_loss": Metric("Loss on the probe set", "nats/char", cross_entropy),
-    "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, agreement=True),
+    "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, most=1, agreement=True),
     "probe_entropy": Metric("Entropy", "nats", lambda p, targets: entropy(p)),
-    "calibration_error": Metric("Calibration error", "", calibration_error),
+    "calibration_error": Metric("Calibration error", "", calibration_error, most=1),
     "training_time": Metric("Training time", "s"),
 }
 

@@ -6,6 +6,7 @@ As a command it trains the trials of one cell, one after another, and prints the
 import argparse
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -28,20 +29,19 @@ from study.cell import MEASURED, Report, check_cell, finished_record, ignore, up
 from study.files import (
     Busy,
     Damaged,
-    Misplaced,
     UserError,
     check_writable,
     digest,
     exclusive,
     finite_or_none,
     move_damaged,
-    read_sealed,
     write_bytes,
     write_sealed,
 )
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, environment, finished_trials, load_corpus
-from study.store import Cell, check_identity, fingerprint
+from study.state import check_fits, read_state
+from study.store import Cell, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
 from training.seeding import deterministic, seed_everything
@@ -166,21 +166,18 @@ class TrialRun:
         """
         notes: list[str] = []
         for path in (self.checkpoint_path, self.study.store.previous_state_path(self.cell, self.number)):
-            if path.exists():
+            if os.path.lexists(path):
                 try:
                     self.load(path)
                     return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
-                    move_damaged(path)
-                    notes.append(f"{error}; moved to {path.name}.damaged")
+                    notes.append(f"{error}; moved to {move_damaged(path).name}")
         return "; ".join([*notes, "training from the start"]) if notes else None
 
     def load(self, path: Path) -> None:
-        """Take over the saved state in ``path``; Damaged if it is incomplete, or another trial's."""
-        state = torch.load(io.BytesIO(read_sealed(path)), map_location=self.study.device, weights_only=True)
-        check_identity(path, state, self.study.identity(self.cell))
-        if state.get("trial") != self.number:
-            raise Misplaced(f"{path} is of another trial")
+        """Take over the saved state in ``path``; Damaged if it is not one, or another trial's."""
+        state = read_state(path, self.study.identity(self.cell), self.number, self.study.device)
+        check_fits(path, state, self.model, self.optimizer)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.train_on.finite.copy_(state["finite"])

@@ -43,7 +43,7 @@ def connect(address: str) -> Client:
     """A client of the scheduler at ``address``, or of the one that a scheduler file names."""
     if Path(address).is_file():
         found = read_json(Path(address)).get("address")
-        if not found:
+        if not (isinstance(found, str) and found):
             raise UserError(f"{address} is no scheduler file (it has no address)")
         address = found
     try:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from runner.workers import Event, run_jobs
 from study import cli
 from study.agreement import describe_agreement
 from study.cell import update_cell
-from study.files import UserError, check_writable, write_bytes
+from study.files import UserError, check_may_be_written, check_writable, write_bytes
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
 from train import report_progress
@@ -24,12 +25,19 @@ Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], Non
 
 
 def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backend:
-    """Worker processes of this machine or, with a ``scheduler``, a cluster."""
+    """Worker processes of this machine or, with a ``scheduler``, a cluster; UserError if that does not answer."""
     if scheduler is None:
         return partial(run_jobs, study, n_workers)
-    from runner.cluster import run_on_cluster  # here, because only this needs dask
+    from runner import cluster  # here, because only this needs dask
 
-    return partial(run_on_cluster, study, scheduler)
+    cluster.connect(scheduler).close()
+    return partial(cluster.run_on_cluster, study, scheduler)
+
+
+def check_places(study: Study) -> None:
+    """UserError if it can be seen without writing that the folders of results and checkpoints cannot be used."""
+    for folder in (study.store.results, study.store.checkpoints):
+        check_may_be_written(folder)
 
 
 def workers_for(device: str) -> int:
@@ -41,9 +49,14 @@ def workers_for(device: str) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_study(study: Study, plan: Plan, backend: Backend) -> int:
-    """Train what is pending and report how it goes and how it ended; returns the exit code."""
+def run_study(study: Study, plan: Plan, backend: Backend, started_file: Path | None = None) -> int:
+    """Train what is pending and report how it goes and how it ended; returns the exit code.
+
+    ``started_file`` is written once all that a run needs has been found usable.
+    """
     prepare(study, plan)
+    if started_file is not None:
+        write_bytes(started_file, f"{os.getpid()}\n".encode())
     progress = Progress(study, plan)
 
     def on_event(event: Event) -> None:
@@ -71,6 +84,7 @@ def prepare(study: Study, plan: Plan) -> None:
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     try:
+        study.store.remove_stale_drafts(plan.cells)
         for cell, content in plan.reused.items():
             study.store.write_cell(cell, content)
         update_cells(study, plan.cells)
@@ -104,7 +118,9 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
     """Say how the run ended, and how its trials agree with those of other studies; returns the exit code."""
     failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
     diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
-    stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy)
+    lost = progress.done & set(pending_jobs(study, plan.jobs))
+    progress.done -= lost
+    stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy) - len(lost)
     cli.say(
         f"{len(progress.done)} of {counted(progress.n_jobs, 'trial')} done, "
         f"{len(failed)} failed, {diverged} diverged, in {clock(time.monotonic() - progress.start)}"
@@ -113,6 +129,12 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
         cli.say(f"{counted(len(busy), 'trial')} left to another run, which is training them")
     if stopped:
         cli.say(f"{counted(stopped, 'trial')} not finished, because workers were asked to stop; run again to go on")
+    for cell, number in sorted(lost, key=plan.jobs.index):
+        cli.say(f"lost: {cell.name} trial {number}, whose results were removed while the run went on; run again")
+    made = {cell for cell, _ in progress.done} | plan.reused.keys()
+    removed = [cell for cell in plan.cells if cell in made and not study.store.cell_path(cell).exists()]
+    for cell in removed:
+        cli.say(f"lost: {study.store.cell_path(cell)}, which was removed while the run went on; run again")
     for event in failed:
         (cell, number), path = event.job, study.store.error_path(*event.job)
         if not path.exists():
@@ -121,4 +143,4 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
         cli.say(f"failed: {cell.name} trial {number}, {where}")
     for line in describe_agreement(study, plan.cells):
         cli.say(line)
-    return cli.FAILED if failed or stopped else 0
+    return cli.FAILED if failed or stopped or lost or removed else 0

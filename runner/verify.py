@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +15,11 @@ from labels import counted
 from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
-from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes, read_sealed
+from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes
 from study.options import check_names
 from study.plan import Job, Study, environment, finished_trials
-from study.store import Cell, Store, check_identity
+from study.state import read_state
+from study.store import Cell, Store, check_identity, check_summary
 from train import report_progress, run_trial
 
 WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
@@ -40,7 +42,7 @@ def kind_of(error: ResultError) -> str:
 
 def report_verification(study: Study, jobs: list[Job]) -> int:
     """Check every result of ``jobs`` and print what is wrong; returns the exit code."""
-    findings = list(verify(study, jobs))
+    findings = [*verify(study, jobs), *verify_summary(study.store)]
     for kind, what in findings:
         cli.say(f"{kind:8} {what}")
     counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
@@ -70,19 +72,28 @@ def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
         yield from verify_cell(study, cell)
 
 
+def verify_summary(store: Store) -> Iterator[Finding]:
+    """Check that the summary, if there is one, is one."""
+    try:
+        check_summary(store.results)
+    except ResultError as error:
+        yield kind_of(error), f"{error}; python analyze_results.py writes it anew"
+
+
 def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     """Check a finished trial's record, predictions and weights."""
     store = study.store
     try:
         record = store.read_record(cell, number)
-    except Damaged as error:
+    except ResultError as error:
         yield kind_of(error), str(error)
         return
     weights = store.checkpoint_path(cell, number)
+    mend = f"remove {store.record_path(cell, number)} and run again to make them anew; results do not need them"
     checks: list[Callable[[], object]] = [
         lambda: check_identity(store.record_path(cell, number), record, study.identity(cell)),
-        lambda: store.read_predictions(cell, number, record["predictions_sha256"]),
-        lambda: check_weights(weights, record["weights_sha256"]),
+        lambda: store.predictions_of(cell, number, record),
+        lambda: check_weights(weights, record["weights_sha256"], mend),
     ]
     for check in checks:
         try:
@@ -91,10 +102,10 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
             yield kind_of(error), str(error)
 
 
-def check_weights(path: Path, sha256: str) -> None:
-    """Damaged unless the weights in ``path`` are those of the record."""
-    if not path.exists():
-        raise Missing(str(path))
+def check_weights(path: Path, sha256: str, mend: str) -> None:
+    """Damaged unless the weights in ``path`` are those of the record; Missing, with how to ``mend`` it."""
+    if not os.path.lexists(path):
+        raise Missing(f"{path} (weights; {mend})")
     if digest(read_bytes(path)) != sha256:
         raise Damaged(f"{path} does not match the hash in its record")
 
@@ -102,11 +113,11 @@ def check_weights(path: Path, sha256: str) -> None:
 def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     """Check the saved states that an unfinished trial would continue from."""
     for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
-        if path.exists():
+        if os.path.lexists(path):
             try:
-                read_sealed(path)
-            except Damaged as error:
-                yield "damaged", str(error)
+                read_state(path, study.identity(cell), number, "cpu")
+            except ResultError as error:
+                yield kind_of(error), str(error)
 
 
 def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from study.files import Damaged
@@ -71,6 +72,11 @@ def nonempty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("the value is empty")
     return text
+
+
+def path(text: str) -> Path:
+    """An option's value that names a file or folder; an empty one, as of a variable that is not set, is none."""
+    return Path(nonempty(text))
 
 
 def whole_number(text: str) -> int | None:

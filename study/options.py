@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -58,8 +57,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="name of the results (default: cpu or cuda; cpu_here where the results of cpu are published ones)",
     )
-    parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
+    parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR")
 
 
 def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:

@@ -12,7 +12,7 @@ import torch
 
 from config import Config
 from study.corpus import read_corpus
-from study.files import ROOT, Damaged
+from study.files import ROOT, ResultError
 from study.store import Cell, Store, fingerprint, identity
 from training.dataset import Corpus
 
@@ -119,7 +119,7 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
     """
     if study.store.has_trial_files(cell):
         return study.store.done_trials(cell)
-    with suppress(Damaged):  # reported where the cell file itself is checked
+    with suppress(ResultError):  # reported where the cell file itself is checked
         found = study.store.read_cell(cell)
         if found is not None and found["fingerprint"] == fingerprint(study.identity(cell)):
             numbers = {trial["trial"] for trial in found["trials"]}
