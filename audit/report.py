@@ -1,5 +1,6 @@
 """The form of ``data/report.json``: the report's tables as printed, and its claims with the check that tests each."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -42,21 +43,24 @@ class ReportForm(Struct):
     claims: list[Claim]
 
 
+CANNOT_BE_FOLLOWED = (LookupError, ValueError, TypeError, ArithmeticError, StopIteration)
+
+
 def report_faults(report: dict[str, Any]) -> Iterator[str]:
     """What in a report of this form cannot be followed, found by following it: numbers that are none, and sources,
     sections and activations that are not there."""
-    unlike = (LookupError, ValueError, TypeError, ArithmeticError, StopIteration)
-    for number in printed_numbers(report):
-        try:
-            float(number.printed)
-        except ValueError:
-            yield f"section {number.section}: {number.quantity} {number.printed!r} is no number"
+    try:
+        for number in printed_numbers(report):
+            if not math.isfinite(float(number.printed)):
+                yield f"section {number.section}: {number.quantity} is {number.printed}"
+    except CANNOT_BE_FOLLOWED as error:
+        yield f"sections: {error!r}"
     for place, claim in enumerate(report["claims"]):
         try:
             CHECKS[claim["check"]](report, claim)
-        except unlike as error:
-            yield f"claims[{place}]: the check {claim['check']} cannot be made ({error!r})"
+        except CANNOT_BE_FOLLOWED as error:
+            yield f"claims[{place}]: {claim['check']} cannot be checked: {error!r}"
     try:
         tables.outcome(report, None)
-    except unlike as error:
-        yield f"sections: the audit cannot be made ({error!r})"
+    except CANNOT_BE_FOLLOWED as error:
+        yield f"sections: the audit cannot be made: {error!r}"

@@ -14,6 +14,7 @@ import analyze_results
 from analysis.findings import Findings
 from analysis.tables import TABLES
 from study import files
+from study.store import fingerprint
 from views.figures import drawings
 
 REPORT = files.read_json(files.ROOT / "data" / "report.json")
