@@ -3,7 +3,7 @@
 Nothing here looks at the hardware. ``config_cpu.py`` states what differs at laptop scale.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MODELS = ("charlm", "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm")
 ACTIVATIONS = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
@@ -48,7 +48,7 @@ class Config:
     shapes              one Shape for each architecture
     context             T, characters that a model sees
     batch_size          B, windows in a training step
-    learning_rate       of Adam, constant
+    learning_rate       of cells that have none of their own in ``rates``; where a schedule varies it, the highest
     iterations          training steps
     eval_interval       training steps between evaluations
     eval_windows        fixed windows of each split on which losses are followed while training
@@ -57,6 +57,14 @@ class Config:
     passage_length      characters, at least, of the passage that a trained model predicts letter by letter
     vary                the random streams that differ between trials; the others are those of seed_base
     n_trials            trials of a cell; trial i is trained from seed_base + i - 1
+    optimizer           "adam"; "adamw": Adam with decoupled weight decay; "muon": Muon on the matrices between
+                        embedding and head, AdamW on the rest
+    betas               of Adam and AdamW: how slowly the means of the gradient and of its square forget
+    weight_decay        of matrices, embeddings included; never of biases and norms (adamw and muon)
+    schedule            of the learning rate: "constant", or "cosine": linear warm-up, then half a cosine to a floor
+    warm_up, floor      of the cosine schedule: share of the steps that warm up; last rate as a share of the highest
+    muon_rate           learning rate of Muon, whose updates have a size of their own; it follows the schedule too
+    rates               the learning rate of single cells, by (architecture, activation)
     """
 
     study: str
@@ -79,6 +87,19 @@ class Config:
     n_trials: int = 3
     models: tuple[str, ...] = field(default=MODELS)
     activations: tuple[str, ...] = field(default=ACTIVATIONS)
+    optimizer: str = "adam"
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warm_up: float = 0.0
+    floor: float = 0.0
+    muon_rate: float = 0.02
+    rates: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def of_cell(self, model: str, activation: str) -> "Config":
+        """The same with the learning rate of one cell, and without the table of all."""
+        rate = self.rates.get((model, activation), self.learning_rate)
+        return replace(self, learning_rate=rate, rates={})
 
 
 # 10.8 M parameters each. The LSTM is wide instead of deep, and the convolutions are repeated twice, to get there.

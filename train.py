@@ -44,6 +44,7 @@ from study.state import check_fits, read_state
 from study.store import Cell, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
+from training.optimizers import make_optimizer, rate_factor, set_rate
 from training.seeding import deterministic, seed_everything
 from training.step import RecordedStep, RecordingError, Step
 
@@ -60,7 +61,7 @@ class TrialRun:
 
     def __init__(self, study: Study, cell: Cell, number: int):
         self.study, self.cell, self.number = study, cell, number
-        self.config = study.config
+        self.config = study.config.of_cell(cell.model, cell.activation)
         self.seed = self.config.seed_base + number - 1
         # In a control, streams that do not vary are those of the first trial.
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
@@ -68,9 +69,8 @@ class TrialRun:
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
         self.model = build_model(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=self.config.learning_rate, fused=True, capturable=study.device == "cuda"
-        )
+        self.optimizer = make_optimizer(self.model, self.config, study.device)
+        self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         step = RecordedStep if study.cuda_graphs else Step
         self.train_on = step(self.model, self.optimizer, study.device, study.precision)
         self.step = 0
@@ -101,6 +101,8 @@ class TrialRun:
         start = time.perf_counter()
         self.model.train()
         self.model.masks.restart(self.seeds["dropout"], self.step)
+        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
+            set_rate(group, peak * rate_factor(self.config, self.step))
         inputs, targets = training_batch(self.corpus, self.config, self.seeds["order"], self.step)
         self.train_on(inputs, targets)
         self.step += 1
@@ -134,7 +136,7 @@ class TrialRun:
         return self.study.store.checkpoint_path(self.cell, self.number)
 
     def save(self) -> None:
-        """Save all that an exact resume needs: weights, Adam's moments, the step and the evaluations so far.
+        """Save all that an exact resume needs: weights, the optimizer's moments, the step and the evaluations so far.
 
         No state of a random generator: batch and dropout masks of step k are drawn from streams that are derived
         from (seed, k) alone, so a resumed trial draws what an uninterrupted one does. Saved before a step, never

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
 from analysis.omnibus import Sensitivity, with_enough_trials
-from analysis.stats import Verdict
+from analysis.stats_many import Verdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
 from labels import counted, label
 

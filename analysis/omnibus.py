@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis import stats
+from analysis import stats, stats_many
 from analysis.differences import ALPHA, SEED, SharedSeeds, shared_distances, shared_seeds
 from analysis.measure import UNKNOWN, MeasuredCell, by_model
-from analysis.stats import Estimate, Significance, Verdict
+from analysis.stats import Estimate, Significance
+from analysis.stats_many import Verdict
 from analysis.table import Row
 
 PLANNED_DIFFERENCES = (0.05, 0.10, 0.20, 0.30)
@@ -26,7 +27,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """How much a metric's mean depends on the activation in one architecture (``stats.activation_cv``).
+    """How much a metric's mean depends on the activation in one architecture (``stats_many.activation_cv``).
 
     ``cv.mean`` is the CV observed over the activations, ``cv.low`` and ``cv.high`` bound the one that would be left
     without noise, and ``from_noise`` is the one that noise alone would give. ``p_holm`` is adjusted over the
@@ -77,7 +78,7 @@ def sensitivities(measured: list[MeasuredCell], metric: str, shuffle: bool = Fal
     found = [_sensitivity(cells, metric, shuffle) for cells in by_model(measured).values()]
     adjusted = stats.holm([each.p for each in found])
     return [
-        replace(each, p_holm=float(p), verdict=stats.verdict(each.cv, float(p), ALPHA))
+        replace(each, p_holm=float(p), verdict=stats_many.verdict(each.cv, float(p), ALPHA))
         for each, p in zip(found, adjusted, strict=True)
     ]
 
@@ -88,7 +89,7 @@ def _sensitivity(cells: list[MeasuredCell], metric: str, shuffle: bool) -> Sensi
     nothing = Sensitivity(cells[0].model, metric, len(compared), len(cells), shared_seeds(cells, seeds))
     if len(compared) < 2:
         return nothing
-    result = stats.activation_cv(distances, np.random.default_rng(SEED) if shuffle else None)
+    result = stats_many.activation_cv(distances, np.random.default_rng(SEED) if shuffle else None)
     return replace(
         nothing,
         cv=result.cv,

@@ -2,8 +2,8 @@
 
     python -m benchmarks.bench_gpu [--iterations 5000]
 
-short   a MiniGPT trial of the CPU configuration, 500 iterations, on the GPU: seconds, twice; the PD of the two, which
-        should be 0
+short   a trial of every architecture of the CPU configuration, 500 iterations, on the GPU: seconds, twice; the PD
+        of the two, which should be 0
 steps   training steps a second of every architecture of the full configuration, plain and as a CUDA graph
 shared  short trials an hour with 1, 2 and 4 worker processes on the GPU
 full    a MiniGPT trial of the full configuration: seconds, validation loss
@@ -88,14 +88,19 @@ def trials_per_hour(configuration: config.Config, device: str, n_workers: int) -
         return len(jobs) / (time.perf_counter() - start) * 3600
 
 
+def the_same_twice(configuration: config.Config, device: str, model: str) -> dict:
+    """A trial and, in another process, the same again: seconds, loss, and the PD of the two, 0 if deterministic."""
+    (record, seconds, first), (_, again, second) = (apart(one_trial, configuration, device, model) for _ in range(2))
+    return {
+        "seconds": [seconds, again],
+        "val_loss": record["val_loss"],
+        "same_seed_pd": relative_pd(first, second),
+    }
+
+
 def measure(device: str, short: config.Config, full: config.Config, count: int) -> dict:
-    (record, seconds, first), (_, again, second) = (apart(one_trial, short, device) for _ in range(2))
     found = {
-        "short": {
-            "seconds": [seconds, again],
-            "val_loss": record["val_loss"],
-            "same_seed_pd": relative_pd(first, second),
-        },
+        "short": {model: the_same_twice(short, device, model) for model in full.models},
         "steps_per_second": {
             model: {
                 name: apart(steps_per_second, full, device, model, recorded, count)
@@ -111,7 +116,16 @@ def measure(device: str, short: config.Config, full: config.Config, count: int) 
 
 
 def describe(found: dict) -> str:
-    short, full = found["short"], found["full"]
+    full = found["full"]
+    short = [
+        [
+            label(model),
+            *(f"{s:.1f}" for s in trial["seconds"]),
+            f"{trial['val_loss']:.4f}",
+            f"{trial['same_seed_pd']:g}",
+        ]
+        for model, trial in found["short"].items()
+    ]
     steps = [
         [
             label(model),
@@ -124,8 +138,8 @@ def describe(found: dict) -> str:
     side_by_side = [[n, f"{rate:.0f}"] for n, rate in found["trials_per_hour"].items()]
     return "\n".join(
         [
-            f"short MiniGPT trial: {short['seconds'][0]:.1f} s and {short['seconds'][1]:.1f} s, "
-            f"val loss {short['val_loss']:.4f}, PD of the two {short['same_seed_pd']:g}",
+            tabulate(short, ["short trial", "seconds", "again", "val loss", "PD of the two"], disable_numparse=True),
+            "",
             f"full MiniGPT trial of {full['iterations']} iterations: {full['seconds']:.1f} s, "
             f"val loss {full['val_loss']:.4f}",
             "",

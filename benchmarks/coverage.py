@@ -18,7 +18,7 @@ import numpy as np
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from analysis import stats
+from analysis import stats, stats_many
 
 SPREADS = {"equal": 0.0, "unequal": 0.3, "very unequal": 0.6}
 SCALE = 0.5
@@ -177,7 +177,7 @@ def sensitivity(
     rows = []
     for pooled in simulate(rng, repetitions, n_trials, scales, **study):
         cells = within(pooled, n_trials)
-        found = stats.activation_cv(cells, rng, repetitions=499)
+        found = stats_many.activation_cv(cells, rng, repetitions=499)
         assert found.shuffled is not None
         paired = [stats.paired_test(a, b).p for i, a in enumerate(cells) for b in cells[:i]]
         rows.append(

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import optimize
 from scipy import stats as scipy_stats
 
-from analysis import stats
+from analysis import stats, stats_many
 from analysis.differences import shared_distances
 from analysis.findings import Findings
 from benchmarks import coverage
@@ -193,12 +193,14 @@ def intervals(
 ) -> dict[str, tuple[float, ...]]:
     k, n, _ = distances.shape
     values = stats.pseudo_values(distances)
-    epsilon = stats.sphericity_epsilon(values)
+    epsilon, unit = stats_many.sphericity_epsilon(values), stats_many._noise_unit(values)
     percentile, bca = bootstrap_intervals(values, rng)
     return {
         "matched (chosen)": (new.low, new.high),
         "noncentral F, Geisser-Greenhouse (old)": (old.low, old.high),
-        "noncentral F, Huynh-Feldt": stats._cv_interval(old.mean, stats._noise_unit(values), epsilon, k, n, 0.95),
+        "noncentral F, Huynh-Feldt": stats_many._cv_interval(
+            old.mean, stats_many._noise_unit(values), epsilon, k, n, 0.95
+        ),
         "jackknife": jackknife_interval(values),
         "bootstrap, percentile": percentile,
         "bootstrap, BCa": bca,
@@ -214,11 +216,11 @@ def paired_p(distances: np.ndarray) -> np.ndarray:
 
 def one_study(distances: np.ndarray, true_cv: float, rng: np.random.Generator) -> dict[str, float]:
     """What is counted in one simulated study (K, N, N), by name."""
-    old, new = stats.activation_cv(distances), stats.cv_without_noise_interval(distances)
-    p = stats.equal_means_test(distances).p
+    old, new = stats_many.activation_cv(distances), stats_many.cv_without_noise_interval(distances)
+    p = stats_many.equal_means_test(distances).p
     pairs = {
         "any pair, Holm": stats.holm(paired_p(distances)),
-        "any pair, sign flips": stats.sign_flip_max_t(distances),
+        "any pair, sign flips": stats_many.sign_flip_max_t(distances),
     }
     counted: dict[str, float] = {
         "rejections: F, Geisser-Greenhouse (old)": old.significance.p <= ALPHA,
@@ -230,8 +232,8 @@ def one_study(distances: np.ndarray, true_cv: float, rng: np.random.Generator) -
     for name, (low, high) in intervals(distances, old.cv, new, rng).items():
         counted[f"coverage: {name}"] = low - 1e-12 <= true_cv <= high + 1e-12
         counted[f"width: {name}"] = high - low
-    verdict = stats.effect_verdict(new, p, distances.shape[-1], MARGIN, ALPHA)
-    counted |= {f"verdict: {each}": verdict is each for each in stats.EffectVerdict}
+    verdict = stats_many.effect_verdict(new, p, distances.shape[-1], MARGIN, ALPHA)
+    counted |= {f"verdict: {each}": verdict is each for each in stats_many.EffectVerdict}
     return {name: float(value) for name, value in counted.items()}
 
 

@@ -8,6 +8,7 @@ import torch
 
 import config as full_config
 import config_cpu
+import config_trained
 from activations import ACTIVATIONS
 from config import STREAMS, Config
 from model import ARCHITECTURES
@@ -15,13 +16,16 @@ from study import cli
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
 from study.plan import Study
 from study.store import Store, check_study_name, published_studies
+from training.optimizers import OPTIMIZERS
 
-CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG}
+CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG, "trained": config_trained.CONFIG}
 
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """The options that train.py and run_all_experiments.py share."""
-    parser.add_argument("--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3)")
+    parser.add_argument(
+        "--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3; trained: 10)"
+    )
     parser.add_argument("--iterations", type=cli.positive_int, metavar="K", help="training steps of a trial")
     parser.add_argument(
         "--eval-interval", type=cli.positive_int, metavar="K", help="training steps between evaluations"
@@ -31,14 +35,16 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         type=cli.seed,
         metavar="S",
         help="trial i is trained from seed S + i - 1; the probe set and the evaluation windows are drawn from S "
-        "(default: 42)",
+        "(default: 42; trained: 1000)",
     )
     parser.add_argument(
         "--config",
         choices=("auto", *CONFIGS),
         default="auto",
-        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; auto: cuda where CUDA is available",
+        help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; trained: trained until "
+        "good at laptop scale, config_trained.py; auto: cuda where CUDA is available, else cpu",
     )
+    parser.add_argument("--optimizer", choices=tuple(OPTIMIZERS), help="default: the configuration's own")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
         "--cuda-graphs",
@@ -55,7 +61,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study",
         metavar="NAME",
-        help="name of the results (default: cpu or cuda; cpu_here where the results of cpu are published ones)",
+        help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
+        "cpu_here where the results of cpu are published ones)",
     )
     parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
     parser.add_argument("--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR")
@@ -74,8 +81,10 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
+    name = default_name(config, device, args.optimizer, store) if args.study is None else check_study_name(args.study)
     changes = {
-        "study": default_name(config, device, store) if args.study is None else check_study_name(args.study),
+        "study": name,
+        "optimizer": args.optimizer,
         "iterations": args.iterations,
         "eval_interval": args.eval_interval,
         "seed_base": args.seed_base,
@@ -86,9 +95,10 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     return Study(config, scale, device, store, args.cuda_graphs)
 
 
-def default_name(config: Config, device: str, store: Store) -> str:
+def default_name(config: Config, device: str, optimizer: str | None, store: Store) -> str:
     """The name of a study that was given none: never that of a published one, whose files are not to be changed."""
     name = config.study if device == config.device else f"{config.study}_on_{device}"
+    name = name if optimizer in (None, config.optimizer) else f"{name}_{optimizer}"
     return f"{name}_here" if name in published_studies(store.results) else name
 
 

@@ -23,7 +23,7 @@ Job = tuple[Cell, int]  # one trial: its cell and its number
 class Study:
     """A configuration, the device it runs on, and where its results lie.
 
-    ``config.study`` is the study's name, ``scale`` that of the configuration it was made from (cpu or cuda).
+    ``config.study`` is the study's name, ``scale`` that of the configuration it was made from (cpu, cuda or trained).
     With ``cuda_graphs`` training steps are replayed (``step.RecordedStep``), which changes no number.
     """
 

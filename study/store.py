@@ -13,7 +13,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -46,6 +46,11 @@ from study.schema import CellForm, RecordForm, SummaryForm, cell_faults, no_faul
 # ---------------------------------------------------------------- identity
 
 
+# Settings that came after the first results: part of an identity only where they are not at their defaults, so that
+# earlier results keep their fingerprints.
+DECLARED_LATER = ("optimizer", "betas", "weight_decay", "schedule", "warm_up", "floor", "muon_rate")
+
+
 @cache
 def versions() -> dict[str, str]:
     """Versions of the libraries whose random streams or rounding a trial's numbers depend on."""
@@ -54,10 +59,13 @@ def versions() -> dict[str, str]:
 
 def identity(config: Config, model: str, activation: str, device: str, precision: str) -> dict:
     """All that can change the numbers of a trial, except its seed's index; the number of trials is not part."""
-    shared = asdict(config)
+    shared = asdict(config.of_cell(model, activation))
     shapes = shared.pop("shapes")
-    for name in ("study", "device", "models", "activations", "n_trials"):
+    for name in ("study", "device", "models", "activations", "n_trials", "rates"):
         del shared[name]
+    for setting in fields(config):
+        if setting.name in DECLARED_LATER and shared[setting.name] == setting.default:
+            del shared[setting.name]
     facts = {
         "recipe": RECIPE,
         "model": model,

@@ -6,7 +6,7 @@ from synthetic_cells import make_cell, make_pair, make_trial
 
 from analysis import answer
 from analysis.findings import Findings
-from analysis.stats import Verdict
+from analysis.stats_many import Verdict
 from views.render import render
 
 

@@ -24,7 +24,7 @@ from analysis import (
 from analysis.findings import Findings, MetricVerdict, When
 from analysis.measure import MeasuredCell
 from analysis.ranks import Ranking
-from analysis.stats import Verdict
+from analysis.stats_many import Verdict
 from analysis.table import Row
 from analysis.tables import TABLES
 from metrics import PAIR_METRICS

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 import config
 import config_cpu
+import config_trained
 from activations import ACTIVATIONS, is_gated, make_activation
 from model import ARCHITECTURES, CausalConvolution, Dropout, build_model, count_parameters, hidden_width
 from study.plan import load_corpus
@@ -51,7 +52,10 @@ def test_predict_next_is_the_last_position(architecture, activation):
         torch.testing.assert_close(model.predict_next(tokens()), model(tokens())[:, -1], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("configuration", "size"), [(config_cpu.CONFIG, 430_000), (config.CONFIG, 10_800_000)])
+@pytest.mark.parametrize(
+    ("configuration", "size"),
+    [(config_cpu.CONFIG, 430_000), (config_trained.CONFIG, 430_000), (config.CONFIG, 10_800_000)],
+)
 @pytest.mark.parametrize("architecture", config.MODELS)
 def test_parameter_count_is_the_same_for_every_activation(architecture, configuration, size):
     with torch.device("meta"):

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 from scipy import stats as scipy_stats
 
-from analysis import stats
+from analysis import stats, stats_many
 from benchmarks import coverage
 
 REPETITIONS = 400
@@ -91,9 +91,9 @@ def test_too_few_trials_give_nan_and_never_a_number(rng):
     for few in (one, two):
         assert math.isnan(stats.paired_test(few, few).p)
         assert math.isnan(stats.permutation_test(few, few, rng).p)
-        found = stats.activation_cv(np.stack([few, few]), rng)
+        found = stats_many.activation_cv(np.stack([few, few]), rng)
         assert math.isnan(found.cv.high) and math.isnan(found.from_noise) and math.isnan(found.significance.p)
-        assert stats.verdict(found.cv, found.significance.p) is stats.Verdict.TOO_FEW
+        assert stats_many.verdict(found.cv, found.significance.p) is stats_many.Verdict.TOO_FEW
 
 
 def test_trials_that_do_not_differ_at_all(rng):
@@ -103,7 +103,7 @@ def test_trials_that_do_not_differ_at_all(rng):
     assert stats.paired_test(same, same).p == 1
     assert stats.permutation_test(same, same, rng).p == 1
     assert coverage.label_permutation_p(constant_distances(8), 4, rng) == 1
-    found = stats.activation_cv(np.stack([same, same, same]), rng)
+    found = stats_many.activation_cv(np.stack([same, same, same]), rng)
     assert (found.cv.mean, found.from_noise) == pytest.approx((0, 0), abs=1e-9)
     assert (found.significance.p, found.shuffled.p) == (1, 1)
 
@@ -213,8 +213,8 @@ def test_holm_worked_by_hand():
 
 def test_without_a_generator_there_is_no_second_opinion_and_all_else_is_the_same(rng):
     cells = random_distances(rng, 3, 5, 5)
-    alone, both = stats.activation_cv(cells), stats.activation_cv(cells, rng)
-    assert alone.shuffled is None is stats.activation_cv(cells[:, :2, :2]).shuffled
+    alone, both = stats_many.activation_cv(cells), stats_many.activation_cv(cells, rng)
+    assert alone.shuffled is None is stats_many.activation_cv(cells[:, :2, :2]).shuffled
     assert (alone.cv, alone.from_noise, alone.significance) == (both.cv, both.from_noise, both.significance)
 
 
@@ -223,21 +223,21 @@ def test_shuffling_two_activations_is_flipping_signs(rng):
     differences = stats.pseudo_values(cells[0]) - stats.pseudo_values(cells[1])
     flipped = [abs(np.mean(signs * differences)) for signs in itertools.product((1, -1), repeat=7)]
     exact = np.mean(np.array(flipped) >= flipped[0] - 1e-12)
-    outcome = stats.activation_cv(cells, rng).shuffled
+    outcome = stats_many.activation_cv(cells, rng).shuffled
     assert outcome.p == pytest.approx(exact, abs=4 * outcome.standard_error)
     assert outcome.smallest_p == 1 / 2**6
 
 
 def test_two_activations_are_tested_as_a_pair(rng):
     cells = random_distances(rng, 2, 7, 7)
-    assert stats.activation_cv(cells, rng).significance.p == pytest.approx(stats.paired_test(*cells).p)
+    assert stats_many.activation_cv(cells, rng).significance.p == pytest.approx(stats.paired_test(*cells).p)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.05, 0.15, 0.5])
 def test_cv_interval_inverts_the_f_test(rng, strength):
     k, n = 6, 8
     cells = random_distances(rng, k, n, n) + strength * np.arange(k)[:, None, None] * (1 - np.eye(n))
-    found = stats.activation_cv(cells, rng)
+    found = stats_many.activation_cv(cells, rng)
     table = stats.pseudo_values(cells)
     residuals = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
     mean_square = (residuals**2).sum() / 35
@@ -255,7 +255,7 @@ def test_cv_interval_inverts_the_f_test(rng, strength):
 def test_cv_interval_of_an_overwhelming_difference_has_the_uncertainty_of_the_noise(rng):
     for size in (3e4, 3e5):  # F about 1e5, and beyond what the noncentral F distribution can compute
         cells = random_distances(rng, 6, 5, 5) + size * np.arange(6)[:, None, None] * (1 - np.eye(5))
-        cv = stats.activation_cv(cells, np.random.default_rng(0), repetitions=9).cv
+        cv = stats_many.activation_cv(cells, np.random.default_rng(0), repetitions=9).cv
         ratios = cv.low / cv.mean, cv.high / cv.mean
         epsilon = geisser_greenhouse(stats.pseudo_values(cells))
         assert ratios == pytest.approx(
@@ -272,13 +272,13 @@ def geisser_greenhouse(table: np.ndarray) -> float:
 
 
 def test_verdict_follows_its_rule():
-    def judge(p: float, high: float) -> stats.Verdict:
-        return stats.verdict(stats.Estimate(0.08, 0.0, high, 8), p)
+    def judge(p: float, high: float) -> stats_many.Verdict:
+        return stats_many.verdict(stats.Estimate(0.08, 0.0, high, 8), p)
 
-    assert judge(0.05, 0.30) is stats.Verdict.SENSITIVE
-    assert judge(0.06, 0.09) is stats.Verdict.NOT_SHOWN
-    assert judge(0.06, 0.10) is stats.Verdict.TOO_FEW
-    assert judge(math.nan, math.nan) is stats.Verdict.TOO_FEW
+    assert judge(0.05, 0.30) is stats_many.Verdict.SENSITIVE
+    assert judge(0.06, 0.09) is stats_many.Verdict.NOT_SHOWN
+    assert judge(0.06, 0.10) is stats_many.Verdict.TOO_FEW
+    assert judge(math.nan, math.nan) is stats_many.Verdict.TOO_FEW
 
 
 # Planning

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from analysis import stats
-from analysis.stats import EffectVerdict, Estimate
+from analysis import stats, stats_many
+from analysis.stats import Estimate
+from analysis.stats_many import EffectVerdict
 from benchmarks import coverage, coverage_many
 from benchmarks.coverage_many import distances_of, equal_covariance, one_wide
 
@@ -45,9 +46,9 @@ def epsilons(table: np.ndarray) -> tuple[float, float]:
 
 
 def test_epsilon_and_p_of_a_published_table():
-    assert stats.huynh_feldt_lecoutre_epsilon(PUBLISHED) == pytest.approx(0.666, abs=5e-4)
-    assert stats.equal_means_test(distances_of(PUBLISHED)).p == pytest.approx(0.048, abs=5e-4)
-    assert stats.activation_cv(distances_of(PUBLISHED)).significance.p == pytest.approx(0.063, abs=5e-4)
+    assert stats_many.huynh_feldt_lecoutre_epsilon(PUBLISHED) == pytest.approx(0.666, abs=5e-4)
+    assert stats_many.equal_means_test(distances_of(PUBLISHED)).p == pytest.approx(0.048, abs=5e-4)
+    assert stats_many.activation_cv(distances_of(PUBLISHED)).significance.p == pytest.approx(0.063, abs=5e-4)
 
 
 @pytest.mark.parametrize("n", [5, 8, 12])
@@ -55,14 +56,14 @@ def test_epsilon_is_huynh_and_feldts_formula_kept_between_geisser_and_greenhouse
     for sd in (1.0, 3.0, 30.0):
         table = rng.normal(size=(6, n)) * np.array([sd, 1, 1, 1, 1, 1])[:, None]
         g, h = epsilons(table)
-        assert stats.huynh_feldt_lecoutre_epsilon(table) == pytest.approx(min(max(h, g), 1.0))
-        assert stats.sphericity_epsilon(table) == pytest.approx(g if g < 0.3 else min(max(h, g), 1.0))
+        assert stats_many.huynh_feldt_lecoutre_epsilon(table) == pytest.approx(min(max(h, g), 1.0))
+        assert stats_many.sphericity_epsilon(table) == pytest.approx(g if g < 0.3 else min(max(h, g), 1.0))
 
 
 def test_epsilon_where_there_is_nothing_to_estimate(rng):
-    assert stats.huynh_feldt_lecoutre_epsilon(rng.normal(size=(2, 7))) == 1
-    assert stats.huynh_feldt_lecoutre_epsilon(np.ones((6, 8))) == 1
-    assert 0.2 <= stats.huynh_feldt_lecoutre_epsilon(rng.normal(size=(6, 3))) <= 1
+    assert stats_many.huynh_feldt_lecoutre_epsilon(rng.normal(size=(2, 7))) == 1
+    assert stats_many.huynh_feldt_lecoutre_epsilon(np.ones((6, 8))) == 1
+    assert 0.2 <= stats_many.huynh_feldt_lecoutre_epsilon(rng.normal(size=(6, 3))) <= 1
 
 
 def test_equal_means_test_is_the_f_test_on_fewer_degrees_of_freedom(rng):
@@ -72,12 +73,12 @@ def test_equal_means_test_is_the_f_test_on_fewer_degrees_of_freedom(rng):
     mean_square = ((table - table.mean(axis=1, keepdims=True) - seeds + table.mean()) ** 2).sum() / 35
     f = 8 * table.mean(axis=1).var(ddof=1) / mean_square
     oracle = scipy_stats.f.sf(f, 5 * epsilon, 35 * epsilon)
-    assert stats.equal_means_test(distances_of(table)).p == pytest.approx(oracle)
+    assert stats_many.equal_means_test(distances_of(table)).p == pytest.approx(oracle)
 
 
 def test_two_activations_are_tested_as_a_pair(rng):
     cells = random_cells(rng, 2, 7)
-    assert stats.equal_means_test(cells).p == pytest.approx(stats.paired_test(*cells).p)
+    assert stats_many.equal_means_test(cells).p == pytest.approx(stats.paired_test(*cells).p)
 
 
 # Sign flips
@@ -106,7 +107,7 @@ def adjusted_by_brute_force(table: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("effect", [0.0, 0.1])
 def test_sign_flips_agree_with_brute_force(rng, effect):
     cells = random_cells(rng, 3, 6, effect)
-    assert stats.sign_flip_max_t(cells) == pytest.approx(adjusted_by_brute_force(stats.pseudo_values(cells)))
+    assert stats_many.sign_flip_max_t(cells) == pytest.approx(adjusted_by_brute_force(stats.pseudo_values(cells)))
 
 
 def test_one_pair_is_the_sign_flip_test_of_scipy(rng):
@@ -116,15 +117,15 @@ def test_one_pair_is_the_sign_flip_test_of_scipy(rng):
         (differences,), lambda x, axis: np.abs(x.mean(axis=axis)), permutation_type="samples",
         vectorized=True, n_resamples=np.inf, alternative="greater",
     )  # fmt: skip
-    assert stats.sign_flip_max_t(cells) == pytest.approx([oracle.pvalue])
+    assert stats_many.sign_flip_max_t(cells) == pytest.approx([oracle.pvalue])
 
 
 def test_step_down_is_monotone_and_never_below_a_single_pair_s_p(rng):
     for effect in (0.0, 0.02, 0.05):
         cells = random_cells(rng, 6, 8, effect)
-        adjusted = stats.sign_flip_max_t(cells)
+        adjusted = stats_many.sign_flip_max_t(cells)
         pairs = list(itertools.combinations(cells, 2))
-        alone = [stats.sign_flip_max_t(np.stack(pair))[0] for pair in pairs]
+        alone = [stats_many.sign_flip_max_t(np.stack(pair))[0] for pair in pairs]
         descending = np.argsort([stats.paired_test(*pair).p for pair in pairs])
         assert (adjusted >= np.array(alone) - 1e-12).all()
         assert (np.diff(adjusted[descending]) >= 0).all()
@@ -132,14 +133,14 @@ def test_step_down_is_monotone_and_never_below_a_single_pair_s_p(rng):
 
 def test_the_clearest_difference_gets_the_smallest_p():
     cells = random_cells(np.random.default_rng(0), 6, 7, 50.0)
-    assert stats.sign_flip_max_t(cells) == pytest.approx(np.full(15, 2 / 2**7))
+    assert stats_many.sign_flip_max_t(cells) == pytest.approx(np.full(15, 2 / 2**7))
 
 
 def test_too_few_trials_and_pairs_without_variance_get_no_p(rng):
-    assert np.isnan(stats.sign_flip_max_t(random_cells(rng, 4, 5))).all()
+    assert np.isnan(stats_many.sign_flip_max_t(random_cells(rng, 4, 5))).all()
     table = rng.normal(1, 0.1, (4, 7))
     table[1], table[2] = table[0], table[0] + 0.5
-    p = dict(zip(itertools.combinations(range(4), 2), stats.sign_flip_max_t(distances_of(table)), strict=True))
+    p = dict(zip(itertools.combinations(range(4), 2), stats_many.sign_flip_max_t(distances_of(table)), strict=True))
     assert p[0, 1] == 1
     assert math.isnan(p[0, 2]) and math.isnan(p[1, 2])
     assert p[0, 3] == p[1, 3] <= 1
@@ -147,12 +148,14 @@ def test_too_few_trials_and_pairs_without_variance_get_no_p(rng):
 
 def test_many_trials_are_flipped_at_random(rng, monkeypatch):
     cells = random_cells(rng, 4, 10, 0.05)
-    exact = stats.sign_flip_max_t(cells)
-    monkeypatch.setattr(stats, "FLIP_LIMIT", 9)
+    exact = stats_many.sign_flip_max_t(cells)
+    monkeypatch.setattr(stats_many, "FLIP_LIMIT", 9)
     with pytest.raises(ValueError, match="rng"):
-        stats.sign_flip_max_t(cells)
-    assert stats.sign_flip_max_t(cells, rng, 4_000) == pytest.approx(exact, abs=0.03)
-    assert stats.sign_flip_max_t(random_cells(rng, 4, 10, 9.0), rng, 99) == pytest.approx(np.full(6, 0.01), abs=0.011)
+        stats_many.sign_flip_max_t(cells)
+    assert stats_many.sign_flip_max_t(cells, rng, 4_000) == pytest.approx(exact, abs=0.03)
+    assert stats_many.sign_flip_max_t(random_cells(rng, 4, 10, 9.0), rng, 99) == pytest.approx(
+        np.full(6, 0.01), abs=0.011
+    )
 
 
 # The interval
@@ -161,10 +164,10 @@ def test_many_trials_are_flipped_at_random(rng, monkeypatch):
 def test_at_no_effect_the_interval_is_the_f_test(rng):
     for effect in (0.0, 0.02, 0.03, 0.05):
         cells = random_cells(rng, 6, 8, effect)
-        form = stats._QuadraticForm.of(stats.pseudo_values(cells))
-        p = stats.equal_means_test(cells).p
+        form = stats_many._QuadraticForm.of(stats.pseudo_values(cells))
+        p = stats_many.equal_means_test(cells).p
         assert 1 - form.share_below(0.0) == pytest.approx(p, abs=2e-3)
-        found = stats.cv_without_noise_interval(cells)
+        found = stats_many.cv_without_noise_interval(cells)
         if abs(p - 0.025) > 2e-3:
             assert (found.low > 0) == (p < 0.025)
 
@@ -174,38 +177,41 @@ def test_of_a_clear_effect_it_is_the_jackknifes_t_interval(rng):
     left_out = [stats.coefficient_of_variation(np.delete(table, i, 1).mean(axis=1)) for i in range(9)]
     error = 8 * np.std(left_out) / math.sqrt(8)
     margin = scipy_stats.t.ppf(0.975, 8) * error
-    found = stats.cv_without_noise_interval(distances_of(table))
+    found = stats_many.cv_without_noise_interval(distances_of(table))
     assert (found.high - found.mean, found.mean - found.low) == pytest.approx((margin, margin), rel=1e-2)
     assert found.mean == pytest.approx(stats.coefficient_of_variation(table.mean(axis=1)), rel=1e-4)
 
 
 def test_both_ways_to_a_bound_agree_where_they_meet(rng, monkeypatch):
     table = 1 + 0.3 * np.arange(6)[:, None] + rng.normal(0, 0.03, (6, 8))
-    long_way = stats.cv_without_noise_interval(distances_of(table))
-    monkeypatch.setattr(stats, "CLEAR_EFFECT", 1.0)
-    short_way = stats.cv_without_noise_interval(distances_of(table))
+    long_way = stats_many.cv_without_noise_interval(distances_of(table))
+    monkeypatch.setattr(stats_many, "CLEAR_EFFECT", 1.0)
+    short_way = stats_many.cv_without_noise_interval(distances_of(table))
     assert (short_way.low, short_way.high) == pytest.approx((long_way.low, long_way.high), rel=1e-3)
 
 
 def test_share_below_falls_and_more_confidence_is_wider(rng):
     for effect in (0.0, 0.03, 0.2):
         cells = random_cells(rng, 6, 6, effect)
-        form = stats._QuadraticForm.of(stats.pseudo_values(cells))
+        form = stats_many._QuadraticForm.of(stats.pseudo_values(cells))
         assert (np.diff([form.share_below(cv) for cv in np.linspace(0, 0.5, 60)]) <= 1e-12).all()
-        wide, narrow = stats.cv_without_noise_interval(cells, 0.99), stats.cv_without_noise_interval(cells, 0.8)
+        wide, narrow = (
+            stats_many.cv_without_noise_interval(cells, 0.99),
+            stats_many.cv_without_noise_interval(cells, 0.8),
+        )
         assert wide.low <= narrow.low <= narrow.mean <= narrow.high <= wide.high
 
 
 def test_the_interval_where_there_is_little_to_say(rng):
     two = random_cells(rng, 4, 2)
-    assert not stats.cv_without_noise_interval(two).has_interval
-    assert math.isnan(stats.equal_means_test(two).p)
+    assert not stats_many.cv_without_noise_interval(two).has_interval
+    assert math.isnan(stats_many.equal_means_test(two).p)
     same = distances_of(np.full((3, 8), 0.5))
-    assert stats.cv_without_noise_interval(same) == Estimate(0.0, 0.0, 0.0, 8)
-    exact = stats.cv_without_noise_interval(distances_of(np.array([1.0, 2.0, 3.0])[:, None] * np.ones(8)))
+    assert stats_many.cv_without_noise_interval(same) == Estimate(0.0, 0.0, 0.0, 8)
+    exact = stats_many.cv_without_noise_interval(distances_of(np.array([1.0, 2.0, 3.0])[:, None] * np.ones(8)))
     assert (exact.low, exact.high) == pytest.approx([math.sqrt(2 / 3) / 2] * 2)
-    assert math.isnan(stats.cv_without_noise_interval(distances_of(np.zeros((3, 8)))).low)
-    for function in (stats.cv_without_noise_interval, stats.equal_means_test, stats.sign_flip_max_t):
+    assert math.isnan(stats_many.cv_without_noise_interval(distances_of(np.zeros((3, 8)))).low)
+    for function in (stats_many.cv_without_noise_interval, stats_many.equal_means_test, stats_many.sign_flip_max_t):
         with pytest.raises(ValueError, match="at least 2 cells"):
             function(two[:1])
 
@@ -214,10 +220,10 @@ def test_order_of_seeds_and_activations_and_the_scale_do_not_matter(rng):
     cells = random_cells(rng, 5, 7, 0.04)
     seeds, activations = rng.permutation(7), rng.permutation(5)
     changed = 3 * cells[activations][:, seeds][:, :, seeds]
-    before, after = stats.cv_without_noise_interval(cells), stats.cv_without_noise_interval(changed)
+    before, after = stats_many.cv_without_noise_interval(cells), stats_many.cv_without_noise_interval(changed)
     assert (after.mean, after.low, after.high) == pytest.approx((before.mean, before.low, before.high), abs=1e-6)
-    assert stats.equal_means_test(changed).p == pytest.approx(stats.equal_means_test(cells).p)
-    assert sorted(stats.sign_flip_max_t(changed)) == pytest.approx(sorted(stats.sign_flip_max_t(cells)))
+    assert stats_many.equal_means_test(changed).p == pytest.approx(stats_many.equal_means_test(cells).p)
+    assert sorted(stats_many.sign_flip_max_t(changed)) == pytest.approx(sorted(stats_many.sign_flip_max_t(cells)))
 
 
 # The rule
@@ -237,8 +243,8 @@ def test_order_of_seeds_and_activations_and_the_scale_do_not_matter(rng):
     ],
 )
 def test_the_rule_for_effects(low, high, p, verdict):
-    assert stats.effect_verdict(Estimate(0.05, low, high, 8), p, 8) is verdict
-    assert stats.effect_verdict(Estimate(0.05, low, high, 5), p, 5) is EffectVerdict.TOO_FEW
+    assert stats_many.effect_verdict(Estimate(0.05, low, high, 8), p, 8) is verdict
+    assert stats_many.effect_verdict(Estimate(0.05, low, high, 5), p, 5) is EffectVerdict.TOO_FEW
 
 
 # Rates in simulation; 300 repetitions, standard error .013 at .05 and .95 (more: python -m benchmarks.coverage_many)
@@ -250,29 +256,29 @@ def studies(rng: np.random.Generator, n: int, cv: float = 0.0, covariance: np.nd
 
 
 def covered(cells: np.ndarray, cv: float) -> float:
-    found = [stats.cv_without_noise_interval(each) for each in cells]
+    found = [stats_many.cv_without_noise_interval(each) for each in cells]
     return float(np.mean([each.low <= cv <= each.high for each in found]))
 
 
 def test_the_tests_keep_their_level_and_the_old_one_wastes_it(rng):
     cells = studies(rng, 8)
-    new = np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells])
-    flips = np.mean([stats.sign_flip_max_t(each).min() <= 0.05 for each in cells])
+    new = np.mean([stats_many.equal_means_test(each).p <= 0.05 for each in cells])
+    flips = np.mean([stats_many.sign_flip_max_t(each).min() <= 0.05 for each in cells])
     assert 0.01 <= new <= 0.09 and 0.01 <= flips <= 0.09
-    assert np.mean([stats.activation_cv(each).significance.p <= 0.05 for each in cells]) < new
+    assert np.mean([stats_many.activation_cv(each).significance.p <= 0.05 for each in cells]) < new
 
 
 def test_sign_flips_keep_their_level_where_one_activation_is_far_more_skewed_and_f_does_not(rng):
     pooled = coverage.simulate(rng, REPETITIONS, 6, correlation=0.7, **coverage.one_varies_more())
     cells = [coverage.within(each, 6) for each in pooled]
-    assert np.mean([stats.sign_flip_max_t(each).min() <= 0.05 for each in cells]) <= 0.09
-    assert np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells]) >= 0.07
+    assert np.mean([stats_many.sign_flip_max_t(each).min() <= 0.05 for each in cells]) <= 0.09
+    assert np.mean([stats_many.equal_means_test(each).p <= 0.05 for each in cells]) >= 0.07
 
 
 def test_new_test_finds_more_than_the_old_one(rng):
     cells = studies(rng, 8, 0.03)
-    new = np.mean([stats.equal_means_test(each).p <= 0.05 for each in cells])
-    assert new > np.mean([stats.activation_cv(each).significance.p <= 0.05 for each in cells]) + 0.08
+    new = np.mean([stats_many.equal_means_test(each).p <= 0.05 for each in cells])
+    assert new > np.mean([stats_many.activation_cv(each).significance.p <= 0.05 for each in cells]) + 0.08
 
 
 @pytest.mark.parametrize(("n", "cv"), [(6, 0.03), (8, 0.1), (12, 0.2)])
@@ -287,8 +293,8 @@ def test_the_interval_covers_where_one_activation_is_far_wider(rng):
 def test_the_interval_is_narrower_than_the_old_one(rng):
     cells = studies(rng, 8, 0.1)[:40]
     new, old = (
-        [stats.cv_without_noise_interval(each) for each in cells],
-        [stats.activation_cv(each).cv for each in cells],
+        [stats_many.cv_without_noise_interval(each) for each in cells],
+        [stats_many.activation_cv(each).cv for each in cells],
     )
     widths = [np.mean([each.high - each.low for each in found]) for found in (new, old)]
     assert widths[0] < 0.7 * widths[1]

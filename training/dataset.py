@@ -51,10 +51,15 @@ Windows = tuple[torch.Tensor, torch.Tensor]
 
 def windows(tokens: torch.Tensor, starts: torch.Tensor | np.ndarray | list[int], length: int) -> Windows:
     """Inputs and targets, each (len(starts), length), of the windows that begin at ``starts``."""
-    starts = torch.as_tensor(starts, device=tokens.device)
+    starts = _on(tokens.device, torch.as_tensor(starts))
     # (S, 1) + (length + 1,) -> (S, length + 1): the places of each window's characters.
     taken = tokens[starts[:, None] + torch.arange(length + 1, device=tokens.device)]
     return taken[:, :-1], taken[:, 1:]
+
+
+def _on(device: torch.device, starts: torch.Tensor) -> torch.Tensor:
+    """``starts`` on ``device``; from page-locked memory, so that Python does not wait for a GPU."""
+    return starts.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else starts.to(device)
 
 
 def training_batch(corpus: Corpus, config: Config, seed: int, step: int) -> Windows:

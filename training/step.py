@@ -1,4 +1,4 @@
-"""One training step: forward, loss, backward, Adam.
+"""One training step: forward, loss, backward, optimizer.
 
 On a GPU the step can be recorded once as a CUDA graph and then replayed, so that small models do not wait for Python
 to launch their kernels one by one. A graph replays kernels on the memory that they had when recorded; what Python
@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import torch
 from torch.nn import functional as F
+
+from training.optimizers import Optimizer
 
 WARM_UP = 3  # plain steps before recording, in which libraries choose and prepare their kernels
 # Replayed steps that are compared with plain ones. The first can agree though the graph has frozen what should change
@@ -29,7 +31,7 @@ class Step:
     a GPU at every step.
     """
 
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str):
+    def __init__(self, model: torch.nn.Module, optimizer: Optimizer, device: str, precision: str):
         self.model, self.optimizer = model, optimizer
         self.device, self.precision = device, precision
         self.finite = torch.ones((), dtype=torch.bool, device=device)
@@ -55,7 +57,7 @@ class RecordedStep(Step):
     graph: torch.cuda.CUDAGraph | None
     batch: tuple[torch.Tensor, torch.Tensor]  # the memory from which the graph reads inputs and targets, (B, T) each
 
-    def __init__(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str, precision: str):
+    def __init__(self, model: torch.nn.Module, optimizer: Optimizer, device: str, precision: str):
         super().__init__(model, optimizer, device, precision)
         self.graph, self.calls, self.given_up = None, 0, False
 

@@ -17,7 +17,7 @@ from analysis.course import cells_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.measure import MeasuredCell, by_model, spread_over
-from analysis.stats import Verdict
+from analysis.stats_many import Verdict
 from analysis.table import p_text
 from analysis.tables import TABLES
 from audit import tables as audit_tables

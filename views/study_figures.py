@@ -14,7 +14,7 @@ from analysis.differences import Difference, first_activation
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, over_training, spread_over
 from analysis.omnibus import Sensitivity
-from analysis.stats import RELEVANT_CV
+from analysis.stats_many import RELEVANT_CV
 from analysis.table import ABSENT, number
 from analysis.trade_off import pareto_front
 from labels import in_order, label

@@ -1,0 +1,295 @@
+"""Pilots of the trained study: the learning rate of each cell, chosen on seeds that the study does not use.
+
+``python -m runner.pilots`` trains every cell at every rate of one grid, from the same seeds and for the same number
+of steps, and notes each finished pilot in ``results/pilots/trained.json``. Given again it goes on; that file alone is
+enough for it, so a clone continues too. ``config_trained.RATES`` holds what was chosen.
+"""
+
+import argparse
+import math
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+from tabulate import tabulate
+
+import config_trained
+from labels import counted
+from runner.study_run import run_study, workers_for
+from runner.workers import run_jobs
+from study import cli
+from study.corpus import read_corpus
+from study.files import (
+    CHECKPOINTS_DIR,
+    RESULTS_DIR,
+    OtherSettings,
+    UserError,
+    read_checked,
+    write_bytes,
+    write_checked,
+)
+from study.options import check_names, names_from
+from study.plan import Job, Plan, Study, pending_jobs, planned_jobs
+from study.store import Store, fingerprint
+
+RATES = (0.001, 0.002, 0.004, 0.008)
+SEED_BASE = 9000
+FILE = RESULTS_DIR / "pilots" / "trained.json"
+RULE = (
+    "Chosen is the rate with the lowest mean validation loss at the end over the pilot seeds; "
+    "one at which a pilot diverged comes last."
+)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What every cell is tried at: learning ``rates``, ``seeds`` and training steps."""
+
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    iterations: int
+
+    def study(self, rate: float, store: Store) -> Study:
+        """The trials of all cells at one rate, as a study; their files are not published."""
+        config = replace(
+            config_trained.CONFIG,
+            study=f"{self.iterations}_steps_rate_{rate:g}",
+            learning_rate=rate,
+            rates={},
+            iterations=self.iterations,
+            eval_interval=self.iterations,
+            seed_base=SEED_BASE,
+            n_trials=len(self.seeds),
+        )
+        return Study(config, "trained", config.device, store)
+
+
+# ---------------------------------------------------------------- the file
+
+
+def read_pilots(path: Path) -> tuple[Grid | None, list[dict]]:
+    """The grid and the finished pilots in the file; none where there is no file yet."""
+    if not path.exists():
+        return None, []
+    content = read_checked(path)
+    grid = Grid(tuple(content["rates"]), tuple(content["seeds"]), content["iterations"])
+    return grid, content["pilots"]
+
+
+def write_pilots(path: Path, grid: Grid, pilots: list[dict]) -> None:
+    """Write the file, and its table beside it for people."""
+    header = {"rule": RULE, "rates": [*grid.rates], "seeds": [*grid.seeds], "iterations": grid.iterations}
+    write_checked(path, {**header, "pilots": pilots})
+    write_bytes(path.with_suffix(".md"), describe(grid, pilots).encode())
+
+
+def extended(grid: Grid, before: Grid | None) -> Grid:
+    """``grid`` with the rates and seeds of the one that the file has; UserError where that has other iterations."""
+    if before is None:
+        return grid
+    if before.iterations != grid.iterations:
+        raise UserError(
+            f"the pilots that are there have {before.iterations} steps, not {grid.iterations}; "
+            "give these a file of their own with --file"
+        )
+    return Grid(
+        tuple(sorted({*before.rates, *grid.rates})), tuple(sorted({*before.seeds, *grid.seeds})), grid.iterations
+    )
+
+
+def finished_pilots(study: Study, jobs: Iterable[Job], rate: float) -> list[dict]:
+    """What the file keeps of those of ``jobs`` that are done: one small record each."""
+    found = []
+    for cell, number in jobs:
+        if number in study.store.done_trials(cell):
+            record = study.store.read_record(cell, number)
+            kept = ("model", "activation", "seed", "status", "val_loss", "training_time", "fingerprint")
+            found.append({**{name: record[name] for name in kept}, "rate": rate})
+    return found
+
+
+# ---------------------------------------------------------------- the choice
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The best rate of a cell so far.
+
+    losses    mean validation loss at each rate of the grid, None where a pilot diverged; without those not run
+    complete  whether every rate was run from every seed
+    at_edge   whether the rate is the lowest or the highest of the grid, so that a better one may lie beyond
+    """
+
+    rate: float
+    losses: dict[float, float | None]
+    complete: bool
+    at_edge: bool
+
+
+def choose(grid: Grid, pilots: list[dict]) -> dict[tuple[str, str], Choice]:
+    """The choice of each (architecture, activation) that has pilots, by the ``RULE``."""
+    found: dict[tuple[str, str], dict[float, list[float | None]]] = {}
+    for pilot in pilots:
+        of_cell = found.setdefault((pilot["model"], pilot["activation"]), {})
+        of_cell.setdefault(pilot["rate"], []).append(pilot["val_loss"])
+
+    def choice(by_rate: dict[float, list[float | None]]) -> Choice:
+        losses = {rate: mean_or_none(seen) for rate, seen in sorted(by_rate.items())}
+        best = min(losses, key=lambda rate: math.inf if (loss := losses[rate]) is None else loss)
+        complete = all(len(by_rate.get(rate, [])) == len(grid.seeds) for rate in grid.rates)
+        return Choice(best, losses, complete, best in (min(grid.rates), max(grid.rates)))
+
+    return {cell: choice(by_rate) for cell, by_rate in found.items()}
+
+
+def mean_or_none(losses: list[float | None]) -> float | None:
+    """The mean; None if one is None, because its pilot diverged."""
+    finite = [loss for loss in losses if loss is not None]
+    return mean(finite) if len(finite) == len(losses) else None
+
+
+def describe(grid: Grid, pilots: list[dict]) -> str:
+    """Loss by cell and rate, and what is chosen, as a Markdown text."""
+    choices = choose(grid, pilots)
+
+    def shown(choice: Choice, rate: float) -> str:
+        if rate not in choice.losses:
+            return "-"
+        loss = choice.losses[rate]
+        return "diverged" if loss is None else f"{loss:.4f}"
+
+    def chosen(choice: Choice) -> str:
+        return f"{choice.rate:g}" if choice.complete else "not all run"
+
+    rows = [
+        [*cell, *(shown(choice, rate) for rate in grid.rates), chosen(choice), "yes" if choice.at_edge else ""]
+        for cell, choice in choices.items()
+    ]
+    headers = ["model", "activation", *(f"{rate:g}" for rate in grid.rates), "chosen", "at the edge"]
+    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] * 2)
+    seeds = ", ".join(map(str, grid.seeds))
+    return (
+        f"Validation loss after {counted(grid.iterations, 'step')} from seed {seeds}, by learning rate. {RULE}\n\n"
+        f"{table}\n"
+    )
+
+
+# ---------------------------------------------------------------- the command
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    config = config_trained.CONFIG
+    parser = cli.Parser(prog="runner.pilots", description="Find the learning rate of each cell of the trained study.")
+    parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME")
+    parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME")
+    parser.add_argument(
+        "--rates", nargs="+", type=rate, default=RATES, metavar="R", help="added to those in the file"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help=f"pilots of a cell and rate, from {SEED_BASE} on",
+    )
+    parser.add_argument(
+        "--iterations",
+        type=cli.positive_int,
+        default=config.iterations // 2,
+        metavar="K",
+        help=f"training steps, over which the schedule is spread (default: half of the study's {config.iterations})",
+    )
+    parser.add_argument("--workers", type=cli.positive_int, metavar="W", help="processes (default: one per core)")
+    parser.add_argument("--file", type=Path, default=FILE, metavar="FILE", help=f"default: {FILE}")
+    parser.add_argument("--show", action="store_true", help="print the table of what is done, and stop")
+    return parser.parse_args(argv)
+
+
+def rate(text: str) -> float:
+    """The value of --rates."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate above 0")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    before, pilots = read_pilots(args.file)
+    if args.show:
+        if before is None:
+            raise UserError(f"there is no {args.file} yet")
+        cli.say(describe(before, pilots))
+        return 0
+    seeds = tuple(range(SEED_BASE, SEED_BASE + args.seeds))
+    grid = extended(Grid(tuple(args.rates), seeds, args.iterations), before)
+    store = Store(args.file.absolute().parent, CHECKPOINTS_DIR / "pilots")
+    check_fingerprints(grid, store, pilots, args.file)
+    read_corpus()
+    return run_grid(grid, store, args, pilots)
+
+
+def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], path: Path) -> None:
+    """OtherSettings unless the pilots in the file were made with the settings of these."""
+    for pilot in pilots:
+        study = grid.study(pilot["rate"], store)
+        if pilot["fingerprint"] != fingerprint(study.identity(study.cell(pilot["model"], pilot["activation"]))):
+            raise OtherSettings(
+                f"{path} has pilots of other settings or other versions of torch or numpy; "
+                "give these a file of their own with --file"
+            )
+
+
+def run_grid(grid: Grid, store: Store, args: argparse.Namespace, pilots: list[dict]) -> int:
+    """Train what the file lacks, architecture by architecture and rate by rate; returns the exit code."""
+    code = 0
+    everywhere = grid.study(grid.rates[0], store)
+    models = names_from(args.models, {"all": everywhere.config.models})
+    activations = names_from(args.activations, {"all": everywhere.config.activations})
+    check_names(everywhere, models, activations)
+    for model in models:
+        for rate in grid.rates:
+            study = grid.study(rate, store)
+            jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
+            if jobs:
+                cli.say(f"{model} at learning rate {rate:g}")
+                plan = Plan(jobs, pending_jobs(study, jobs), {})
+                ended = run_study(study, plan, partial(run_jobs, study, args.workers or workers_for(study.device)))
+                pilots = pilots + finished_pilots(study, jobs, rate)
+                write_pilots(args.file, grid, pilots)
+                code = max(code, ended)
+            if code > cli.FAILED:
+                return code
+    cli.say(describe(grid, pilots))
+    return code
+
+
+def lacking(jobs: list[Job], rate: float, pilots: list[dict]) -> list[Job]:
+    """Those of ``jobs`` that are in no record of the file."""
+    there = {(pilot["model"], pilot["activation"], pilot["rate"], pilot["seed"]) for pilot in pilots}
+    return [
+        (cell, number)
+        for cell, number in jobs
+        if (cell.model, cell.activation, rate, SEED_BASE + number - 1) not in there
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        return run(args)
+    except UserError as error:
+        return cli.report_mistake("runner.pilots", error)
+    except KeyboardInterrupt:  # between two rates; while trials run it is theirs to handle
+        cli.say(cli.STOPPED)
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

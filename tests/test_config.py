@@ -1,0 +1,81 @@
+"""Configurations as data: the trained one, rates of single cells, and which settings are part of an identity."""
+
+from dataclasses import replace
+
+import pytest
+from conftest import TINY
+
+import config
+import config_cpu
+import config_trained
+from config import Shape
+from runner.pilots import FILE, choose, read_pilots
+from study.files import RESULTS_DIR
+from study.options import CONFIGS
+from study.store import fingerprint, identity, read_cell_file
+
+CELL = ("charlm", "gelu")
+
+
+def identity_of(configuration: config.Config) -> dict:
+    return identity(configuration, *CELL, "cpu", "float32")
+
+
+@pytest.mark.parametrize("name", ["charlm_gelu_cpu", "convlm_swiglu_reference", "charlm_mish_modern"])
+def test_committed_cells_keep_their_fingerprints(name):
+    """The identity that the code gives today is the one in the file, but for the versions of the libraries."""
+    cell = read_cell_file(RESULTS_DIR / f"{name}.json")
+    there = cell["config"]
+    settings = {key: there[key] for key in ("iterations", "eval_interval")}
+    here = identity(
+        replace(config_cpu.CONFIG, **settings), cell["model"], cell["activation"], there["device"], there["precision"]
+    )
+    versions = {library: there[library] for library in ("torch", "numpy")}
+    assert here | versions == there and fingerprint(here | versions) == cell["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "adamw"},
+        {"betas": (0.9, 0.99)},
+        {"weight_decay": 0.1},
+        {"schedule": "cosine"},
+        {"warm_up": 0.1},
+        {"floor": 0.1},
+        {"muon_rate": 0.1},
+        {"rates": {CELL: 0.1}},
+    ],
+)
+def test_every_setting_of_a_recipe_is_part_of_the_identity(change):
+    assert fingerprint(identity_of(replace(TINY, **change))) != fingerprint(identity_of(TINY))
+
+
+def test_the_rate_of_a_cell_is_its_own_and_no_other_s():
+    configuration = replace(TINY, rates={CELL: 0.1, ("charlm", "relu"): 0.2})
+    assert identity_of(configuration) == identity_of(replace(TINY, learning_rate=0.1))
+    other = identity(configuration, "tinylstm", "gelu", "cpu", "float32")
+    assert other == identity(TINY, "tinylstm", "gelu", "cpu", "float32")
+
+
+def test_the_trained_study_is_the_laptop_s_trained_until_good():
+    trained = CONFIGS["trained"]
+    assert trained is config_trained.CONFIG and (trained.study, trained.device) == ("trained", "cpu")
+    assert (trained.n_trials, trained.seed_base) == (10, 1000)
+    evaluations = range(trained.eval_interval, trained.iterations + 1, trained.eval_interval)
+    assert len(evaluations) >= 10 and {trained.iterations, trained.iterations * 4 // 5} <= set(evaluations)
+
+
+@pytest.mark.parametrize("configuration", [config_cpu.CONFIG, config_trained.CONFIG, config.CONFIG])
+def test_the_convolutions_of_convlm_reach_back_over_the_whole_context(configuration):
+    shape: Shape = configuration.shapes["convlm"]
+    reached = {0}
+    for dilation in shape.dilations:
+        reached = {place + tap * dilation for place in reached for tap in range(shape.taps)}
+    assert set(range(configuration.context)) <= reached
+
+
+def test_rates_are_those_that_the_pilots_chose():
+    grid, pilots = read_pilots(FILE)
+    complete = {cell: one.rate for cell, one in choose(grid, pilots).items() if one.complete} if grid else {}
+    assert {cell: complete.get(cell) for cell in config_trained.RATES} == config_trained.RATES

@@ -1,0 +1,113 @@
+"""Pilots: what is run, kept and chosen; on the tests' small study, in this process."""
+
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from conftest import TINY
+
+import config_trained
+import train
+from runner import pilots
+from runner.pilots import Choice, Grid, choose, describe, read_pilots
+from runner.workers import run_job
+from training.dataset import whole_split
+
+RATES = ("--rates", "0.001", "0.002")
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs the command with its files in ``tmp_path``, training here; returns exit code and the trials it trained."""
+    monkeypatch.setattr(config_trained, "CONFIG", replace(TINY, rates={("charlm", "gelu"): 1.0}))
+    monkeypatch.setattr(pilots, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
+    monkeypatch.setattr(train, "whole_split", lambda *split: islice(whole_split(*split), 1))  # for time
+
+    def run(*options: str, file: str = "pilots/trained.json", stop_after: int = 1000) -> tuple[int, list[tuple]]:
+        trained = []
+
+        def backend(study, n_workers, jobs, on_event, should_stop):
+            for cell, number in jobs:
+                if len(trained) == stop_after:
+                    raise KeyboardInterrupt
+                trained.append((cell.model, cell.activation, study.config.learning_rate, number))
+                on_event(run_job(study, (cell, number), on_event, lambda: False))
+
+        monkeypatch.setattr(pilots, "run_jobs", backend)
+        names = ("--models", "charlm", "tinylstm", "--activations", "relu", "gelu")
+        return pilots.main([*names, "--iterations", "2", "--file", str(tmp_path / file), *options]), trained
+
+    return run
+
+
+def test_every_cell_runs_at_every_rate_architecture_by_architecture(command, tmp_path, capsys):
+    code, trained = command(*RATES)
+    assert code == 0
+    cells = [(m, a, r, 1) for m in ("charlm", "tinylstm") for r in (0.001, 0.002) for a in ("relu", "gelu")]
+    assert trained == cells
+    grid, kept = read_pilots(tmp_path / "pilots" / "trained.json")
+    assert grid == Grid((0.001, 0.002), (9000,), 2)
+    assert [(p["model"], p["activation"], p["rate"], p["seed"] - 8999) for p in kept] == cells
+    assert all(p["status"] == "completed" and 1 < p["val_loss"] < 5 for p in kept)
+    table = (tmp_path / "pilots" / "trained.md").read_text()
+    assert table in capsys.readouterr().out and table.count("| charlm") == 2
+    assert command("--show")[1] == [] and table in capsys.readouterr().out
+
+
+def test_given_again_it_goes_on_from_what_was_cut_off_and_from_the_file_alone(command, tmp_path):
+    assert command(*RATES, stop_after=3) == (
+        130,
+        [("charlm", a, r, 1) for r, a in ((0.001, "relu"), (0.001, "gelu"), (0.002, "relu"))],
+    )
+    _, rest = command(*RATES)
+    assert len(rest) == 5 and rest[0] == ("charlm", "gelu", 0.002, 1)
+    (tmp_path / "pilots" / "trained.json").rename(tmp_path / "committed.json")
+    assert command(*RATES, file="committed.json") == (0, [])  # no trial's files are beside it
+    _, more = command("--rates", "0.004", "--seeds", "2", file="committed.json")
+    assert len(more) == 4 * 2 + 4 * 2 and {number for *_, rate, number in more if rate < 0.004} == {2}
+    assert all(choice.complete for choice in choose(*read_pilots(tmp_path / "committed.json")).values())
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--iterations", "3"), "have 2 steps, not 3"),
+        (("--rates", "0"), "'0' is not a learning rate above 0"),
+        (("--models", "rnn"), "unknown model 'rnn'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(command, capsys, options, reason):
+    assert command("--rates", "0.001", "--models", "charlm", "--activations", "relu")[0] == 0
+    capsys.readouterr()
+    try:
+        code, trained = command(*options)
+    except SystemExit as end:
+        code, trained = end.code, []
+    complaint = capsys.readouterr().err
+    assert (code, trained) == (2, []) and complaint.count("\n") == 1 and reason in complaint
+
+
+def test_pilots_of_other_settings_are_refused(command, monkeypatch, capsys):
+    command(*RATES)
+    monkeypatch.setattr(config_trained, "CONFIG", replace(TINY, batch_size=8))
+    assert command(*RATES) == (2, []) and "pilots of other settings" in capsys.readouterr().err
+
+
+def pilot(rate: float, loss: float | None, seed: int = 9000, activation: str = "gelu") -> dict:
+    return {"model": "charlm", "activation": activation, "rate": rate, "seed": seed, "val_loss": loss}
+
+
+def test_the_lowest_mean_is_chosen_divergence_is_worst_and_an_edge_is_named():
+    grid = Grid((1.0, 2.0, 4.0), (9000, 9001), 10)
+    kept = [
+        *(pilot(1.0, loss, seed) for seed, loss in ((9000, 1.9), (9001, 1.7))),
+        *(pilot(2.0, loss, seed) for seed, loss in ((9000, 1.7), (9001, 1.8))),
+        *(pilot(4.0, loss, seed) for seed, loss in ((9000, 1.2), (9001, None))),
+        *(pilot(rate, None, activation="relu") for rate in (1.0, 2.0)),
+    ]
+    found = choose(grid, kept)
+    assert found["charlm", "gelu"] == Choice(2.0, {1.0: pytest.approx(1.8), 2.0: 1.75, 4.0: None}, True, False)
+    assert not found["charlm", "relu"].complete and found["charlm", "relu"].at_edge
+    gelu, relu = describe(grid, kept).splitlines()[-2:]
+    assert [cell.strip() for cell in gelu.split("|")[3:-1]] == ["1.8000", "1.7500", "diverged", "2", ""]
+    assert [cell.strip() for cell in relu.split("|")[3:-1]] == ["diverged", "diverged", "-", "not all run", "yes"]
