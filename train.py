@@ -40,7 +40,7 @@ from study.files import (
 )
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, environment, finished_trials, load_corpus
-from study.state import check_fits, read_state
+from study.state import load_into, read_state
 from study.store import Cell, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
@@ -179,9 +179,7 @@ class TrialRun:
     def load(self, path: Path) -> None:
         """Take over the saved state in ``path``; Damaged if it is not one, or another trial's."""
         state = read_state(path, self.study.identity(self.cell), self.number, self.study.device)
-        check_fits(path, state, self.model, self.optimizer)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_into(path, state, self.model, self.optimizer)
         self.train_on.finite.copy_(state["finite"])
         self.step, self.history = state["step"], state["history"]
         self.train_accuracy = state["train_accuracy"]

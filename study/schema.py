@@ -158,13 +158,6 @@ RecordForm = defstruct(
 )
 
 
-class Moments(Struct):
-    """Of the optimizer: first and second moments of each parameter's gradient, and its settings."""
-
-    state: dict[int, dict[str, Any]]
-    param_groups: list[dict[str, Any]]
-
-
 class StateForm(Struct):
     """What a trial is continued from; its tensors are checked by ``study.state``."""
 
@@ -176,7 +169,7 @@ class StateForm(Struct):
     train_accuracy: Fraction
     times: tuple[Seconds, Seconds]
     model: dict[str, Any]
-    optimizer: Moments
+    optimizer: dict[str, Any]
     finite: Any
     predictions: Any
 

@@ -1,13 +1,18 @@
 """What a trial that is not finished is continued from: read as a whole and checked before anything of it is used."""
 
+import copy
 import io
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from study.files import Damaged, Misplaced, check_form, read_sealed
 from study.schema import StateForm, state_faults
 from study.store import check_identity
+
+MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"mean"})  # of Adam and AdamW, of Muon
+NO_MOMENTS: tuple[set[str], ...] = (set(),)
 
 
 def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
@@ -42,27 +47,39 @@ def form_of(value: object) -> tuple[torch.dtype, tuple[int, ...]] | None:
     return (value.dtype, tuple(value.shape)) if isinstance(value, torch.Tensor) else None
 
 
-def check_fits(path: Path, state: dict, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Damaged unless weights and moments of ``state`` are of this model and optimizer, so that loading cannot fail
-    half-way."""
-    weights = model.state_dict()
-    if {name: form_of(value) for name, value in state["model"].items()} != {
-        name: form_of(value) for name, value in weights.items()
-    }:
-        raise Damaged(f"{path} is damaged (model: other weights than those of the model)")
-    saved, own = state["optimizer"], optimizer.state_dict()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    moments = {
-        index: {name: form_of(value) for name, value in entry.items() if name != "step"}
-        for index, entry in saved["state"].items()
-    }
-    shapes = {
-        index: dict.fromkeys(("exp_avg", "exp_avg_sq"), form_of(parameter))
-        for index, parameter in enumerate(parameters)
-    }
-    if (
-        saved["param_groups"] != own["param_groups"]
-        or moments not in ({}, shapes)
-        or bool(moments) != (state["step"] > 0)
-    ):
-        raise Damaged(f"{path} is damaged (optimizer: not that of the model)")
+def load_into(path: Path, state: dict, model: torch.nn.Module, optimizer: Any) -> None:
+    """Give ``model`` and ``optimizer`` the weights and moments of a ``state`` read from ``path``.
+
+    Damaged if they are those of others; then both are as before.
+    """
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    settings = settings_of(optimizer)
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        fits = settings_of(optimizer) == settings and moments_fit(model, optimizer, begun=state["step"] > 0)
+    except Exception:  # of many kinds, after what torch happens to meet
+        fits = False
+    if not fits:
+        for part, content in zip((model, optimizer), before, strict=True):
+            part.load_state_dict(content)
+        raise Damaged(f"{path} is damaged (model, optimizer: not those of this trial)")
+
+
+def settings_of(optimizer: Any) -> list[dict]:
+    """Of each group of parameters, but for the learning rate, which a schedule changes."""
+    return [
+        {name: value for name, value in group.items() if name not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+
+
+def moments_fit(model: torch.nn.Module, optimizer: Any, begun: bool) -> bool:
+    """Whether each parameter has the moments of an optimizer that has ``begun``, in its own shape."""
+    for parameter in model.parameters():
+        moments = optimizer.state.get(parameter, {})
+        if moments.keys() not in (MOMENTS if begun else NO_MOMENTS):
+            return False
+        if any(value.shape != parameter.shape for name, value in moments.items() if name != "step"):
+            return False
+    return True

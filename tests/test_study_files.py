@@ -105,7 +105,8 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     run.save()
     path = run.checkpoint_path
     state = torch.load(io.BytesIO(files.read_sealed(path)), weights_only=True)
-    first, *_ = state["model"]
+    last = state["model"]
+    first, *_ = last
 
     def seal(changed: object) -> None:
         buffer = io.BytesIO()
@@ -119,8 +120,9 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
         "history.train_loss: not a loss for each step": state | {"history": state["history"] | {"train_loss": []}},
         "predictions: not of type and shape": state | {"predictions": state["predictions"][:, 1:]},
         "finite: not of type and shape": state | {"finite": True},
-        "model: other weights": state | {"model": state["model"] | {first: torch.zeros(1)}},
-        "optimizer: not that of the model": state | {"optimizer": {"state": {}, "param_groups": []}},
+        "model, optimizer: not those": state | {"model": state["model"] | {first: torch.zeros(1)}},
+        "(model, optimizer: not": state | {"optimizer": {"state": {}, "param_groups": []}},
+        "model, optimizer: not": state | {"model": {name: value + 1 for name, value in last.items()}, "step": 1},
     }
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     for reason, changed in wrong.items():
