@@ -19,6 +19,7 @@ from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.report import ReportForm, report_faults
+from labels import counted
 from study import cli
 from study.files import (
     PAGE_NAME,
@@ -132,7 +133,7 @@ def analyze(arguments: argparse.Namespace) -> int:
     results = read_results(arguments.results_dir)
     contents = results.contents
     findings = chosen_findings(contents, arguments.study)
-    print_lines(introduction(contents, findings, arguments), arguments.format)
+    print_lines([*introduction(contents, findings, arguments), *results.remarks()], arguments.format)
     if arguments.tables is None:
         print_answer(findings, arguments)
     else:
@@ -179,7 +180,7 @@ def print_audit(arguments: argparse.Namespace) -> int:
     contents = results.contents
     findings = chosen_findings(contents, arguments.study) if contents else None
     known = introduction(contents, findings, arguments) if findings else []
-    print_lines([*known, *audit_tables.introduction(findings)], arguments.format)
+    print_lines([*known, *results.remarks(), *audit_tables.introduction(findings)], arguments.format)
     print_tables(audit_tables.tables(report, findings), arguments.format)
     print()
     lines = enumerate(audit_tables.outcome(report, findings), 1)
@@ -192,28 +193,36 @@ def print_audit(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class Results:
-    """The content of every cell file that can be used, and how many files cannot."""
+    """The content of every cell file that can be used, how many files cannot, and how many have no checksum."""
 
     contents: list[dict]
     n_left_out: int
+    n_unchecked: int
 
     @property
     def code(self) -> int:
         """The exit code of a command that has shown them."""
         return cli.FAILED if self.n_left_out else 0
 
+    def remarks(self) -> list[str]:
+        if not self.n_unchecked:
+            return []
+        of = f"{self.n_unchecked} of {counted(len(self.contents), 'cell file')}"
+        return [f"Without a checksum, so that an altered number in its bounds is not noticed: {of}"]
+
 
 def read_results(results_dir: Path, needed: bool = True) -> Results:
     """Every cell; files that cannot be used are named. Where there is no cell, UserError if some are ``needed``."""
     faults: list[ResultError] = []
-    contents = read_cells(results_dir, on_fault=faults.append)
+    unchecked: list[Path] = []
+    contents = read_cells(results_dir, on_fault=faults.append, on_unchecked=unchecked.append)
     if not contents and len(faults) == 1:
         raise faults[0]
     for fault in faults:
         leave_out(fault)
     if needed and not contents:
         raise UserError(f"no results in {results_dir}; run ./run_background.sh first, or choose --results-dir")
-    return Results(contents, len(faults))
+    return Results(contents, len(faults), len(unchecked))
 
 
 def read_report() -> dict:
@@ -315,7 +324,7 @@ def write_page(arguments: argparse.Namespace) -> int:
     contents = results.contents
     findings = chosen_findings(contents, arguments.study)
     check_writable(arguments.results_dir)
-    known = introduction(contents, findings, arguments)
+    known = [*introduction(contents, findings, arguments), *results.remarks()]
     print_lines(known, arguments.format)
     shown = {name: make(findings) for name, make in TABLES.items()}
     audit = page.AuditSection(

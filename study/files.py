@@ -161,18 +161,27 @@ def write_checked(path: Path, record: dict) -> None:
     write_json(path, {**record, "checksum": digest(json.dumps(record).encode())})
 
 
-def read_checked(path: Path, required: bool = True) -> dict:
-    """What ``write_checked`` wrote; Damaged if it was altered, or has no checksum though one is ``required``."""
+def read_checked(path: Path) -> dict:
+    """What ``write_checked`` wrote; Damaged if it was altered or has no checksum."""
+    record, has_checksum = read_checked_if_it_can_be(path)
+    if not has_checksum:
+        raise Damaged(f"{path} does not match its checksum")
+    return record
+
+
+def read_checked_if_it_can_be(path: Path) -> tuple[dict, bool]:
+    """The object in ``path``, and whether it has a checksum; Damaged if that is not its own."""
     record = read_json(path)
-    given = "checksum" in record
-    checksum = record.pop("checksum", None)
+    if "checksum" not in record:
+        return record, False
+    checksum = record.pop("checksum")
     try:
         computed = digest(json.dumps(record).encode())
     except RecursionError as error:
         raise Damaged(f"{path} is damaged ({error})") from None
-    if (required or given) and checksum != computed:
+    if checksum != computed:
         raise Damaged(f"{path} does not match its checksum")
-    return record
+    return record, True
 
 
 def write_sealed(path: Path, payload: bytes) -> None:

@@ -36,6 +36,7 @@ from study.files import (
     digest,
     read_bytes,
     read_checked,
+    read_checked_if_it_can_be,
     read_json,
     remove_stale_drafts,
     write_bytes,
@@ -252,14 +253,17 @@ class Store:
         return read_cell_file(path) if os.path.lexists(path) else None
 
 
-def read_cell_file(path: Path) -> dict:
-    """The cell in ``path``; Damaged if it is not whole, and checked to the leaves even where it has no checksum."""
-    content = read_checked(path, required=False)
+def read_cell_file(path: Path, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict:
+    """The cell in ``path``; Damaged if it is not whole. It is checked to the leaves even where it has no checksum,
+    which ``on_unchecked`` is told."""
+    content, has_checksum = read_checked_if_it_can_be(path)
     check_form(path, content, CellForm, cell_faults)
     check_fingerprint(path, content)
     cell = Cell(content["model"], content["activation"], content["study"])
     if path.stem != cell.name:
         raise Misplaced(f"{path} is the file of another cell ({cell.name})")
+    if not has_checksum:
+        on_unchecked(path)
     return content
 
 
@@ -275,7 +279,10 @@ def leave_out(error: ResultError) -> None:
 
 
 def read_cells(
-    results_dir: Path, study: str | None = None, on_fault: Callable[[ResultError], None] = leave_out
+    results_dir: Path,
+    study: str | None = None,
+    on_fault: Callable[[ResultError], None] = leave_out,
+    on_unchecked: Callable[[Path], None] = lambda path: None,
 ) -> list[dict]:
     """Every cell file in ``results_dir``, or those of one study, by name. A file that is none, or cannot be used,
     goes to ``on_fault`` and does not keep the others from being read."""
@@ -284,7 +291,7 @@ def read_cells(
         if path.name == SUMMARY_NAME:
             continue
         try:
-            cell = read_cell_file(path)
+            cell = read_cell_file(path, on_unchecked)
         except ResultError as error:
             on_fault(error)
             continue

@@ -65,7 +65,10 @@ def test_cells_of_different_settings_are_named(tmp_path, capsys):
         item["history"]["step"] = [0, 100, 200]
     write_cells(tmp_path / "results", [random_cell("charlm", "relu"), longer])
     run(tmp_path, "--no-plots", "--tables", "results")
-    assert "Not comparable, because cells differ in: iterations (100 or 200)" in capsys.readouterr().out
+    assert (
+        "Not comparable, because cells differ in: eval_interval (200 or 50), iterations (100 or 200)"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("n_trials", [1, 2])

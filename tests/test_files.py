@@ -139,7 +139,7 @@ def test_what_is_no_json_is_refused(tmp_path, kind):
     content, reason = NOT_JSON[kind]
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(Damaged, match=reason):
-        files.read_checked(tmp_path / "x.json", required=False)
+        files.read_checked_if_it_can_be(tmp_path / "x.json")
 
 
 def test_a_file_too_large_to_be_a_result_is_not_read(tmp_path):
@@ -202,6 +202,15 @@ def test_where_every_file_is_bad_nothing_is_shown(tmp_path, capsys):
     assert run(tmp_path) == 2
     captured = capsys.readouterr()
     assert captured.err.count("left out: ") == 3 and "no results in" in captured.err and not captured.out
+
+
+def test_cell_files_without_a_checksum_are_shown_and_counted(tmp_path, capsys):
+    cells = [random_cell("charlm", name) for name in ("relu", "gelu")]
+    folder = write_cells(tmp_path / "results", cells)
+    path = folder / "charlm_gelu_cpu.json"
+    files.write_checked(path, json.loads(path.read_text()))
+    assert run(tmp_path, "--tables", "results") == 0
+    assert "is not noticed: 1 of 2 cell files\n" in capsys.readouterr().out
 
 
 def test_results_that_may_not_be_written_to_can_be_looked_at(tmp_path, capsys, monkeypatch):
