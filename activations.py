@@ -16,18 +16,29 @@ from config import SMELU_BETAS
 
 
 class _SmeLUFunction(torch.autograd.Function):
-    """y = x m + beta m (1 - m) with m = clip((x + beta) / (2 beta), 0, 1); its derivative is m itself."""
+    """y = x m + beta m (1 - m) with m = clip((x + beta) / (2 beta), 0, 1); its derivative is m itself.
+
+    m is returned too, because autograd differentiates a second time only through inputs and outputs.
+    """
 
     @staticmethod
-    def forward(ctx, x: torch.Tensor, beta: float) -> torch.Tensor:
+    def forward(ctx, x: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
         ramp = torch.add(x, beta).mul_(1 / (2 * beta)).clamp_(0, 1)
         ctx.save_for_backward(ramp)
-        return torch.addcmul(x * ramp, ramp, 1 - ramp, value=beta)
+        ctx.slope = 1 / (2 * beta)
+        ctx.set_materialize_grads(False)
+        return torch.addcmul(x * ramp, ramp, 1 - ramp, value=beta), ramp
 
     @staticmethod
-    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(
+        ctx, gradient: torch.Tensor | None, for_ramp: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, None]:
         (ramp,) = ctx.saved_tensors
-        return gradient * ramp, None
+        for_x = None if gradient is None else gradient * ramp
+        if for_ramp is not None:  # only in the second derivative
+            bend = for_ramp * ctx.slope * ((ramp > 0) & (ramp < 1))
+            for_x = bend if for_x is None else for_x + bend
+        return for_x, None
 
 
 class SmeLU(nn.Module):
@@ -45,7 +56,7 @@ class SmeLU(nn.Module):
         self.beta = beta
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return _SmeLUFunction.apply(x, self.beta)
+        return _SmeLUFunction.apply(x, self.beta)[0]
 
     def extra_repr(self) -> str:
         return f"beta={self.beta}"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import quote
 
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from analysis.measure import MeasuredCell, measure_study, strongest_study, summa
 from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
+from audit.ours import Ours
 from audit.report import ReportForm, report_faults
 from labels import counted
 from study import cli
@@ -60,6 +62,13 @@ WITHOUT_FIGURES = {
     "docs",
     "page",
     "render",
+    # Of compare.py
+    "model_files",
+    "predictions",
+    "two_groups",
+    "comparing",
+    "compared_shown",
+    "compare_page",
 }
 MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
 REPORT_PATH = ROOT / "data" / "report.json"
@@ -67,13 +76,7 @@ REPORT_PATH = ROOT / "data" / "report.json"
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    try:
-        return arguments.action(arguments)
-    except BrokenPipeError:
-        cli.close_output()
-    except (UserError, OSError) as error:
-        return cli.report_mistake("analyze_results.py", error)
-    return 0
+    return cli.outcome("analyze_results.py", lambda: arguments.action(arguments))
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -93,7 +96,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help=f"these tables instead of the answer: {ALL}, or some of {', '.join(TABLES)}",
     )
     actions = {
-        "--audit": (print_audit, "the report's numbers and claims, one by one, beside ours"),
+        "--audit": (print_audit, "the report's numbers and claims, one by one, beside our studies nearest in steps"),
         "--html": (write_page, f"write answer, figures, tables and audit as one page, {PAGE_NAME}"),
         "--docs": (write_docs, "write README.md, the pages of docs/ that hold numbers, and the committed figures"),
     }
@@ -174,16 +177,16 @@ def print_lines(lines: Iterable[str], form: str) -> None:
 
 
 def print_audit(arguments: argparse.Namespace) -> int:
-    """Print the audit of the report, beside the study shown if there are results; writes nothing."""
+    """Print the audit of the report, beside those of our studies that are nearest to it; writes nothing."""
     report = read_report()
     results = read_results(arguments.results_dir, needed=arguments.study is not None)
     contents = results.contents
     findings = chosen_findings(contents, arguments.study) if contents else None
-    known = introduction(contents, findings, arguments) if findings else []
-    print_lines([*known, *results.remarks(), *audit_tables.introduction(findings)], arguments.format)
-    print_tables(audit_tables.tables(report, findings), arguments.format)
+    ours = Ours.beginning_with(findings, contents) if findings else None
+    print_lines([*results.remarks(), *audit_tables.introduction(ours)], arguments.format)
+    print_tables(audit_tables.tables(report, ours), arguments.format)
     print()
-    lines = enumerate(audit_tables.outcome(report, findings), 1)
+    lines = enumerate(audit_tables.outcome(report, ours), 1)
     print_lines([f"{place}. {topic}: {words}" for place, (topic, words) in lines], arguments.format)
     return results.code
 
@@ -327,10 +330,9 @@ def write_page(arguments: argparse.Namespace) -> int:
     known = [*introduction(contents, findings, arguments), *results.remarks()]
     print_lines(known, arguments.format)
     shown = {name: make(findings) for name, make in TABLES.items()}
+    ours = Ours.beginning_with(findings, contents)
     audit = page.AuditSection(
-        audit_tables.introduction(findings),
-        audit_tables.outcome(report, findings),
-        audit_tables.tables(report, findings),
+        audit_tables.introduction(ours), audit_tables.outcome(report, ours), audit_tables.tables(report, ours)
     )
     path = arguments.results_dir / PAGE_NAME
     text = page.page(
@@ -341,9 +343,9 @@ def write_page(arguments: argparse.Namespace) -> int:
         audit,
         pictures(findings, arguments),
         MORE,
-        os.path.relpath(arguments.plots_dir, path.parent),
+        quote(os.fsencode(os.path.relpath(arguments.plots_dir, path.parent))),
     )
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(errors="replace"))
     print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
     return results.code
 

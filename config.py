@@ -14,7 +14,9 @@ SMELU_BETAS = {"relu": 0.0} | {f"smelu_{beta:g}".replace(".", ""): beta for beta
 MODERN = ("geglu", "reglu", "mish", "elu", "selu", "prelu", "squared_relu", *SMELU_BETAS)
 ACTIVATION_GROUPS = {"modern": MODERN, "smelu": tuple(SMELU_BETAS)}  # other lists that --activations knows by name
 
+OPTIMIZERS = ("adam", "adamw", "muon")
 STREAMS = ("init", "order", "dropout")  # of a trial: initial weights, batches, dropout masks
+OPTIMIZERS = ("adam", "adamw", "muon")  # training/optimizers.py has them
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Config:
     warm_up, floor      of the cosine schedule: share of the steps that warm up; last rate as a share of the highest
     muon_rate           learning rate of Muon, whose updates have a size of their own; it follows the schedule too
     rates               the learning rate of single cells, by (architecture, activation)
+    landscape           whether curvature, gradient noise and barriers are computed when a trial ends; they change no
+                        other number, so this is no part of a fingerprint
     """
 
     study: str
@@ -85,6 +89,7 @@ class Config:
     vocabulary_size: int = 65
     seed_base: int = 42
     n_trials: int = 3
+    landscape: bool = False
     models: tuple[str, ...] = field(default=MODELS)
     activations: tuple[str, ...] = field(default=ACTIVATIONS)
     optimizer: str = "adam"

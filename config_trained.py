@@ -36,4 +36,5 @@ CONFIG = replace(
     schedule="cosine",
     warm_up=0.04,
     floor=0.05,
+    landscape=True,
 )

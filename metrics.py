@@ -1,29 +1,81 @@
 """How much two trained models disagree: prediction difference (PD) and its companions.
 
 Pure functions of ``p`` and ``q``, the probabilities (samples, classes) that two models give on the same samples,
-and of ``targets`` (samples,), the true classes. Sums are made in float64. All are symmetric in ``p`` and ``q``.
+and of ``targets`` (samples,), the true classes. Sums are made in float64. All are symmetric in ``p`` and ``q``. What
+is not probabilities (NaN, infinite or negative values, rows that do not sum to 1 within ``ROW_TOLERANCE``) raises
+ValueError: logits would give a number too, and NaN would count as agreement.
 
 ``METRICS`` is the one place where a metric is declared. To add one, add an entry: it appears in cell files, tables,
 CSV, the page and figures. A cell file that was written before it existed lacks it, and tables show a dash.
 """
 
+import inspect
 import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 from rapidfuzz.distance import Levenshtein
 
 TINY = np.finfo(np.float32).tiny
 TOP_K = 5
+ROW_TOLERANCE = 5e-3  # of a row's sum: rounding to float16 moves it by up to 5e-4, to bfloat16 by up to 2e-3
+
+Function = TypeVar("Function", bound=Callable)
 
 
-def _checked(p, q) -> tuple[np.ndarray, np.ndarray]:
-    p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
-    if p.ndim != 2 or p.shape != q.shape or p.size == 0:
-        raise ValueError(f"needs two equal (samples, classes) arrays, got {p.shape} and {q.shape}")
-    return p, q
+def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
+    """``p`` as float64, once it is known to be probabilities (samples, classes), at least one of each.
+
+    Raises ValueError that says what is wrong, and where, rows being counted from ``first_row``.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    if p.ndim != 2 or p.size == 0:
+        raise ValueError(f"needs probabilities of shape (samples, classes), got {p.shape}")
+    sums = p.sum(axis=1)
+    if p.min() >= 0 and np.abs(sums - 1).max() <= ROW_TOLERANCE:  # NaN fails both
+        return p
+    if not np.isfinite(p).all():
+        row, column = np.argwhere(~np.isfinite(p))[0]
+        raise ValueError(f"row {first_row + row}, class {column} is {p[row, column]}, not a probability")
+    off = np.abs(sums - 1) > ROW_TOLERANCE
+    if off.any():
+        row = int(off.argmax())
+        found = f"row {first_row + row} sums to {sums[row]:.4g}, not to 1"
+        raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
+    row, column = np.argwhere(p < 0)[0]
+    raise ValueError(f"row {first_row + row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
+
+
+def _pair(p: ArrayLike, q: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    if np.shape(p) != np.shape(q):
+        raise ValueError(f"needs two equal (samples, classes) arrays, got {np.shape(p)} and {np.shape(q)}")
+    return probabilities(p), probabilities(q)
+
+
+def _of_one(kernel: Function) -> Function:
+    """The public form of a function of one model's probabilities, which checks them. ``describe`` and ``compare``
+    check once for all metrics and call the function inside, which ``functools.wraps`` keeps."""
+
+    @wraps(kernel)
+    def checked(p, *args, **kwargs):
+        return kernel(probabilities(p), *args, **kwargs)
+
+    return cast(Function, checked)
+
+
+def _of_two(kernel: Function) -> Function:
+    """The public form of a function of two models' probabilities, as ``_of_one``."""
+
+    @wraps(kernel)
+    def checked(p, q, *args, **kwargs):
+        return kernel(*_pair(p, q), *args, **kwargs)
+
+    return cast(Function, checked)
 
 
 def _relative_difference(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -31,132 +83,144 @@ def _relative_difference(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     return np.divide(2 * np.abs(p - q), total, out=np.zeros_like(total), where=total > 0)
 
 
+@_of_two
 def relative_pd(p, q) -> float:
     """Relative prediction difference over all classes: the mean of 2 |p - q| / (p + q), in [0, 2].
 
-    A term whose two values are both zero counts 0. Dominated by the many classes of small probability.
-    Element-wise form as TensorFlow Model Analysis, SymmetricPredictionDifference (2022), after Shamir & Coviello
-    2020, arXiv:2010.09923.
+    A term whose two values are both zero counts 0, and no other is left out: where one model's softmax underflows to
+    0 and the other's does not, the term is 2, however small the other value. Dominated by the many classes of small
+    probability. Element-wise form as TensorFlow Model Analysis, SymmetricPredictionDifference (2022), after Shamir &
+    Coviello 2020, arXiv:2010.09923; that one also counts a term as 0 where both p + q and 2 |p - q| are below 1e-7.
     """
-    return float(_relative_difference(*_checked(p, q)).mean())
+    return float(_relative_difference(p, q).mean())
 
 
+@_of_two
 def relative_pd_by_sample(p, q) -> np.ndarray:
     """``relative_pd`` of each sample (samples,)."""
-    return _relative_difference(*_checked(p, q)).mean(axis=1)
+    return _relative_difference(p, q).mean(axis=1)
 
 
+@_of_two
 def true_label_pd(p, q, targets) -> float:
     """Relative prediction difference on the true class only, in [0, 2]: the closest analogue of the
     click-rate metric for which PD was made."""
-    p, q = _checked(p, q)
     rows = np.arange(len(p))
     return float(_relative_difference(p[rows, targets], q[rows, targets]).mean())
 
 
+@_of_two
 def global_pd(p, q) -> float:
     """mean |p - q| / (mean p + mean q), in [0, 1]: what the report computed. For distributions it equals the
     mean total variation distance."""
-    p, q = _checked(p, q)
     return float(np.abs(p - q).mean() / (p.mean() + q.mean()))
 
 
+@_of_two
 def total_variation(p, q) -> float:
     """Mean over samples of 1/2 sum |p - q|, in [0, 1]."""
-    p, q = _checked(p, q)
     return float(np.abs(p - q).sum(axis=1).mean() / 2)
 
 
+@_of_two
 def symmetric_kl(p, q) -> float:
     """Mean over samples of (KL(p|q) + KL(q|p)) / 2, in nats; probabilities below 1.2e-38 count as that."""
-    p, q = _checked(p, q)
     log_ratio = np.log(np.maximum(p, TINY)) - np.log(np.maximum(q, TINY))
     return float(((p - q) * log_ratio).sum(axis=1).mean() / 2)
 
 
+@_of_two
 def jensen_shannon(p, q) -> float:
     """Mean over samples of the Jensen-Shannon divergence, in nats, in [0, ln 2]. Lin 1991."""
-    p, q = _checked(p, q)
     log_middle = np.log(np.maximum((p + q) / 2, TINY))
     divergence = sum((x * (np.log(np.maximum(x, TINY)) - log_middle)).sum(axis=1) for x in (p, q)) / 2
     return float(np.maximum(divergence, 0).mean())
 
 
+@_of_two
 def hellinger(p, q) -> float:
     """Mean over samples of the Hellinger distance H, H^2 = 1/2 sum (sqrt p - sqrt q)^2, in [0, 1]."""
-    p, q = _checked(p, q)
     return float(np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum(axis=1) / 2).mean())
 
 
+@_of_two
 def top1_differs(p, q) -> np.ndarray:
     """Whether the most probable class of each sample differs (samples,); of equally probable classes the first
     counts."""
-    p, q = _checked(p, q)
     return p.argmax(axis=1) != q.argmax(axis=1)
 
 
+@_of_two
 def top1_mismatches(p, q) -> int:
     """Samples on which the most probable class differs."""
-    return int(top1_differs(p, q).sum())
+    return int((p.argmax(axis=1) != q.argmax(axis=1)).sum())
 
 
+@_of_two
 def topk_agreement(p, q, k: int = TOP_K) -> float:
-    """Mean over samples of the share of classes that both have among their ``k`` most probable, in [0, 1]."""
-    p, q = _checked(p, q)
+    """Mean over samples of the share of classes that both have among their ``k`` most probable, in [0, 1]; 1 where
+    there are no more than ``k`` classes."""
+    k = min(k, p.shape[1])
     first, second = (np.argpartition(-x, k - 1, axis=1)[:, :k] for x in (p, q))
     return float((first[:, :, None] == second[:, None, :]).any(axis=2).mean())
 
 
+@_of_one
 def accuracy(p, targets) -> float:
     """Share of samples whose most probable class is the true one, in [0, 1]."""
-    return float((np.asarray(p).argmax(axis=1) == targets).mean())
+    return float((p.argmax(axis=1) == targets).mean())
 
 
+@_of_one
 def cross_entropy(p, targets) -> float:
     """Mean of -ln p(true class), in nats."""
-    return float(_losses(np.asarray(p, dtype=np.float64), targets).mean())
+    return float(_losses(p, targets).mean())
 
 
+@_of_one
 def entropy(p) -> float:
     """Mean over samples of -sum p ln p, in nats, in [0, ln classes]: how unsure the model is."""
-    p = np.asarray(p, dtype=np.float64)
     return float(-(p * np.log(np.maximum(p, TINY))).sum(axis=1).mean())
 
 
+@_of_one
 def calibration_error(p, targets, bins: int = 10) -> float:
     """Expected calibration error of the most probable class, in [0, 1].
 
     The mean distance between confidence and accuracy over ``bins`` equal intervals of confidence, weighted by the
     samples in each. Naeini, Cooper & Hauskrecht 2015; Guo et al. 2017, arXiv:1706.04599.
     """
-    p = np.asarray(p, dtype=np.float64)
     confidence, right = p.max(axis=1), p.argmax(axis=1) == targets
     interval = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(interval, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
 
 
+@_of_two
 def mismatches_one_right(p, q, targets) -> int:
     """Samples on which the most probable class differs and one of the two models is right."""
-    p, q = _checked(p, q)
     return int(((p.argmax(axis=1) == targets) != (q.argmax(axis=1) == targets)).sum())
 
 
+@_of_two
 def mismatches_both_wrong(p, q, targets) -> int:
     """Samples on which the most probable class differs and neither model is right."""
-    return top1_mismatches(p, q) - mismatches_one_right(p, q, targets)
+    first, second = p.argmax(axis=1), q.argmax(axis=1)
+    return int(((first != second) & (first != targets) & (second != targets)).sum())
 
 
+@_of_two
 def normalized_mismatch(p, q, targets) -> float:
     """Share of mismatches between the least and the most that the two accuracies allow, in [0, 1]; nan where
     they allow one value only. Klabunde & Lemmerich 2022, arXiv:2205.10070.
 
     (d - |a1 - a2|) / (min(1, 2 - a1 - a2) - |a1 - a2|), with d the share of mismatches and a the accuracies.
     """
-    share = top1_mismatches(p, q) / len(p)
-    a1, a2 = accuracy(p, targets), accuracy(q, targets)
+    first, second = p.argmax(axis=1), q.argmax(axis=1)
+    share = np.mean(first != second)
+    a1, a2 = (np.mean(top == targets) for top in (first, second))
     least, most = abs(a1 - a2), min(1.0, 2 - a1 - a2)
-    return (share - least) / (most - least) if most - least > 1e-12 else float("nan")
+    return float((share - least) / (most - least)) if most - least > 1e-12 else math.nan
 
 
 def _losses(p: np.ndarray, targets) -> np.ndarray:
@@ -169,23 +233,23 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
+@_of_two
 def loss_correlation(p, q, targets) -> float:
     """Pearson correlation over samples of the two models' losses -ln p(true class); nan where one is constant."""
-    p, q = _checked(p, q)
     return _correlation(_losses(p, targets), _losses(q, targets))
 
 
+@_of_two
 def perplexity_correlation(p, q, targets) -> float:
     """Pearson correlation over samples of the two models' perplexities 1 / p(true class), which the few most
     surprising samples decide; nan where one is constant."""
-    p, q = _checked(p, q)
     return _correlation(np.exp(_losses(p, targets)), np.exp(_losses(q, targets)))
 
 
+@_of_two
 def ensemble_gain(p, q, targets) -> float:
     """Mean loss of the two models minus the loss of their averaged probabilities, in nats, >= 0.
     Summers & Dinneen 2021, arXiv:2103.04514."""
-    p, q = _checked(p, q)
     apart = (_losses(p, targets).mean() + _losses(q, targets).mean()) / 2
     return float(apart - _losses((p + q) / 2, targets).mean())
 
@@ -207,7 +271,8 @@ class Metric:
     label     its name in tables and figures
     unit      such as "nats", or "" for a number without one
     function  of a pair: from ``p``, ``q`` and ``targets`` to a number; of a trial: from ``p`` and ``targets``. None
-              for what is not computed from predictions (losses, times, texts): ``train.py`` and ``study/`` record it
+              for what is not computed from predictions (losses, times, texts, the loss around the weights, see
+              ``training/landscape.py``): ``train.py`` and ``study/`` record it
     agreement     higher means more alike, so that it falls where the others rise
     followed      computed at every evaluation, not only at the end of training
     judged        the rule for verdicts is applied to it
@@ -232,7 +297,9 @@ class Metric:
 
 
 def _without_targets(function: Callable) -> Callable:
-    return lambda p, q, targets: function(p, q)
+    """The function in the form that the registry has, which does not check again."""
+    kernel = inspect.unwrap(function)
+    return lambda p, q, targets: kernel(p, q)
 
 
 # Of every two trials of a cell.
@@ -268,6 +335,7 @@ PAIR_METRICS = {
     ),
     "ensemble_gain": Metric("Ensemble gain", "nats", ensemble_gain),
     "text_distance": Metric("Edit distance of texts", most=1),
+    "barrier": Metric("Loss barrier", "nats/char"),
 }
 
 # Of every trial by itself.
@@ -278,8 +346,10 @@ TRIAL_METRICS = {
     "val_accuracy": Metric("Validation accuracy", "fraction", most=1, agreement=True),
     "probe_loss": Metric("Loss on the probe set", "nats/char", cross_entropy),
     "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, most=1, agreement=True),
-    "probe_entropy": Metric("Entropy", "nats", lambda p, targets: entropy(p)),
+    "probe_entropy": Metric("Entropy", "nats", lambda p, targets: inspect.unwrap(entropy)(p)),
     "calibration_error": Metric("Calibration error", "", calibration_error, most=1),
+    "curvature": Metric("Top Hessian eigenvalue", least=-math.inf),
+    "gradient_noise": Metric("Gradient noise scale", "windows", least=-math.inf),
     "training_time": Metric("Training time", "s"),
 }
 
@@ -288,18 +358,24 @@ METRICS: Mapping[str, Metric] = ChainMap(TRIAL_METRICS, PAIR_METRICS)  # a view 
 
 def describe(p, targets) -> dict[str, float]:
     """What one model's probabilities on the probe set say of it alone: every metric of a trial with a function."""
-    return {name: metric.function(p, targets) for name, metric in TRIAL_METRICS.items() if metric.function}
+    p = probabilities(p)
+    return {name: kernel(p, targets) for name, kernel in _kernels(TRIAL_METRICS).items()}
 
 
 def compare(p, q, targets) -> dict[str, float | int]:
     """Every metric of a pair with a function, by name, and the number of samples."""
-    p, q = _checked(p, q)  # here too, so that they are converted once
-    values = {name: metric.function(p, q, targets) for name, metric in PAIR_METRICS.items() if metric.function}
+    p, q = _pair(p, q)
+    values = {name: kernel(p, q, targets) for name, kernel in _kernels(PAIR_METRICS).items()}
     return {**values, "n_predictions": len(p)}
 
 
 def follow(p, q, targets) -> dict[str, float | int]:
     """The metrics of a pair that are followed over training."""
-    p, q = _checked(p, q)
-    followed = {name: metric.function for name, metric in PAIR_METRICS.items() if metric.followed and metric.function}
-    return {name: function(p, q, targets) for name, function in followed.items()}
+    p, q = _pair(p, q)
+    followed = {name: metric for name, metric in PAIR_METRICS.items() if metric.followed}
+    return {name: kernel(p, q, targets) for name, kernel in _kernels(followed).items()}
+
+
+def _kernels(declared: dict[str, Metric]) -> dict[str, Callable]:
+    """The metrics' functions, for probabilities that are checked already."""
+    return {name: inspect.unwrap(metric.function) for name, metric in declared.items() if metric.function}

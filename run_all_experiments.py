@@ -5,24 +5,18 @@ Running again continues: what is done is kept, what is missing or was cut off is
 
 import argparse
 import re
-import signal
-import sys
 from dataclasses import replace
 
-import torch
-
-from activations import ACTIVATIONS
-from config import ACTIVATION_GROUPS, STREAMS
+from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
 from labels import counted
-from model import ARCHITECTURES
 from runner.study_run import check_places, choose_backend, run_study, workers_for
 from runner.verify import report_reproduction, report_verification
 from study import cli
+from study.carry_on import continuation_of
 from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
-from study.files import UserError
-from study.options import add_study_options, check_names, names_from, study_from
-from study.plan import Job, Plan, Study, describe_plan, pending_jobs, planned_jobs
+from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
+from study.plan import Job, Plan, Study, describe_plan, has_cuda, pending_jobs, planned_jobs
 
 # ---------------------------------------------------------------- options
 
@@ -38,9 +32,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="run_all_experiments.py",
         description="Train every pending trial of a study. Running again continues where it stopped.",
     )
-    all_models = f"all, or some of: {', '.join(ARCHITECTURES)}"
+    all_models = f"all, or some of: {', '.join(MODELS)}, and what else model.py has"
     groups = ", ".join(ACTIVATION_GROUPS)
-    all_activations = f"all (those of the study), or some of: {groups} (lists), {', '.join(ACTIVATIONS)}"
+    names = ", ".join(dict.fromkeys((*ACTIVATIONS, *MODERN)))
+    all_activations = (
+        f"all (those of the study), or some of: {groups} (lists), {names}, and what else activations.py has"
+    )
     parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=all_models)
     parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME", help=all_activations)
     add_study_options(parser)
@@ -66,7 +63,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--workers", type=cli.positive_int, metavar="W", help="processes (default: one per core, or one per GPU)"
+        "--workers",
+        type=cli.up_to(MOST_WORKERS),
+        metavar="W",
+        help="processes (default: one per core, or one per GPU)",
     )
     where.add_argument(
         "--scheduler",
@@ -74,6 +74,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="ADDRESS|FILE",
         help="train on a dask.distributed cluster instead of this machine",
     )
+    for name, what in (
+        ("ca-file", "certificate authority"),
+        ("cert", "certificate"),
+        ("key", "key of the certificate"),
+    ):
+        parser.add_argument(
+            f"--tls-{name}", type=cli.nonempty, metavar="FILE", help=f"of a tls:// scheduler: {what}, in PEM format"
+        )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="print what is done and what is pending, and stop")
     mode.add_argument("--verify", action="store_true", help="check every result against its hashes, and stop")
@@ -95,6 +103,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
         if getattr(args, chosen) and given:
             parser.error(f"--{chosen} has no use for --{given[0]}; leave it out")
+    tls = [args.tls_ca_file, args.tls_cert, args.tls_key]
+    if any(tls) and not (all(tls) and args.scheduler):
+        parser.error("--tls-ca-file, --tls-cert and --tls-key are given together, and with --scheduler")
     if args.controls and args.vary:
         parser.error("--controls chooses itself what to vary; leave --vary out")
     return args
@@ -103,9 +114,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def shard(text: str) -> tuple[int, int]:
     """The value of --shard."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
-    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N")
+    index, count = (cli.whole_number(match[1]) or 0, cli.whole_number(match[2]) or 0) if match else (0, 0)
+    if not 1 <= index <= count <= MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N with 1 <= I <= N <= {MOST_SHARDS:,}")
     return index, count
 
 
@@ -135,11 +146,16 @@ def jobs_from(study: Study, args: argparse.Namespace) -> list[Job]:
 def make_plan(study: Study, jobs: list[Job], reuse: str | None) -> Plan:
     """What is to be trained and what is copied from study ``reuse``; UserError where other results are there."""
     cells = dict.fromkeys(cell for cell, _ in jobs)
+    carried = [found for cell in cells if (found := continuation_of(study, cell))]
+    for each in carried:
+        for line in each.describe(study):
+            cli.say(line)
     for cell in cells:
-        check_cell(study, cell)
+        if cell not in [each.cell for each in carried]:
+            check_cell(study, cell)
     reused = cells_to_reuse(study, cells, reuse) if reuse else {}
     jobs = [job for job in jobs if job[0] not in reused]
-    return Plan(jobs, pending_jobs(study, jobs), reused)
+    return Plan(jobs, pending_jobs(study, jobs), reused, tuple(each.cell for each in carried))
 
 
 def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace) -> None:
@@ -148,7 +164,7 @@ def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace)
         names = ", ".join(cell.name for cell in plan.reused)
         cli.say(f"copied from study {args.reuse!r}: {names or 'no cell'}")
     config, n_pending = study.config, len(plan.pending)
-    found = "a CUDA device is here" if torch.cuda.is_available() else "no CUDA device is here"
+    found = "a CUDA device is here" if has_cuda() else "no CUDA device is here"
     why = found if args.config == "auto" else "as asked"
     where = f"the cluster at {args.scheduler}" if args.scheduler else counted(n_workers, "worker")
     part = " of this shard" if args.shard[1] > 1 else ""
@@ -192,20 +208,16 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
         check_places(study)
     # So that what every trial needs is a mistake of the command where it is missing, not a failure of each trial.
     read_corpus()
-    backend = choose_backend(study, n_workers, args.scheduler)
+    files = {"tls_ca_file": args.tls_ca_file, "tls_client_cert": args.tls_cert, "tls_client_key": args.tls_key}
+    tls = {name: path for name, path in files.items() if path}
+    backend = choose_backend(study, n_workers, args.scheduler, tls)
     return 0 if args.dry_run else run_study(study, plan, backend, args.started_file)
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    try:
-        return run(args)
-    except (UserError, OSError) as error:  # such as too many open files
-        return cli.report_mistake("run_all_experiments.py", error)
-    except KeyboardInterrupt:
-        print("stopped; the same command can be given again", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return cli.outcome("run_all_experiments.py", lambda: run(args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

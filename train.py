@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +26,25 @@ from labels import counted
 from model import ARCHITECTURES, build_model, count_parameters
 from study import cli
 from study.agreement import describe_agreement
+from study.carry_on import carry_on, continuation_of
 from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
+from study.environment import environment
 from study.files import (
     Busy,
     Damaged,
+    OtherSettings,
     UserError,
     check_writable,
     digest,
-    exclusive,
     finite_or_none,
     move_damaged,
     write_bytes,
     write_sealed,
 )
+from study.landscape import barriers_to_finished, landscape_of
+from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
-from study.plan import Study, environment, finished_trials, load_corpus
+from study.plan import Study, finished_trials, load_corpus
 from study.state import load_into, read_state
 from study.store import Cell, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
@@ -65,6 +70,7 @@ class TrialRun:
         self.seed = self.config.seed_base + number - 1
         # In a control, streams that do not vary are those of the first trial.
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
+        self.environment = environment(study.device)  # before the work, so that nothing about it can fail after it
         self.corpus = load_corpus(study.device)
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
@@ -86,14 +92,17 @@ class TrialRun:
     @property
     def due_for_evaluation(self) -> bool:
         seen = self.history["step"]
-        due = self.finished or self.step % self.config.eval_interval == 0
-        return due and (not seen or seen[-1] != self.step)
+        return self.evaluates_at(self.step) and (not seen or seen[-1] != self.step)
+
+    def evaluates_at(self, step: int) -> bool:
+        return step == self.config.iterations or step % self.config.eval_interval == 0
 
     @property
     def diverged(self) -> bool:
-        """Whether a loss that is not finite was seen up to the last evaluation."""
+        """Whether a loss or a probability that is not finite was seen up to the last evaluation."""
         seen = [self.history[name][-1] for name in ("train_loss", "val_loss")]
-        return not (bool(self.train_on.finite) and all(map(math.isfinite, seen)))
+        finite = bool(self.train_on.finite) and all(map(math.isfinite, seen))
+        return not (finite and np.isfinite(self.predictions[-1]).all())
 
     def advance(self) -> None:
         """One training step. Whether its loss is finite is looked up at the next evaluation, not here, because that
@@ -167,13 +176,18 @@ class TrialRun:
         Returns what a user should know about it, or None. OtherSettings if it belongs to other settings.
         """
         notes: list[str] = []
-        for path in (self.checkpoint_path, self.study.store.previous_state_path(self.cell, self.number)):
+        store = self.study.store
+        kept = store.last_state_path(self.cell, self.number)  # of when the trial was finished, with fewer steps
+        for path in (self.checkpoint_path, store.previous_state_path(self.cell, self.number), kept):
             if os.path.lexists(path):
                 try:
                     self.load(path)
                     return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
                     notes.append(f"{error}; moved to {move_damaged(path).name}")
+                except OtherSettings:
+                    if path != kept:
+                        raise
         return "; ".join([*notes, "training from the start"]) if notes else None
 
     def load(self, path: Path) -> None:
@@ -181,20 +195,23 @@ class TrialRun:
         state = read_state(path, self.study.identity(self.cell), self.number, self.study.device)
         load_into(path, state, self.model, self.optimizer)
         self.train_on.finite.copy_(state["finite"])
-        self.step, self.history = state["step"], state["history"]
+        self.step = state["step"]
         self.train_accuracy = state["train_accuracy"]
-        self.predictions = list(state["predictions"].cpu().numpy())
+        # An evaluation at the end of fewer steps may be one that a longer trial does not make.
+        evaluations = [i for i, step in enumerate(state["history"]["step"]) if self.evaluates_at(step)]
+        self.history = {name: [values[i] for i in evaluations] for name, values in state["history"].items()}
+        self.predictions = list(state["predictions"].cpu().numpy()[evaluations])
         self.training_time, self.evaluation_time = state["times"]
 
     # ------------------------------------------------ the end
 
-    def finish(self) -> dict:
+    def finish(self, report: Report = ignore) -> dict:
         """Write predictions, weights and, last of all, the record; returns the record."""
         store, facts = self.study.store, self.study.identity(self.cell)
         predictions_sha256 = store.write_predictions(
             self.cell, self.number, self.history["step"], np.stack(self.predictions)
         )
-        outcome = self._diverged_outcome() if self.diverged else self._completed_outcome()
+        outcome = (None if self.diverged else self._completed_outcome()) or self._diverged_outcome()
         buffer = io.BytesIO()
         torch.save(self.model.state_dict(), buffer)
         record = {
@@ -213,19 +230,46 @@ class TrialRun:
             "weights_sha256": digest(buffer.getvalue()),
             "config": facts,
             "fingerprint": fingerprint(facts),
-            "environment": environment(self.study.device),
+            "environment": self.environment,
         }
-        # The weights replace the resume state only once the record exists: until then it is needed.
-        write_bytes(store.final_weights_path(self.cell, self.number), buffer.getvalue())
-        store.write_record(self.cell, self.number, record)
-        store.settle_weights(self.cell, self.number)
+        if self.config.landscape and record["status"] == "completed":
+            self._settle_with_barriers(record, buffer.getvalue(), report)
+        else:
+            self._settle(record, buffer.getvalue())
         return record
 
-    def _completed_outcome(self) -> dict:
+    def _settle(self, record: dict, weights: bytes) -> None:
+        """The weights replace the resume state only once the record exists: until then it is needed."""
+        store = self.study.store
+        write_bytes(store.final_weights_path(self.cell, self.number), weights)
+        store.write_record(self.cell, self.number, record)
+        store.settle_weights(self.cell, self.number)
+
+    def _settle_with_barriers(self, record: dict, weights: bytes, report: Report) -> None:
+        """The same, with the barriers to the trials that have a record already.
+
+        The second look is for those that ended during the first. It is under a lock, so that of two trials that end
+        at once the later one sees the other's record.
+        """
+        start = time.perf_counter()
+        barriers = record["barriers"] = {}
+        look = partial(barriers_to_finished, self.study, self.cell, self.model, barriers, report)
+        barriers |= look()
+        with exclusive(self.study.store.lock_path(self.cell, "barriers"), wait=True):
+            barriers |= look()
+            record["evaluation_time"] = round(self.evaluation_time + time.perf_counter() - start, 3)
+            self._settle(record, weights)
+
+    def _completed_outcome(self) -> dict | None:
+        """What is measured at the end; None if the loss over the whole split, seen only now, is not finite."""
         start = time.perf_counter()
         val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
+        if not math.isfinite(val_loss):
+            self.evaluation_time += time.perf_counter() - start
+            return None
         written = write_texts(self.model, self.probe.contexts[: self.config.texts], text_noise(self.config))
         letter_by_letter = predict_passage(self.model, self.corpus, self.config)
+        landscape = landscape_of(self.study, self.model) if self.config.landscape else {}
         self.evaluation_time += time.perf_counter() - start
         return {
             "status": "completed",
@@ -236,6 +280,7 @@ class TrialRun:
             **metrics.describe(self.predictions[-1], self.probe.targets.cpu().numpy()),
             "texts": [self.corpus.decode(tokens) for tokens in written],
             "passage": letter_by_letter,
+            **landscape,
         }
 
     def _diverged_outcome(self) -> dict:
@@ -269,7 +314,7 @@ def run_trial(
             if note := run.resume():
                 report({"step": run.step, "note": note})
             train(run, report, should_stop)
-            record = run.finish()
+            record = run.finish(report)
         update_cell(study, cell, report)
     return record
 
@@ -281,9 +326,11 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
         if run.due_for_evaluation:
             run.evaluate()
             report({name: values[-1] for name, values in run.history.items()})
-            if run.finished or run.diverged:
+            if run.diverged:
                 return
             run.save()
+        if run.finished:
+            return
         if should_stop():
             run.save()
             raise Interrupted
@@ -300,12 +347,17 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     cell = study.cell(args.model, args.activation)
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
+    warn_without_locks(study.store.results)
     config = study.config
     cli.say(
         f"{cell.name} on {study.device}: {counted(config.n_trials, 'trial')} of "
         f"{counted(config.iterations, 'iteration')}, "
         f"{config.batch_size} x {config.context} characters a step"
     )
+    if continuation := continuation_of(study, cell):
+        for line in continuation.describe(study):
+            cli.say(line)
+        carry_on(study, cell)
     check_cell(study, cell)
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     for number in range(1, config.n_trials + 1):
@@ -313,7 +365,7 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
         state = ": already done" if done else ""
         cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{state}")
         if number not in in_cell_file:
-            run_trial(study, cell, number, report_progress, should_stop)
+            run_trial(study, cell, number, cli.say_progress, should_stop)
     content = study.store.read_cell(cell)
     if content is None:
         raise UserError(f"{study.store.cell_path(cell)} was removed while it was in use")
@@ -321,14 +373,6 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     cli.say(f"written to {study.store.cell_path(cell)}")
     for line in describe_agreement(study, [cell]):
         cli.say(line)
-
-
-def report_progress(progress: dict) -> None:
-    """Print what a trial reports: a note, or the losses of an evaluation."""
-    if "note" in progress:
-        cli.say(f"  {progress['note']}")
-    elif "val_loss" in progress:
-        cli.say("  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress))
 
 
 def describe_cell(cell: dict) -> str:
@@ -356,15 +400,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--activation", required=True, metavar="NAME", help=", ".join(ACTIVATIONS))
     add_study_options(parser)
     args = parser.parse_args(argv)
-    with cli.stop_signals() as received:
-        try:
-            train_cell(args, lambda: bool(received))
-        except (UserError, RecordingError, Busy, OSError) as error:
-            return cli.report_mistake(parser.prog, error)
-        except Interrupted:
-            cli.say(cli.STOPPED)
-            return 128 + received[0]
-    return 0
+
+    def action() -> int:
+        with cli.stop_signals() as received:
+            try:
+                train_cell(args, lambda: bool(received))
+            except (RecordingError, Busy) as error:
+                raise UserError(str(error)) from None
+            except Interrupted:
+                cli.say(cli.STOPPED)
+                return 128 + received[0]
+        return 0
+
+    return cli.outcome(parser.prog, action)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,17 @@ from analysis.measure import MeasuredCell, evidence, shared_environment, stronge
 from config import ACTIVATIONS, MODELS
 from labels import counted, in_order
 
-MACHINE = ("system", "machine", "cpu_capability", "device")  # of an environment: what rounding depends on
+# Of an environment, what rounding depends on.
+MACHINE = (
+    "system",
+    "machine",
+    "processor",
+    "cpu_capability",
+    "device",
+    "onednn_rounding",
+    "blas_rounding",
+    "torch_rounding",
+)
 
 
 def study_names(contents: list[dict]) -> list[str]:
@@ -81,6 +91,13 @@ def differing_settings(measured: list[MeasuredCell]) -> list[str]:
 
 
 def differing_machines(measured: list[MeasuredCell]) -> list[str]:
-    """What rounding depends on and is not the same for all trials."""
+    """What rounding depends on and is not the same for all trials, as far as it was recorded."""
     found = shared_environment(cell.content for cell in measured)
-    return [f"{name} ({' or '.join(map(str, found[name]))})" for name in MACHINE if isinstance(found.get(name), list)]
+    values = {
+        name: [value for value in found[name] if value is not None] for name in MACHINE if _differs(found, name)
+    }
+    return [f"{name} ({' or '.join(map(str, known))})" for name, known in values.items() if len(known) > 1]
+
+
+def _differs(found: dict, name: str) -> bool:
+    return isinstance(found.get(name), list)

@@ -3,6 +3,8 @@
 Pure functions of ``Findings``, which has computed what they show.
 """
 
+from dataclasses import replace
+
 from analysis import contexts, metrics_compared
 from analysis.controls import NOTHING
 from analysis.finding_tables import (
@@ -15,6 +17,7 @@ from analysis.finding_tables import (
     trials_text,
 )
 from analysis.findings import Findings, When
+from analysis.landscape import LANDSCAPE, Prediction, with_landscape
 from analysis.measure import MeasuredCell, spread_over
 from analysis.metrics_compared import metric_label
 from analysis.report_tables import (
@@ -27,6 +30,7 @@ from analysis.report_tables import (
     PD,
     READ_BESIDE_LOSS,
     N,
+    rows_of,
 )
 from analysis.table import (
     ABSENT,
@@ -207,6 +211,68 @@ def smelu(findings: Findings) -> list[Table]:
     return [Table("SmeLU sweep", columns, rows, notes)] if rows else []
 
 
+# ---------------------------------------------------------------- the landscape
+
+
+def landscape_tables(findings: Findings) -> list[Table]:
+    columns = (
+        MODEL,
+        ACTIVATION,
+        *(Column(f"{METRICS[name].axis} [95 % interval]", (name,), significant) for name in LANDSCAPE),
+        PD,
+        LOSS,
+        N,
+    )
+    notes = (
+        "Loss barrier: how far the loss on the straight line between the weights of two trials rises above that of "
+        "its ends. Top Hessian eigenvalue: of the training loss by all weights, larger is sharper. Gradient noise "
+        "scale: the minibatch, in windows of text, whose noise is as large as the gradient. training/landscape.py "
+        "has the definitions and their sources.",
+        "Measured at the end of training, without dropout, on the same windows of the training split for every "
+        "trial. The interval of the barrier is a jackknife over trials, the other two are Student's t.",
+    )
+    cells = with_landscape(findings.measured)
+    table = Table("Landscape: what lies around the trained weights", columns, rows_of(findings.measured), notes)
+    if not cells:
+        note = (
+            "Measured in no cell of this study: run_all_experiments.py --landscape does it for trials yet to be run."
+        )
+        return [replace(table, notes=(*notes, note))]
+    return [table, _prediction_table(findings, cells)]
+
+
+def _prediction_table(findings: Findings, cells: list[MeasuredCell]) -> Table:
+    columns = (
+        METRIC,
+        Column("Rank correlation with PD, over all cells [95 % interval]", ("over_all",), with_interval(2)),
+        Column("within architectures [95 % interval]", ("within",), with_interval(2)),
+        Column("Predicts PD within architectures", ("predicts",), plain, numeric=False),
+    )
+    rows = [
+        {
+            "metric": each.metric,
+            "over_all": each.over_all,
+            "within": each.within,
+            "predicts": _direction(each) if each.within.has_interval else None,
+        }
+        for each in findings.landscape_predictions
+    ]
+    notes = (
+        f"Spearman's, of the means of {counted(len(cells), 'cell')} ({trials_text(cells)} trials). Within "
+        "architectures: of ranks among the activations of one architecture, pooled. Intervals by Bonett & Wright "
+        "(2000) take cells as independent, though those of an architecture share seeds.",
+        "It predicts PD where the interval within architectures leaves out 0. The loss is there for comparison: what "
+        "predicts no better than it may say no more than how far training has come. A correlation is no cause.",
+    )
+    return Table("Landscape: does it predict PD?", columns, rows, notes)
+
+
+def _direction(prediction: Prediction) -> str:
+    if not prediction.shown:
+        return "not shown"
+    return "PD rises with it" if prediction.within.mean > 0 else "PD falls with it"
+
+
 # ---------------------------------------------------------------- contexts
 
 
@@ -304,6 +370,7 @@ TABLES = {
     "matched_differences": matched_differences,
     "pareto": pareto,
     "smelu": smelu,
+    "landscape": landscape_tables,
     "contexts": context_table,
     "other_contexts": other_contexts,
     "controls": controls,

@@ -16,6 +16,7 @@ from analysis import (
     course,
     differences,
     equal_loss,
+    landscape,
     metrics_compared,
     omnibus,
     ranks,
@@ -180,6 +181,10 @@ class Findings:
     @cached_property
     def sweeps(self) -> dict[str, list[trade_off.SweepPoint]]:
         return trade_off.smelu_sweeps(self.measured, self.differences())
+
+    @cached_property
+    def landscape_predictions(self) -> list[landscape.Prediction]:
+        return landscape.predictions(self.measured)
 
     @cached_property
     def controls(self) -> list[controls.Control]:

@@ -19,6 +19,8 @@ from analysis.findings import Findings
 from analysis.measure import UNKNOWN, MeasuredCell
 from analysis.stats import Estimate
 from analysis.table import Row
+from audit.measures import between, paired_differences
+from audit.ours import Ours, where
 from labels import label
 
 Values = dict[str, dict[str, float]]
@@ -64,11 +66,10 @@ QUANTITIES = {
         "Relative PD, CV over activations (%)", 100, over_activations=stats.coefficient_of_variation
     ),
 }
-OF_TRIALS = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "training_time")
-WITH_INTERVAL = ("val_loss", "relative_pd")
 PLACE = ("model", "activation", "trial", "source")  # what says where a number is; the rest of a row is numbers
 MEAN = "mean"  # in the place of a trial's number
 FOUR_DIGITS = 4
+NO_INTERVAL = (math.nan, math.nan)
 
 
 # ---------------------------------------------------------------- what is printed
@@ -141,10 +142,10 @@ def _printed_of(section: dict, activation: str) -> dict[str, float]:
     for row in rows:
         if "trial" not in row:
             values |= {name: _parsed(row, name) for name in quantities(row)}
-    for name in OF_TRIALS:
-        trials = [_parsed(row, name) for row in rows if row.get("trial", MEAN) != MEAN]
-        if trials:
-            values |= {name: float(np.mean(trials)), f"std_{name}": float(np.std(trials))}
+    single = [row for row in rows if row.get("trial", MEAN) != MEAN]
+    for name in quantities(single[0]) if single else ():
+        trials = [_parsed(row, name) for row in single]
+        values |= {name: float(np.mean(trials)), f"std_{name}": float(np.std(trials))}
     if "top1_mismatches" in values:
         values["mismatch_percent"] = values["top1_mismatches"]
     return values
@@ -163,8 +164,8 @@ def measured_values(cells: list[MeasuredCell]) -> Values:
 
 
 def _measured_of(cell: MeasuredCell) -> dict[str, float]:
-    means = {name: cell.mean(name) for name in (*OF_TRIALS, "relative_pd")}
-    spreads = {f"std_{name}": cell.estimate(name).std for name in OF_TRIALS}
+    means = {name: estimate.mean for name, estimate in cell.estimates.items()}
+    spreads = {f"std_{name}": estimate.std for name, estimate in cell.estimates.items()}
     return means | spreads | _mismatches(cell, cell.mean("top1_mismatches"))
 
 
@@ -263,8 +264,9 @@ class AuditedNumber:
     recomputed   from the report's other numbers
     at_most   how many samples can mismatch, of a number of mismatches
     same_as   the activations under which the same loss or PD is printed
-    ours   has an interval for losses and PD
+    ours   of the study nearest in steps, with an interval where there is one
     rebuilt   ours, with the report's mistake
+    where   study and steps of ours; None where there is no counterpart
     """
 
     number: PrintedNumber
@@ -273,6 +275,7 @@ class AuditedNumber:
     same_as: tuple[str, ...]
     ours: Estimate = UNKNOWN
     rebuilt: float = math.nan
+    where: str | None = None
 
     @property
     def follows(self) -> bool:
@@ -309,31 +312,25 @@ class AuditedNumber:
                 self.ours, mean=scale * self.ours.mean, low=scale * self.ours.low, high=scale * self.ours.high
             ),
             "rebuilt": scale * self.rebuilt,
+            "where": self.where,
         }
 
 
 # ---------------------------------------------------------------- all numbers
 
 
-def audited_numbers(report: dict, findings: Findings | None) -> list[AuditedNumber]:
-    """Every printed number, judged, with its counterparts in our study: properly, and with the report's mistake."""
+def audited_numbers(report: dict, ours: Ours | None) -> list[AuditedNumber]:
+    """Every printed number, judged, with its counterparts in our nearest study: properly, and with the report's
+    mistake."""
     printed = {section["section"]: printed_values(section) for section in report["sections"]}
-    models = findings.models if findings else {}
-    ours = {model: measured_values(cells) for model, cells in models.items()}
-    formulas = {section["formula"] for section in report["sections"]}
-    rebuilt = {
-        (model, formula): rebuilt_values(cells, formula) for model, cells in models.items() for formula in formulas
-    }
     found = []
     for number in printed_numbers(report):
         audited = judged(report, number, printed)
-        if not number.of_single_trial:  # ours are means over trials: a single trial of the report has no counterpart
-            mistaken = rebuilt.get((number.model, find_section(report, number.section)["formula"]), {})
-            audited = replace(
-                audited,
-                ours=_with_interval(number, evaluate(report, number, ours.get(number.model, {})), models),
-                rebuilt=evaluate(report, number, mistaken),
-            )
+        section = find_section(report, number.source or number.section)
+        findings = ours.beside(section) if ours else None
+        # ours are means over trials: a single trial of the report has no counterpart
+        if ours and findings and number.model in findings.models and not number.of_single_trial:
+            audited = beside_ours(report, audited, ours, findings)
         found.append(audited)
     return found
 
@@ -347,9 +344,35 @@ def judged(report: dict, number: PrintedNumber, printed: dict[str, Values]) -> A
     return AuditedNumber(number, recomputed, bound, repeated_under(section, number))
 
 
-def _with_interval(number: PrintedNumber, mean: float, models: dict[str, list[MeasuredCell]]) -> Estimate:
-    """Our number, for a loss or PD with the 95 % interval of our cell."""
-    own = [cell for cell in models.get(number.model, []) if cell.activation == number.activation]
-    if own and number.quantity in WITH_INTERVAL:
-        return own[0].estimate(number.quantity)
-    return replace(UNKNOWN, mean=mean)
+def beside_ours(report: dict, audited: AuditedNumber, ours: Ours, findings: Findings) -> AuditedNumber:
+    """The number with its counterparts in a study of ours."""
+    number = audited.number
+    mean = evaluate(report, number, ours.once(measured_values, findings, number.model))
+    mistaken = ours.once(rebuilt_values, findings, number.model, find_section(report, number.section)["formula"])
+    low, high = _interval(report, number, ours, findings)
+    estimate = UNKNOWN if math.isnan(mean) else replace(UNKNOWN, mean=mean, low=low, high=high)
+    rebuilt = evaluate(report, number, mistaken)
+    known = estimate.known or not math.isnan(rebuilt)
+    return replace(audited, ours=estimate, rebuilt=rebuilt, where=where(findings) if known else None)
+
+
+def _interval(report: dict, number: PrintedNumber, ours: Ours, findings: Findings) -> tuple[float, float]:
+    """Of our counterpart: that of the cell, of the paired difference over the baseline's mean, or of the CV without
+    noise; NaN where there is none."""
+    quantity, model = QUANTITIES[number.quantity], number.model
+    if quantity.over_activations is stats.coefficient_of_variation:
+        compared = activations_of(find_section(report, number.source or number.section))
+        estimate = ours.cv(findings, model, compared)
+        return estimate.low, estimate.high
+    if quantity.excess_of is not None:
+        known = paired_differences(findings, quantity.excess_of)
+        baseline = find_section(report, number.section)["baseline"]
+        one = between(known, model, number.activation or "", baseline)
+        return (one.estimate.low / one.second, one.estimate.high / one.second) if one and one.second else NO_INTERVAL
+    cell = next((each for each in findings.models[model] if each.activation == number.activation), None)
+    if cell is None or quantity.over_activations is not None:
+        return NO_INTERVAL
+    metric = "top1_mismatches" if number.quantity == "mismatch_percent" else number.quantity
+    estimate = cell.estimate(metric)
+    per = cell.n_predictions or 1 if metric == "top1_mismatches" else 1
+    return estimate.low / per, estimate.high / per

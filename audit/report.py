@@ -7,10 +7,24 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from audit import tables
-from audit.claims import CHECKS
-from audit.numbers import PLACE, QUANTITIES, printed_numbers
+from audit.checks import CHECKS, checked
+from audit.measures import MEASURES
+from audit.numbers import PLACE, QUANTITIES, find_section, printed_numbers
+from metrics import METRICS
 
 Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1, le=10**13)]
+MetricName = Literal[tuple(METRICS)]  # type: ignore[valid-type]
+# What a measure cannot do without.
+NEEDED = {
+    "setting": ("key",),
+    "cells": ("metric",),
+    "span": ("metric",),
+    "rank": ("activation", "metric"),
+    "difference": ("activation", "others", "metric"),
+    "correlation": ("metrics",),
+    "metric_ratio": ("metrics",),
+}
 
 
 class Section(Struct):
@@ -19,7 +33,9 @@ class Section(Struct):
     section: Text
     title: Text
     trained: Text
-    n_predictions: Annotated[int, Meta(ge=1, le=10**9)]
+    n_predictions: Count
+    parameters: Count
+    iterations: Count | None
     formula: Literal["global_pd", "relative_pd"]
     rows: Annotated[list[dict[Literal[(*PLACE, *QUANTITIES)], Text]], Meta(min_length=1)]  # type: ignore[valid-type]
     model: Text | UnsetType = UNSET
@@ -27,12 +43,45 @@ class Section(Struct):
     baseline: Text | UnsetType = UNSET
 
 
-class Claim(Struct):
-    """A sentence, where it stands and what tests it; what the check needs stands beside its name."""
+class Check(Struct):
+    """What tests a claim; what the check needs stands beside its name."""
 
+    check: Literal[tuple(CHECKS)]  # type: ignore[valid-type]
+
+
+class Asked(Struct):
+    """Which of our measurements a claim is set beside: of what, and of the study nearest to the section ``like``."""
+
+    measure: Literal[tuple(MEASURES)]  # type: ignore[valid-type]
+    like: Text | None
+    metric: MetricName | UnsetType = UNSET
+    metrics: tuple[MetricName, MetricName] | UnsetType = UNSET
+    models: list[Text] | UnsetType = UNSET
+    activation: Text | UnsetType = UNSET
+    activations: list[Text] | UnsetType = UNSET
+    others: list[Text] | UnsetType = UNSET
+    key: Annotated[list[Text], Meta(min_length=1)] | UnsetType = UNSET
+    digits: Annotated[int, Meta(ge=0, le=20)] | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    of_1000: bool | UnsetType = UNSET
+
+
+class Claim(Struct):
     section: Text
     words: Text
-    check: Literal[tuple(CHECKS)]  # type: ignore[valid-type]
+    checks: Annotated[list[Check], Meta(min_length=1)]
+    ours: list[Asked]
+
+
+class NoClaim(Struct):
+    section: Text
+    words: Text
+    why: Text
+
+
+class Numerals(Struct):
+    section: Text
+    numerals: list[Text]
 
 
 class ReportForm(Struct):
@@ -41,6 +90,8 @@ class ReportForm(Struct):
     note: Text
     sections: Annotated[list[Section], Meta(min_length=1)]
     claims: list[Claim]
+    no_claims: list[NoClaim]
+    numerals: list[Numerals]
 
 
 CANNOT_BE_FOLLOWED = (LookupError, ValueError, TypeError, ArithmeticError, StopIteration)
@@ -57,9 +108,15 @@ def report_faults(report: dict[str, Any]) -> Iterator[str]:
         yield f"sections: {error!r}"
     for place, claim in enumerate(report["claims"]):
         try:
-            CHECKS[claim["check"]](report, claim)
+            checked(report, claim)
+            for asked in claim["ours"]:
+                if asked["like"] is not None:
+                    find_section(report, asked["like"])
         except CANNOT_BE_FOLLOWED as error:
-            yield f"claims[{place}]: {claim['check']} cannot be checked: {error!r}"
+            yield f"claims[{place}]: cannot be followed: {error!r}"
+        for asked in claim["ours"]:
+            if lacking := [name for name in NEEDED.get(asked["measure"], ()) if name not in asked]:
+                yield f"claims[{place}].ours: {asked['measure']} without {', '.join(lacking)}"
     try:
         tables.outcome(report, None)
     except CANNOT_BE_FOLLOWED as error:

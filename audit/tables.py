@@ -1,6 +1,6 @@
 """The audit of the report as tables, and its outcome in ten sentences. Pure functions.
 
-``findings`` are those of our study that is put beside the report, or None where nothing has been measured yet.
+``ours`` are our studies, of which the nearest is beside each part of the report; None where nothing was measured yet.
 """
 
 import math
@@ -15,8 +15,10 @@ from analysis.findings import Findings
 from analysis.measure import MeasuredCell
 from analysis.report_tables import MODEL
 from analysis.stats import Estimate
-from analysis.table import ABSENT, Column, Table, is_unknown, plain
-from audit.claims import AuditedClaim, ClaimVerdict, audited_claims
+from analysis.table import ABSENT, Column, Row, Table, is_unknown, plain, with_interval
+from audit.checks import VERDICTS, ClaimVerdict
+from audit.claims import AuditedClaim, audited_claims
+from audit.hypotheses import answered
 from audit.numbers import (
     QUANTITIES,
     AuditedNumber,
@@ -26,7 +28,8 @@ from audit.numbers import (
     find_section,
     printed_values,
 )
-from labels import label
+from audit.ours import ALIKE, Ours, where
+from labels import counted, label
 
 SMALL_STUDY = "3.4"  # where the numbers of sections 3.1 to 3.4, 3.6, 4 and B come from
 NOT_MEASURED = "not measured yet"
@@ -73,41 +76,78 @@ COLUMNS = (
     Column("Can it be?", ("judgement", "same_as"), _judgement_text, numeric=False),
     Column("Ours [95 % interval]", ("ours", "printed"), _ours_text),
     Column("Ours, its mistake rebuilt", ("rebuilt", "printed"), _like_printed),
+    Column("Our study", ("where",), plain, numeric=False),
 )
+WRITTEN_OUT = str.maketrans({"×": "x", "→": "->", "Σ": "sum ", "≥": ">=", "≠": "is not"})  # not every format has them
+WORDS = Column("The report says", ("words",), lambda words: words.translate(WRITTEN_OUT), numeric=False)
 CLAIM_COLUMNS = (
     SECTION,
-    Column("Claim", ("words",), lambda words: words.replace("×", "x"), numeric=False),
-    Column("Its own tables say", ("evidence",), str, numeric=False),
-    Column("Verdict", ("verdict",), str, numeric=False),
+    WORDS,
+    Column("By its own numbers", ("verdict",), str, numeric=False),
+    Column("Why", ("evidence",), str, numeric=False),
+    Column("We measure [95 % interval]", ("ours",), str, numeric=False),
+    Column("Our study", ("where",), str, numeric=False),
+)
+HYPOTHESIS_COLUMNS = (
+    SECTION,
+    Column("Hypothesis", ("words",), str, numeric=False),
+    Column("Our data say [95 % intervals]", ("ours",), str, numeric=False),
+    Column("Our study", ("where",), str, numeric=False),
 )
 LEGEND = (
     "From its other numbers: what a number repeats, averages or compares, computed again; it agrees within one unit "
     "of its last digit. At most: the mismatches that the printed accuracies allow on one set of samples. Same as: "
     "the same loss or PD, to 4 digits or more, under another activation.",
-    "Ours: means over trials, PD element-wise (all classes) on contexts that all models share. Its mistake rebuilt: "
-    "the same trials, but each model of a pair scored on different contexts, and PD by the formula that the report "
-    "used there: the global one in 3.1 to 3.4 and 4.4, the element-wise one in 3.5. Single trials have none.",
+    "Ours: means over trials, PD element-wise (all classes) on contexts that all models share; an excess has the "
+    "interval of the paired difference over the baseline's mean, a CV that of the CV without noise. Its mistake "
+    "rebuilt: the same trials, but each model of a pair scored on different contexts, and PD by the formula that the "
+    "report used there: the global one in 3.1 to 3.4 and 4.4, the element-wise one in 3.5. Single trials have none.",
+)
+CLAIM_NOTES = (
+    "Verdicts are on the report against itself: "
+    + "; ".join(f"{verdict}: {words}" for verdict, words in VERDICTS.items())
+    + ". Of a claim with several parts the gravest counts.",
+    "We measure: a dash where nothing of ours is a counterpart. Percentages of one activation over another are "
+    "differences paired by seed, with 95 % intervals; shown: by the test of the differences table.",
 )
 
 
-def introduction(findings: Findings | None) -> list[str]:
+HYPOTHESIS_NOTE = (
+    "Differences are paired by seed, in percent of the second activation's mean; shown: by the test of the table of "
+    "differences. What is not shown may still be there: the interval says how large."
+)
+
+
+def introduction(ours: Ours | None) -> list[str]:
     """Which of our results are beside the report's, and how to read the tables."""
-    if findings is None:
-        return [f"Ours: {NOT_MEASURED}.", *LEGEND]
-    parameters = [cell.n_parameters for cell in findings.measured]
-    iterations = sorted({cell.config["iterations"] for cell in findings.measured})
-    ours = (
-        f"Ours: study {findings.study}, {' or '.join(map(str, iterations))} iterations, {min(parameters):,} to "
-        f"{max(parameters):,} parameters. The titles say how the report's models were trained: where that differs, "
-        "compare the kind of number, not the number."
+    return [ours_in_words(ours) if ours else f"Ours: {NOT_MEASURED}.", *LEGEND]
+
+
+def ours_in_words(ours: Ours) -> str:
+    return (
+        "Ours: beside each section the study whose steps are nearest, if steps and parameters differ by a factor of "
+        f"at most {ALIKE}; where the report does not say how many steps it trained, our longest with the most "
+        f"architectures{_longest(ours)}. A dash: no counterpart, as for its runs of 5000 iterations with 10.8 M "
+        "parameters where no study of ours is as long and as large."
     )
-    return [ours, *LEGEND]
 
 
-def tables(report: dict, findings: Findings | None) -> list[Table]:
-    """A table for each section with results, then the claims in words."""
-    numbers = audited_numbers(report, findings)
-    return [*(_section_table(section, numbers) for section in report["sections"]), _claims_table(report)]
+def _longest(ours: Ours) -> str:
+    findings = ours.beside(None)
+    if findings is None:
+        return ""
+    parameters = [cell.n_parameters for cell in findings.measured]
+    return f" ({where(findings)}, {min(parameters):,} to {max(parameters):,} parameters)"
+
+
+def tables(report: dict, ours: Ours | None) -> list[Table]:
+    """Our answers to the report's hypotheses, a table for each section with results, then the claims by chapter."""
+    return [hypotheses_table(ours), *number_tables(report, ours), *claim_tables(report, ours)]
+
+
+def number_tables(report: dict, ours: Ours | None) -> list[Table]:
+    numbers = audited_numbers(report, ours)
+    return [_section_table(section, numbers) for section in report["sections"]]
 
 
 def _section_table(section: dict, numbers: list[AuditedNumber]) -> Table:
@@ -116,12 +156,27 @@ def _section_table(section: dict, numbers: list[AuditedNumber]) -> Table:
     return Table(f"{section['section']} {section['title']} (report: {section['trained']})", columns, rows)
 
 
-def _claims_table(report: dict) -> Table:
-    notes = (
-        "Each claim against the numbers printed in the report's own tables, within one unit of its last digit. "
-        "Section 7 may speak of results that the report does not print.",
-    )
-    return Table("Claims in words", CLAIM_COLUMNS, [claim.row() for claim in audited_claims(report)], notes)
+def hypotheses_table(ours: Ours | None) -> Table:
+    title = "The report's hypotheses, answered from our data"
+    return Table(title, HYPOTHESIS_COLUMNS, [each.row() for each in answered(ours)], (HYPOTHESIS_NOTE,))
+
+
+def claim_tables(report: dict, ours: Ours | None) -> list[Table]:
+    """One for each chapter of the report, in its order; the first says how to read them."""
+    chapters: dict[str, list[Row]] = {}
+    for claim in audited_claims(report, ours):
+        section = claim.section
+        chapter = section[0] if section[0].isdigit() else section
+        chapters.setdefault(chapter, []).append(claim.row())
+    titles = [f"Claims: {f'section {each}' if each[0].isdigit() else _appendix(each)}" for each in chapters]
+    notes = [CLAIM_NOTES, *[()] * (len(titles) - 1)]
+    return [
+        Table(*parts) for parts in zip(titles, [CLAIM_COLUMNS] * len(titles), chapters.values(), notes, strict=True)
+    ]
+
+
+def _appendix(chapter: str) -> str:
+    return f"appendix {chapter}" if len(chapter) == 1 else chapter.lower()
 
 
 # ---------------------------------------------------------------- the outcome
@@ -132,7 +187,7 @@ class Audit:
     """What the sentences of the outcome speak of."""
 
     report: dict
-    findings: Findings | None
+    ours: Ours | None
     numbers: list[AuditedNumber]
     claims: list[AuditedClaim]
 
@@ -140,14 +195,19 @@ class Audit:
     def small_study(self) -> dict:
         return find_section(self.report, SMALL_STUDY)
 
+    @property
+    def longest(self) -> Findings | None:
+        return self.ours.beside(None) if self.ours else None
+
     def cells_like(self, section: dict) -> list[MeasuredCell]:
-        """Our cells of the architecture that a section of the report is about."""
-        return self.findings.models.get(section["model"], []) if self.findings else []
+        """Our cells of the architecture that a section of the report is about, from the study nearest to it."""
+        findings = self.ours.beside(section) if self.ours else None
+        return findings.models.get(section["model"], []) if findings else []
 
 
-def outcome(report: dict, findings: Findings | None) -> list[tuple[str, str]]:
+def outcome(report: dict, ours: Ours | None) -> list[tuple[str, str]]:
     """Ten topics, each with a sentence."""
-    audit = Audit(report, findings, audited_numbers(report, findings), audited_claims(report))
+    audit = Audit(report, ours, audited_numbers(report, ours), audited_claims(report, ours))
     return [(topic, sentence(audit)) for topic, sentence in OUTCOME.items()]
 
 
@@ -188,11 +248,18 @@ def repeated(audit: Audit) -> str:
 
 def claims(audit: Audit) -> str:
     verdicts = [claim.result.verdict for claim in audit.claims]
+    n = {verdict: verdicts.count(verdict) for verdict in ClaimVerdict}
+    results = len(verdicts) - n[ClaimVerdict.SETTING] - n[ClaimVerdict.PROPOSAL]
     return (
-        f"Of {len(verdicts)} claims in words, {verdicts.count(ClaimVerdict.HOLDS)} hold against the report's own "
-        f"tables, {verdicts.count(ClaimVerdict.FAILS)} do not, and {verdicts.count(ClaimVerdict.SAYS_NOTHING)} rest "
-        "on numbers that say nothing."
+        f"Of {len(verdicts)} claims in words, {results} are results. Against the report's own numbers and words "
+        f"{n[ClaimVerdict.HOLDS]} of these hold, {n[ClaimVerdict.ROUNDED]} hold but for rounding, "
+        f"{n[ClaimVerdict.FAILS]} are contradicted, {n[ClaimVerdict.SAYS_NOTHING]} say nothing, and "
+        f"{n[ClaimVerdict.UNCHECKABLE]} cannot be checked. {_counterparts(audit)}"
     )
+
+
+def _counterparts(audit: Audit) -> str:
+    return f"For {counted(sum(bool(claim.ours) for claim in audit.claims), 'claim')} we have measured a counterpart."
 
 
 def trained_alike(audit: Audit) -> str:
@@ -202,7 +269,7 @@ def trained_alike(audit: Audit) -> str:
         if len(losses) > 1 and "source" not in section:
             spans[section["section"]] = max(losses) - min(losses)
     widest = max(spans, key=lambda section: spans[section])
-    models = audit.findings.models.values() if audit.findings else ()
+    models = audit.longest.models.values() if audit.longest else ()
     known = [[cell.mean("val_loss") for cell in cells if cell.estimate("val_loss").known] for cells in models]
     ours = [np.ptp(losses) for losses in known if len(losses) > 1]
     return (
@@ -249,19 +316,17 @@ def losses_agree(audit: Audit) -> str:
 
 
 def sensitivity(audit: Audit) -> str:
-    found = audit.findings.sensitivities() if audit.findings else []
+    found = audit.longest.sensitivities() if audit.longest else []
     verdicts = [
-        f"{label(each.model)} {each.verdict} ({100 * each.cv.mean:.1f} %, from noise alone "
-        f"{100 * each.from_noise:.1f} %)"
-        for each in found
-        if not math.isnan(each.from_noise)
+        f"{label(each.model)} {each.verdict} ({with_interval(1, 100)(each.cv)} %)" for each in found if each.cv.known
     ]
-    return f"CV of PD over activations, ours: {'; '.join(verdicts) or NOT_MEASURED}."
+    study = f" ({where(audit.longest)})" if audit.longest else ""
+    return f"CV of PD over activations, ours{study}: {'; '.join(verdicts) or NOT_MEASURED}."
 
 
 def design(audit: Audit) -> str:
     two, three = stats.smallest_p(2, 2), stats.smallest_p(3, 3)
-    ours = max((cell.n_trials for cell in audit.findings.measured), default=0) if audit.findings else 0
+    ours = max((cell.n_trials for cell in audit.longest.measured), default=0) if audit.longest else 0
     here = f", our {ours} v {ours} none below {stats.smallest_p(ours, ours):.2g}" if ours else ""
     return (
         f"Permuting 2 v 2 trials gives no p below {two:.2f}, 3 v 3 none below {three:.2f}{here}; the report has no "

@@ -7,7 +7,7 @@ pickled by reference, so workers must find this repository's modules: PYTHONPATH
 
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from runner.workers import Event
@@ -17,7 +17,7 @@ from study.plan import Job, Study
 from train import run_trial
 
 try:
-    from distributed import CancelledError, Client, Future, as_completed
+    from distributed import CancelledError, Client, Future, Security, as_completed
 except ImportError:
     raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
 
@@ -39,15 +39,29 @@ def cluster_trial(study: Study, job: Job) -> Event:
         return Event(job, "failed", str(error))
 
 
-def connect(address: str) -> Client:
-    """A client of the scheduler at ``address``, or of the one that a scheduler file names."""
+def connect(address: str, tls: Mapping[str, str]) -> Client:
+    """A client of the scheduler at ``address``, or of the one that a scheduler file names.
+
+    ``tls`` has the client's files by ``Security``'s names for them; without any, dask's configuration counts.
+    """
+    for path in tls.values():
+        if not Path(path).is_file():
+            raise UserError(f"there is no file {path}, which --scheduler needs for TLS")
     if Path(address).is_file():
         found = read_json(Path(address)).get("address")
         if not (isinstance(found, str) and found):
             raise UserError(f"{address} is no scheduler file (it has no address)")
         address = found
+    if tls and not address.startswith("tls://"):
+        raise UserError(f"the scheduler at {address} does not use TLS (its address does not begin with tls://)")
     try:
-        return Client(address, timeout=CONNECT_SECONDS)
+        security = Security(require_encryption=True, **tls) if tls else Security()
+        return Client(address, security=security, timeout=CONNECT_SECONDS)
+    except TypeError:
+        raise UserError(
+            f"the scheduler at {address} uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them in "
+            "dask's configuration"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"no scheduler answers at {address} ({error})") from None
 
@@ -55,6 +69,7 @@ def connect(address: str) -> Client:
 def run_on_cluster(
     study: Study,
     address: str,
+    tls: Mapping[str, str],
     jobs: Iterable[Job],
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
@@ -63,7 +78,7 @@ def run_on_cluster(
 
     When ``should_stop`` says so, what has not begun is cancelled; running trials go on to their end.
     """
-    with connect(address) as client:
+    with connect(address, tls) as client:
         resources = {"GPU": 1} if study.device == "cuda" else None
         if not any(fits(worker, resources) for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
             needed = "no worker with --resources GPU=1" if resources else "no worker"

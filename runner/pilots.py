@@ -7,8 +7,6 @@ enough for it, so a clone continues too. ``config_trained.RATES`` holds what was
 
 import argparse
 import math
-import signal
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +30,7 @@ from study.files import (
     write_bytes,
     write_checked,
 )
-from study.options import check_names, names_from
+from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS, check_names, names_from
 from study.plan import Job, Plan, Study, pending_jobs, planned_jobs
 from study.store import Store, fingerprint
 
@@ -64,6 +62,7 @@ class Grid:
             eval_interval=self.iterations,
             seed_base=SEED_BASE,
             n_trials=len(self.seeds),
+            landscape=False,
         )
         return Study(config, "trained", config.device, store)
 
@@ -191,19 +190,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--seeds",
-        type=cli.positive_int,
+        type=cli.up_to(MOST_TRIALS),
         default=1,
         metavar="N",
         help=f"pilots of a cell and rate, from {SEED_BASE} on",
     )
     parser.add_argument(
         "--iterations",
-        type=cli.positive_int,
+        type=cli.up_to(MOST_STEPS),
         default=config.iterations // 2,
         metavar="K",
         help=f"training steps, over which the schedule is spread (default: half of the study's {config.iterations})",
     )
-    parser.add_argument("--workers", type=cli.positive_int, metavar="W", help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
+    )
     parser.add_argument("--file", type=Path, default=FILE, metavar="FILE", help=f"default: {FILE}")
     parser.add_argument("--show", action="store_true", help="print the table of what is done, and stop")
     return parser.parse_args(argv)
@@ -282,14 +283,8 @@ def lacking(jobs: list[Job], rate: float, pilots: list[dict]) -> list[Job]:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
-    try:
-        return run(args)
-    except UserError as error:
-        return cli.report_mistake("runner.pilots", error)
-    except KeyboardInterrupt:  # between two rates; while trials run it is theirs to handle
-        cli.say(cli.STOPPED)
-        return 128 + signal.SIGINT
+    return cli.outcome("runner.pilots", lambda: run(args))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.leave(main())

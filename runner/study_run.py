@@ -3,35 +3,36 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from labels import counted
+from runner.cores import usable_cores
 from runner.progress import Progress, clock
 from runner.workers import Event, run_jobs
 from study import cli
 from study.agreement import describe_agreement
+from study.carry_on import carry_on
 from study.cell import update_cell
 from study.files import UserError, check_may_be_written, check_writable, write_bytes
+from study.locks import warn_without_locks
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
-from train import report_progress
 
 # Where trials are trained: takes the jobs, what to call on each event, and whether to stop.
 Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], None]
 
 
-def choose_backend(study: Study, n_workers: int, scheduler: str | None) -> Backend:
-    """Worker processes of this machine or, with a ``scheduler``, a cluster; UserError if that does not answer."""
+def choose_backend(study: Study, n_workers: int, scheduler: str | None, tls: Mapping[str, str]) -> Backend:
+    """Worker processes of this machine or, with a ``scheduler``, a cluster, reached with the ``tls`` files if any;
+    UserError if that does not answer."""
     if scheduler is None:
         return partial(run_jobs, study, n_workers)
     from runner import cluster  # here, because only this needs dask
 
-    cluster.connect(scheduler).close()
-    return partial(cluster.run_on_cluster, study, scheduler)
+    cluster.connect(scheduler, tls).close()
+    return partial(cluster.run_on_cluster, study, scheduler, tls)
 
 
 def check_places(study: Study) -> None:
@@ -41,12 +42,14 @@ def check_places(study: Study) -> None:
 
 
 def workers_for(device: str) -> int:
-    """One worker for each core on the CPU, for each GPU with CUDA."""
+    """One worker for each core that may be used on the CPU, for each GPU with CUDA."""
     if device == "cuda":
+        import torch  # here, because it takes seconds to load
+
         return torch.cuda.device_count()
     if device == "mps":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def run_study(study: Study, plan: Plan, backend: Backend, started_file: Path | None = None) -> int:
@@ -83,8 +86,11 @@ def prepare(study: Study, plan: Plan) -> None:
     """Bring the results folder up to date with what is done; UserError if it cannot be written to."""
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
+    warn_without_locks(study.store.results)
     try:
         study.store.remove_stale_drafts(plan.cells)
+        for cell in plan.carried:
+            carry_on(study, cell)
         for cell, content in plan.reused.items():
             study.store.write_cell(cell, content)
         update_cells(study, plan.cells)
@@ -99,7 +105,7 @@ def update_cells(study: Study, cells: Iterable[Cell]) -> None:
     for cell in cells:
         done, found = study.store.done_trials(cell), study.store.read_cell(cell)
         if done and (found is None or not done <= {trial["trial"] for trial in found["trials"]}):
-            update_cell(study, cell, report=report_progress)
+            update_cell(study, cell, report=cli.say_progress)
 
 
 def keep_error(study: Study, event: Event) -> None:
@@ -107,7 +113,7 @@ def keep_error(study: Study, event: Event) -> None:
     path = study.store.error_path(*event.job)
     try:
         if event.kind == "failed":
-            write_bytes(path, event.detail.encode())
+            write_bytes(path, event.detail.encode(errors="backslashreplace"))  # of paths that are not UTF-8
         elif event.kind == "done":
             path.unlink(missing_ok=True)
     except OSError as error:

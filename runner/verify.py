@@ -15,12 +15,11 @@ from labels import counted
 from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
-from study.files import Damaged, Misplaced, ResultError, UserError, digest, read_bytes
-from study.options import check_names
-from study.plan import Job, Study, environment, finished_trials
-from study.state import read_state
+from study.environment import differing
+from study.files import Damaged, Misplaced, ResultError, UserError
+from study.options import MOST_TRIALS, check_names
+from study.plan import Job, Study, finished_trials
 from study.store import Cell, Store, check_identity, check_summary
-from train import report_progress, run_trial
 
 WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
 
@@ -88,36 +87,43 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     except ResultError as error:
         yield kind_of(error), str(error)
         return
-    weights = store.checkpoint_path(cell, number)
     mend = f"remove {store.record_path(cell, number)} and run again to make them anew; results do not need them"
     checks: list[Callable[[], object]] = [
         lambda: check_identity(store.record_path(cell, number), record, study.identity(cell)),
         lambda: store.predictions_of(cell, number, record),
-        lambda: check_weights(weights, record["weights_sha256"], mend),
+        lambda: check_weights(store, cell, record, mend),
     ]
     for check in checks:
         try:
             check()
         except ResultError as error:
             yield kind_of(error), str(error)
+    yield from verify_one_state(study, cell, number, store.last_state_path(cell, number))
 
 
-def check_weights(path: Path, sha256: str, mend: str) -> None:
-    """Damaged unless the weights in ``path`` are those of the record; Missing, with how to ``mend`` it."""
+def check_weights(store: Store, cell: Cell, record: dict, mend: str) -> None:
+    """Missing if a finished trial has no weights, Damaged if they are not those of its ``record``."""
+    path = store.checkpoint_path(cell, record["trial"])
     if not os.path.lexists(path):
         raise Missing(f"{path} (weights; {mend})")
-    if digest(read_bytes(path)) != sha256:
-        raise Damaged(f"{path} does not match the hash in its record")
+    store.read_weights(cell, record["trial"], record["weights_sha256"])
 
 
 def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     """Check the saved states that an unfinished trial would continue from."""
     for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
-        if os.path.lexists(path):
-            try:
-                read_state(path, study.identity(cell), number, "cpu")
-            except ResultError as error:
-                yield kind_of(error), str(error)
+        yield from verify_one_state(study, cell, number, path)
+
+
+def verify_one_state(study: Study, cell: Cell, number: int, path: Path) -> Iterator[Finding]:
+    """Check a saved state, if it is there."""
+    from study.state import read_state  # here, because only this needs torch
+
+    if os.path.lexists(path):
+        try:
+            read_state(path, study.identity(cell), number, "cpu")
+        except ResultError as error:
+            yield kind_of(error), str(error)
 
 
 def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
@@ -165,10 +171,10 @@ def report_reproduction(study: Study, model: str, activation: str, trial: str) -
     """Train a trial again and print how it compares with the one on the disk; returns the exit code."""
     check_names(study, [model], [activation])
     try:
-        number = cli.positive_int(trial)
+        number = cli.up_to(MOST_TRIALS)(trial)
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--reproduce: trial {error}") from None
-    same_bits, account = reproduce(study, study.cell(model, activation), number, report_progress)
+    same_bits, account = reproduce(study, study.cell(model, activation), number, cli.say_progress)
     cli.say(account)
     cli.say("the same bits" if same_bits else "NOT the same bits")
     return 0 if same_bits else cli.FAILED
@@ -176,16 +182,20 @@ def report_reproduction(study: Study, model: str, activation: str, trial: str) -
 
 def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], None]) -> tuple[bool, str]:
     """Train a trial again in a temporary folder and compare it with the one on the disk; (same bits, account)."""
+    from train import run_trial  # here, because it loads PyTorch
+
     before = known_trial(study, cell, number)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Store(Path(folder, "results"), Path(folder, "checkpoints"))
         after = run_trial(Study(study.config, study.scale, study.device, temporary), cell, number, report)
         again = temporary.read_predictions(cell, number, after["predictions_sha256"])
     rows: list[list] = [
-        [name, before.get(name), after[name], difference(before.get(name), after[name])] for name in MEASURED
+        [name, before.get(name), after[name], difference(before.get(name), after[name])]
+        for name in MEASURED
+        if name in after
     ]
     same_predictions = before.get("predictions_sha256") == after["predictions_sha256"]
-    compared = [name for name in (*MEASURED, *WRITTEN) if name in before]
+    compared = [name for name in (*MEASURED, *WRITTEN) if name in before and name in after]
     same_bits = same_predictions and all(before[name] == after[name] for name in compared)
     if "weights_sha256" in before:
         same_weights = before["weights_sha256"] == after["weights_sha256"]
@@ -196,7 +206,9 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
-    return same_bits, account + "\n\n" + compare_environments(before["environment"], environment(study.device))
+    there, here = before["environment"], after["environment"]
+    account += "\n\n" + compare_environments(there, here)
+    return same_bits, account if same_bits else f"{account}\n\n{possible_causes(there, here)}"
 
 
 def known_trial(study: Study, cell: Cell, number: int) -> dict:
@@ -246,3 +258,10 @@ def compare_environments(before: dict, here: dict) -> str:
         for name in here
     ]
     return tabulate(rows, ["environment", "there", "here", ""])
+
+
+def possible_causes(there: dict, here: dict) -> str:
+    """Which of the facts that bits depend on differ between two environments, in words."""
+    differ, unknown = differing(there, here)
+    words = f"what bits depend on and differs: {', '.join(differ) or 'nothing that was recorded'}"
+    return f"{words}; not recorded there: {', '.join(unknown)}" if unknown else words

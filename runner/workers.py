@@ -7,22 +7,20 @@ Each worker has a pipe of its own, so that one killed in the middle of a message
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Literal
 
-import torch
-
-from study.cli import STOP_SIGNALS
-from study.files import Busy, UserError
+from study.cli import STOP_SIGNALS, say
+from study.files import ROOT, Busy, UserError
 from study.plan import Job, Study
-from train import Interrupted, run_trial
-from training.step import RecordingError
 
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
 
@@ -53,9 +51,11 @@ class Event:
 
 
 def serve(connection: Connection, study: Study) -> None:
-    """Run the jobs that come through ``connection`` until it is closed or the process is asked to stop."""
+    """Run the jobs that come through ``connection`` until it is closed or the process is asked to stop.
+
+    While a job runs, nothing comes but None, which asks to stop, or the end of the pipe, because the runner is gone.
+    """
     stopping = False
-    parent = os.getppid()
 
     def ask_to_stop(*_) -> None:
         nonlocal stopping
@@ -66,21 +66,23 @@ def serve(connection: Connection, study: Study) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def should_stop() -> bool:
-        return stopping or os.getppid() != parent
+        return stopping or connection.poll()
 
     try:
-        while True:
-            job = connection.recv()
+        while job := connection.recv():
             event = Event(job, "stopped") if should_stop() else run_job(study, job, connection.send, should_stop)
             connection.send(event)
             if event.kind == "stopped":
                 return
     except (EOFError, ConnectionError):
-        pass  # the parent is gone
+        pass  # the runner is gone
 
 
 def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
     """Train one trial; whatever it raises becomes the job's outcome."""
+    from train import Interrupted, run_trial  # here, because they load PyTorch, which the runner does without
+    from training.step import RecordingError
+
     try:
         record = run_trial(study, *job, lambda progress: send(Event(job, "progress", progress=progress)), should_stop)
     except Interrupted:
@@ -89,7 +91,7 @@ def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: 
         return Event(job, "busy")
     except (UserError, RecordingError) as error:
         return Event(job, "failed", str(error))
-    except ConnectionError:  # the pipe's: the parent is gone
+    except ConnectionError:  # the pipe's: the runner is gone
         raise
     except Exception:
         return Event(job, "failed", traceback.format_exc())
@@ -103,8 +105,8 @@ class Worker:
     """A worker process, its pipe, and the job it has."""
 
     def __init__(self, study: Study, gpu: int | None):
-        # A spawned process is given this one's sys.path and main script, so it finds the code from any folder.
-        context = multiprocessing.get_context("spawn")
+        # A new process is given this one's sys.path and main script, so it finds the code from any folder.
+        context = start_context(study.device)
         self.connection, theirs = context.Pipe()
         self.gpu = gpu
         self.job: Job | None = None
@@ -113,8 +115,12 @@ class Worker:
         with worker_environment(gpu):
             # Blocked until the worker has its handlers: a signal that comes before is kept, and does not kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            self.process.start()
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            try:
+                self.process.start()
+            except (EOFError, ConnectionError):
+                raise UserError("no worker process could be started; why is above") from None
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         theirs.close()
 
     def give(self, job: Job) -> None:
@@ -129,18 +135,34 @@ class Worker:
         return f"the worker process ended by itself, with exit code {code}; its last output is above"
 
 
+def start_context(device: str) -> SpawnContext | ForkServerContext:
+    """How worker processes start: as forks of a server process that has PyTorch loaded, which takes seconds, or anew.
+
+    The server is started by the first worker, has one thread and nothing of a run, and ends once the runner and all
+    workers have. A GPU's driver does not survive a fork, nor do some of the libraries of macOS.
+    """
+    if device != "cpu" or sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train"])
+    return context
+
+
 def assign_gpus(device: str, n_workers: int) -> list[int | None]:
     """The GPU of each worker, in turn; with more workers than GPUs, several share one."""
     if device != "cuda":
         return [None] * n_workers
+    import torch  # here, because it takes seconds to load
+
     return [index % torch.cuda.device_count() for index in range(n_workers)]
 
 
 @contextmanager
 def worker_environment(gpu: int | None) -> Iterator[None]:
-    """Inside, the environment that a new worker inherits: one thread, memory that it keeps, and one GPU if it has
-    one of its own."""
-    changes = {"OMP_NUM_THREADS": "1", **KEEP_MEMORY}
+    """Inside, the environment that a new worker (or the fork server) inherits: one thread, memory that it keeps, one
+    GPU if it has one of its own, and where the code lies (before anything of that name in the working directory)."""
+    code = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    changes = {"OMP_NUM_THREADS": "1", **KEEP_MEMORY, "PYTHONPATH": code, "PYTHONSAFEPATH": "1"}
     if gpu is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         changes["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
@@ -166,25 +188,50 @@ def run_jobs(
     """Run ``jobs`` in order on ``n_workers`` processes: one thread each on the CPU, one GPU each with CUDA.
 
     ``on_event`` is called with every event. A worker that dies fails its job and is replaced. When ``should_stop``
-    says so, workers finish their step, save and stop, and no further job is begun.
+    says so, workers finish their step, save and stop, and no further job is begun. KeyboardInterrupt, which a second
+    signal raises, kills them instead: one that is frozen would never stop.
     """
     pending = deque(jobs)
     n_workers = min(n_workers, len(pending))
     workers = [Worker(study, gpu) for gpu in assign_gpus(study.device, n_workers)]
     try:
-        while pending or any(worker.job for worker in workers):
-            if should_stop():
-                stop_workers(workers, on_event)
-                return
-            for index, worker in enumerate(workers):
-                if worker.job is None and pending:
-                    workers[index] = start_next(worker, pending, study)
-            receive_events(workers, on_event)
-    finally:
+        work_through(study, workers, pending, on_event, should_stop)
+        dismiss(workers)
+    except KeyboardInterrupt:
         for worker in workers:
-            worker.connection.close()
+            worker.process.kill()
         for worker in workers:
-            worker.process.join(PATIENCE)
+            worker.process.join(1)
+        raise
+    except Exception:
+        dismiss(workers)
+        raise
+
+
+def work_through(
+    study: Study,
+    workers: list[Worker],
+    pending: deque[Job],
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Keep ``workers`` at work until nothing is pending, or until they are to stop."""
+    while pending or any(worker.job for worker in workers):
+        if should_stop():
+            stop_workers(workers, on_event)
+            return
+        for index, worker in enumerate(workers):
+            if worker.job is None and pending:
+                workers[index] = start_next(worker, pending, study)
+        receive_events(workers, on_event)
+
+
+def dismiss(workers: list[Worker]) -> None:
+    """Let workers end, and wait for that."""
+    for worker in workers:
+        worker.connection.close()
+    for worker in workers:
+        worker.process.join(PATIENCE)
 
 
 def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
@@ -210,7 +257,7 @@ def receive_events(workers: list[Worker], on_event: Callable[[Event], None], tim
         except (EOFError, OSError):
             event = Event(job, "failed", worker.why_dead())
         if event.kind == "stopped":
-            worker.process.join()  # a worker ends after this event, and must not be given another job
+            wait([worker.connection], PATIENCE)  # a worker ends after this event: whoever gives it a job sees it
         if event.kind != "progress":
             worker.job = None
         on_event(event)
@@ -218,8 +265,9 @@ def receive_events(workers: list[Worker], on_event: Callable[[Event], None], tim
 
 def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:
     """Ask every worker to finish its step and save, and pass on how each ended."""
+    say("stopping when the current step is saved; a second Ctrl-C or kill ends the run at once (what is saved stays)")
     for worker in workers:
-        if worker.process.is_alive():
-            worker.process.terminate()
+        with suppress(ConnectionError):  # it has died
+            worker.connection.send(None)
     while any(worker.job for worker in workers):
         receive_events(workers, on_event)

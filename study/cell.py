@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from metrics import TRIAL_METRICS
-from study.files import Damaged, UserError, exclusive, move_damaged
+from study.files import Damaged, UserError, move_damaged
+from study.locks import exclusive
 from study.pairs import compare_trials
 from study.plan import Study
 from study.store import Cell, check_identity, fingerprint, read_cells, study_names
@@ -140,7 +141,7 @@ def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dic
         "planned_trials": planned,
         "n_parameters": next(iter(records.values()))["n_parameters"],
         "mean_val_loss": mean(trial["val_loss"] for trial in completed),
-        "std_val_loss": float(np.std([t["val_loss"] for t in completed])) if completed else None,
+        "std_val_loss": float(np.std([t["val_loss"] for t in completed])) if len(completed) > 1 else None,
         "mean_val_accuracy": mean(trial["val_accuracy"] for trial in completed),
         "mean_relative_pd": mean(pair["relative_pd"] for pair in pairs),
         "mean_top1_mismatches": mean(pair["top1_mismatches"] for pair in pairs),

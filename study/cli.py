@@ -1,35 +1,108 @@
 """What the commands share: exit codes, a mistake in one line on stderr, printing, signals, kinds of option values."""
 
 import argparse
+import codecs
+import io
+import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from study.files import Damaged
+from study.files import Damaged, UserError
 
 FAILED = 1  # the exit code when a trial failed, or a check found something
 MISTAKE = 2  # the exit code when a command cannot do what it is asked
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ONE_WISH = 1  # second within which several signals are one wish to stop
 STOPPED = "stopped; what was trained is saved, and the same command goes on from there"
 LARGEST_SEED = 2**32 - 1
+LARGEST_COUNT = 10**9
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that says what is wrong in one line, without the usage."""
+    """The argument parser of every command: says what is wrong in one line, without the usage.
+
+    From when there is one, whatever the command prints can be printed (``make_printable``).
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        make_printable()
 
     def error(self, message: str) -> NoReturn:
         self.exit(MISTAKE, f"{self.prog}: error: {message} (see --help)\n")
 
 
+def outcome(program: str, action: Callable[[], int]) -> int:
+    """The exit code that ``action`` returns; a user's mistake and Ctrl-C are said in one line."""
+    try:
+        return action()
+    except BrokenPipeError:
+        close_output()
+        return 0
+    except (UserError, OSError) as error:
+        return report_mistake(program, error)
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; the same command can be given again", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. A child that cannot even be killed, because a file server is gone, is not waited for."""
+    if multiprocessing.active_children():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def report_mistake(program: str, error: Exception) -> int:
     """Print ``error`` on one line of stderr; returns the exit code."""
     remedy = "; restore it or remove it" if isinstance(error, Damaged) else ""
-    print(f"{program}: error: {' '.join(str(error).split())}{remedy}", file=sys.stderr)
+    said = str(error)
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        said = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    print(f"{program}: error: {' '.join(said.split())}{remedy}", file=sys.stderr)
     return MISTAKE
+
+
+# ---------------------------------------------------------------- printing
+
+
+# What terminals without Unicode get instead; of another letter, what is left without its accents, or "?".
+PLAIN = {"±": "+/-", "–": "-", "—": "-", "−": "-", "×": "x", "β": "beta", "≤": "<=", "≥": ">=", "·": ".", "…": "..."}
+
+
+def plain_letters(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of ``codecs``: ASCII for letters that an encoding lacks, "?" for what has none."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(map(_plain, letters)), error.end
+
+
+def _plain(letter: str) -> str:
+    if letter in PLAIN:
+        return PLAIN[letter]
+    if unicodedata.name(letter, "").startswith("BOX DRAWINGS"):
+        return {"─": "-", "═": "=", "│": "|", "║": "|"}.get(letter, "+")
+    return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or "?"
+
+
+codecs.register_error("plain_letters", plain_letters)
+
+
+def make_printable() -> None:
+    """Let everything be printed on a terminal that has few letters, and paths that are not UTF-8 on any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="plain_letters")
 
 
 def say(text: str) -> None:
@@ -43,6 +116,14 @@ def say(text: str) -> None:
         pass
 
 
+def say_progress(progress: dict) -> None:
+    """Print what a trial reports: a note, or the losses of an evaluation."""
+    if "note" in progress:
+        say(f"  {progress['note']}")
+    elif "val_loss" in progress:
+        say("  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress))
+
+
 def close_output() -> None:
     """Discard what is printed from now on: its reader, such as head, has ended."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,12 +132,21 @@ def close_output() -> None:
 # ---------------------------------------------------------------- kinds of option values
 
 
-def positive_int(text: str) -> int:
-    """An option's value that counts something."""
-    value = whole_number(text)
-    if value is None or value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return value
+def up_to(most: int) -> Callable[[str], int]:
+    """The kind of an option's value that counts something of which there are at most ``most``."""
+
+    def count(text: str) -> int:
+        value = whole_number(text)
+        if value is None or value < 1:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+        if value > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is more than {most:,}, the most that is accepted")
+        return value
+
+    return count
+
+
+positive_int = up_to(LARGEST_COUNT)
 
 
 def seed(text: str) -> int:
@@ -91,9 +181,23 @@ def whole_number(text: str) -> int | None:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM are not fatal; the list has those received."""
+    """Inside, a first SIGINT or SIGTERM is not fatal, and the list has it; a further one raises KeyboardInterrupt.
+
+    Those that follow within ``ONE_WISH`` seconds are not further ones: some programs that start others, such as
+    ``timeout``, pass a signal on twice.
+    """
     received: list[int] = []
-    before = {number: signal.signal(number, lambda got, _: received.append(got)) for number in STOP_SIGNALS}
+    first = 0.0
+
+    def receive(number: int, _: object) -> None:
+        nonlocal first
+        if received and time.monotonic() - first > ONE_WISH:
+            raise KeyboardInterrupt
+        if not received:
+            first = time.monotonic()
+        received.append(number)
+
+    before = {number: signal.signal(number, receive) for number in STOP_SIGNALS}
     try:
         yield received
     finally:

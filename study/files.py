@@ -1,7 +1,6 @@
-"""Paths of the repository, atomic writes, checked reads, locks, and the errors of all these."""
+"""Paths of the repository, atomic writes, checked reads, and the errors of all these."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -9,8 +8,8 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -196,21 +195,6 @@ def read_sealed(path: Path) -> bytes:
     if hashlib.sha256(payload).digest() != seal:
         raise Damaged(f"{path} does not match its hash")
     return payload
-
-
-@contextmanager
-def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock file ``path``; the system frees it when the process ends, however it ends.
-
-    Raises Busy if another process holds it and ``wait`` is not set.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise Busy(f"{path} is held by another process") from None
-        yield
 
 
 def move_damaged(path: Path) -> Path:

@@ -4,19 +4,20 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import replace
 
-import torch
-
 import config as full_config
 import config_cpu
 import config_trained
-from activations import ACTIVATIONS
-from config import STREAMS, Config
-from model import ARCHITECTURES
+from config import ACTIVATIONS, MODELS, MODERN, OPTIMIZERS, STREAMS, Config
 from study import cli
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
-from study.plan import Study
+from study.plan import Study, has_cuda
 from study.store import Store, check_study_name, published_studies
-from training.optimizers import OPTIMIZERS
+
+# Far above what can be trained, so that a slip of the finger is said instead of tried.
+MOST_TRIALS = 1_000
+MOST_STEPS = 10_000_000
+MOST_WORKERS = 1_000
+MOST_SHARDS = 1_000_000
 
 CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG, "trained": config_trained.CONFIG}
 
@@ -24,11 +25,11 @@ CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG, "trained": conf
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """The options that train.py and run_all_experiments.py share."""
     parser.add_argument(
-        "--trials", type=cli.positive_int, metavar="N", help="trials of a cell (default: 3; trained: 10)"
+        "--trials", type=cli.up_to(MOST_TRIALS), metavar="N", help="trials of a cell (default: 3; trained: 10)"
     )
-    parser.add_argument("--iterations", type=cli.positive_int, metavar="K", help="training steps of a trial")
+    parser.add_argument("--iterations", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps of a trial")
     parser.add_argument(
-        "--eval-interval", type=cli.positive_int, metavar="K", help="training steps between evaluations"
+        "--eval-interval", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps between evaluations"
     )
     parser.add_argument(
         "--seed-base",
@@ -44,7 +45,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; trained: trained until "
         "good at laptop scale, config_trained.py; auto: cuda where CUDA is available, else cpu",
     )
-    parser.add_argument("--optimizer", choices=tuple(OPTIMIZERS), help="default: the configuration's own")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the configuration's own")
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
         "--cuda-graphs",
@@ -59,6 +60,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
     )
     parser.add_argument(
+        "--landscape",
+        action=argparse.BooleanOptionalAction,
+        help="measure curvature, gradient noise and loss barriers when a trial ends (default: as the configuration "
+        "says); changes no other number",
+    )
+    parser.add_argument(
         "--study",
         metavar="NAME",
         help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
@@ -70,14 +77,16 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
 
 def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     """The study that the options ask for; UserError where they cannot be met, if it ``runs_here``."""
-    has_cuda = torch.cuda.is_available()
-    scale = ("cuda" if has_cuda else "cpu") if args.config == "auto" else args.config
+    scale = ("cuda" if has_cuda() else "cpu") if args.config == "auto" else args.config
     config = CONFIGS[scale]
     device = args.device or config.device
-    if device == "cuda" and runs_here and not has_cuda:
+    if device == "cuda" and runs_here and not has_cuda():
         raise UserError("no CUDA device is available here; choose --config cpu, or --device cpu")
-    if device == "mps" and runs_here and not torch.backends.mps.is_available():
-        raise UserError("no MPS device is available here; choose --device cpu")
+    if device == "mps" and runs_here:
+        import torch  # here, because it takes seconds to load
+
+        if not torch.backends.mps.is_available():
+            raise UserError("no MPS device is available here; choose --device cpu")
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
@@ -89,9 +98,14 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         "eval_interval": args.eval_interval,
         "seed_base": args.seed_base,
         "n_trials": args.trials,
+        "landscape": args.landscape,
         "vary": args.vary and tuple(name for name in STREAMS if name in args.vary),
     }
     config = replace(config, **{key: value for key, value in changes.items() if value is not None})
+    if config.seed_base + config.n_trials - 1 > cli.LARGEST_SEED:
+        raise UserError(
+            f"--seed-base {config.seed_base}: the seed of trial {config.n_trials} would be above {cli.LARGEST_SEED}"
+        )
     return Study(config, scale, device, store, args.cuda_graphs)
 
 
@@ -107,8 +121,14 @@ def default_name(config: Config, device: str, optimizer: str | None, store: Stor
 
 def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
     """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
+    if set(models) <= set(MODELS) & study.config.shapes.keys() and set(activations) <= {*ACTIVATIONS, *MODERN}:
+        return
+    # Here, because they load PyTorch, which is needed for none but the names that config.py does not list.
+    from activations import ACTIVATIONS as registry
+    from model import ARCHITECTURES
+
     shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
-    for kind, names, known in (("model", models, shaped), ("activation", activations, list(ACTIVATIONS))):
+    for kind, names, known in (("model", models, shaped), ("activation", activations, list(registry))):
         for name in names:
             if name not in known:
                 raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")

@@ -14,13 +14,14 @@ import metrics
 from study.files import finite_or_none
 from study.plan import Study, load_corpus
 from study.store import Cell
-from training.dataset import probe_set, shuffled_probe
 
 
 def compare_trials(
     study: Study, cell: Cell, numbers: list[int], records: dict[int, dict], previous: dict | None
 ) -> list[dict]:
     """The pairs of the completed trials ``numbers``, computed only where the cell file does not hold them yet."""
+    from training.dataset import probe_set, shuffled_probe  # here, because it loads PyTorch
+
     known = {tuple(pair["trials"]): pair for pair in previous["pairs"]} if previous else {}
 
     @cache
@@ -42,10 +43,21 @@ def compare_trials(
                 **compare_predictions(predictions(i), predictions(j), targets, shuffled),
                 "text_distance": metrics.text_distance(records[i]["texts"], records[j]["texts"]),
                 "breakdown": break_down(predictions(i)[-1], predictions(j)[-1], groupings),
+                **recorded_barrier(records[i], records[j]),
             }
             pair["history"]["step"] = records[i]["history"]["step"]
             pairs.append(pair)
     return pairs
+
+
+def recorded_barrier(first: dict, second: dict) -> dict[str, float | None]:
+    """What the records of two trials say of their "barrier"; empty where neither was trained with it."""
+    found = []
+    for own, other in ((first, second), (second, first)):
+        measured = own.get("barriers", {})
+        if (name := str(other["trial"])) in measured:
+            found.append(measured[name])
+    return {"barrier": next((value for value in found if value is not None), None)} if found else {}
 
 
 def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuffled: np.ndarray) -> dict:

@@ -1,20 +1,22 @@
-"""A study: its configuration, device and folders; which of its trials are done and which are pending."""
+"""A study: its configuration, device and folders; which of its trials are done and which are pending.
 
-import platform
-import subprocess
+PyTorch takes seconds to load, so what needs it imports it where it is used: a plan is made without.
+"""
+
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-
-import numpy as np
-import torch
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from config import Config
 from study.corpus import read_corpus
-from study.files import ROOT, ResultError
-from study.store import Cell, Store, fingerprint, identity
-from training.dataset import Corpus
+from study.files import ResultError
+from study.store import Cell, Store, continues, fingerprint, identity, published_studies
+
+if TYPE_CHECKING:
+    from training.dataset import Corpus
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
 
@@ -45,38 +47,20 @@ class Study:
         return identity(self.config, cell.model, cell.activation, self.device, self.precision)
 
 
-@cache
-def environment(device: str) -> dict:
-    """The software, machine and device that numbers come from."""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-        "threads": 1 if device == "cpu" else torch.get_num_threads(),
-        "commit": commit(),
-    }
+def has_cuda() -> bool:
+    """Whether PyTorch finds a CUDA device."""
+    if version("torch").endswith("+cpu"):  # built without
+        return False
+    import torch
 
-
-def commit() -> str:
-    """The commit of the code, with "-dirty" if its modules were changed since; "unknown" outside a repository."""
-
-    def git(*arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-
-    found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
-    if not found:
-        return "unknown"
-    changed = git("diff", "--quiet", "HEAD", "--", "*.py").returncode != 0
-    return f"{found}-dirty" if changed else found
+    return torch.cuda.is_available()
 
 
 @cache
-def load_corpus(device: str) -> Corpus:
+def load_corpus(device: str) -> "Corpus":
     """Tiny Shakespeare as tokens on ``device``; UserError if it is missing or altered."""
+    from training.dataset import Corpus
+
     return Corpus.from_text(read_corpus(), device)
 
 
@@ -90,11 +74,13 @@ class Plan:
     jobs     the trials that belong to the run, cell by cell
     pending  those of them that are to be trained
     reused   cells that are copied from another study instead, and what their files are to hold
+    carried  cells whose trials have fewer steps than are asked for, and go on
     """
 
     jobs: list[Job]
     pending: list[Job]
     reused: dict[Cell, dict]
+    carried: tuple[Cell, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -116,7 +102,10 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
 
     Where trials of the cell were trained in this results folder, their records decide. Where none was, as in a fresh
     clone, which has cell files only, the trials of a cell file that holds every trial of the study count as done.
+    A trial with fewer steps than the study asks for is not done.
     """
+    if earlier_steps(study, cell) is not None:
+        return set()
     if study.store.has_trial_files(cell):
         return study.store.done_trials(cell)
     with suppress(ResultError):  # reported where the cell file itself is checked
@@ -126,6 +115,21 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
             if numbers.issuperset(range(1, study.config.n_trials + 1)):
                 return numbers
     return set()
+
+
+def earlier_steps(study: Study, cell: Cell) -> int | None:
+    """How many steps the cell's trials have, if they are the beginning of what the study asks for.
+
+    Never of a published study, whose results stay what they are.
+    """
+    if study.config.study in published_studies(study.store.results):
+        return None
+    with suppress(ResultError):  # reported where the cell is checked
+        done = sorted(study.store.done_trials(cell))
+        found = study.store.read_record(cell, done[0]) if done else study.store.read_cell(cell)
+        if found is not None and continues(found["config"], study.identity(cell)):
+            return found["config"]["iterations"]
+    return None
 
 
 def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:

@@ -36,7 +36,9 @@ def measured(metrics: dict[str, Metric], declared: type[Struct]) -> list[tuple[s
     """A field for each of ``metrics`` that ``declared`` lacks: a number in its bounds, null or absent."""
 
     def bounded(metric: Metric) -> Any:
-        return Annotated[float, Meta(ge=metric.least - ROUNDING, le=min(metric.most + ROUNDING, LARGEST))]
+        return Annotated[
+            float, Meta(ge=max(metric.least - ROUNDING, -LARGEST), le=min(metric.most + ROUNDING, LARGEST))
+        ]
 
     left = (name for name in metrics if name not in declared.__struct_fields__)
     return [(name, bounded(metrics[name]) | None | UnsetType, UNSET) for name in left]

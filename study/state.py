@@ -9,7 +9,7 @@ import torch
 
 from study.files import Damaged, Misplaced, check_form, read_sealed
 from study.schema import StateForm, state_faults
-from study.store import check_identity
+from study.store import check_identity, continues
 
 MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"mean"})  # of Adam and AdamW, of Muon
 NO_MOMENTS: tuple[set[str], ...] = (set(),)
@@ -26,7 +26,8 @@ def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
     except Exception as error:  # of many kinds, after what the loader happens to meet
         raise Damaged(f"{path} is no saved state ({type(error).__name__})") from None
     check_form(path, state, StateForm, state_faults)
-    check_identity(path, state, facts)
+    if not continues(state["config"], facts):
+        check_identity(path, state, facts)
     if state["trial"] != number:
         raise Misplaced(f"{path} is of another trial")
     expected = {

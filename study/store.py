@@ -59,10 +59,13 @@ def versions() -> dict[str, str]:
 
 
 def identity(config: Config, model: str, activation: str, device: str, precision: str) -> dict:
-    """All that can change the numbers of a trial, except its seed's index; the number of trials is not part."""
+    """All that can change the numbers of a trial, except its seed's index.
+
+    The number of trials is no part of it, nor whether the landscape is computed, which changes no other number.
+    """
     shared = asdict(config.of_cell(model, activation))
     shapes = shared.pop("shapes")
-    for name in ("study", "device", "models", "activations", "n_trials", "rates"):
+    for name in ("study", "device", "models", "activations", "n_trials", "landscape", "rates"):
         del shared[name]
     for setting in fields(config):
         if setting.name in DECLARED_LATER and shared[setting.name] == setting.default:
@@ -98,10 +101,35 @@ def differences(there: dict, here: dict) -> str:
 def check_identity(path: Path, record: dict, facts: dict) -> None:
     """OtherSettings unless the ``record`` read from ``path`` was made with exactly these settings."""
     if record.get("fingerprint") != fingerprint(facts):
+        there = record.get("config", {})
+        why = f"; {VARIES}" if fewer_steps(there, facts) and not has_constant_rate(facts) else ""
         raise OtherSettings(
-            f"{path} was made with other settings ({differences(record.get('config', {}), facts)}); "
+            f"{path} was made with other settings ({differences(there, facts)}){why}; "
             "give this run its own name with --study NAME, or move the old results away"
         )
+
+
+VARIES = (
+    "it cannot be carried on, because the learning rate of every step follows from how many steps there are to be"
+)
+
+
+def continues(there: dict, here: dict) -> bool:
+    """Whether what was made with the settings ``there`` is the beginning of what those ``here`` ask for: fewer steps
+    of the same, none of which depends on how many there are to be."""
+    return fewer_steps(there, here) and has_constant_rate(here)
+
+
+def fewer_steps(there: dict, here: dict) -> bool:
+    """Whether two identities differ in the number of steps alone, and ``there`` has fewer."""
+    steps = there.get("iterations")
+    return (
+        isinstance(steps, int) and steps < here["iterations"] and there | {"iterations": here["iterations"]} == here
+    )
+
+
+def has_constant_rate(facts: dict) -> bool:
+    return facts.get("schedule", "constant") == "constant"
 
 
 # ---------------------------------------------------------------- trials and cells
@@ -160,10 +188,17 @@ class Store:
         """Where the weights of a finished trial are until its record is written."""
         return self.checkpoint_path(cell, number).with_suffix(".pt.final")
 
+    def last_state_path(self, cell: Cell, number: int) -> Path:
+        """The last resume state of a finished trial, from which it goes on if more steps are asked for."""
+        return self.checkpoint_path(cell, number).with_suffix(".pt.state")
+
     def settle_weights(self, cell: Cell, number: int) -> None:
-        """Replace the resume states of a trial whose record is written by its final weights."""
+        """Put the final weights of a trial whose record is written in the place of its last resume state, and keep
+        that."""
         self.previous_state_path(cell, number).unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
+        if self.final_weights_path(cell, number).exists():
+            with suppress(FileNotFoundError):
+                self.checkpoint_path(cell, number).replace(self.last_state_path(cell, number))
             self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
 
     def error_path(self, cell: Cell, number: int) -> Path:
@@ -243,6 +278,14 @@ class Store:
                 f"{self.predictions_path(cell, number)} has {probabilities.shape} predictions instead of {shape}"
             )
         return probabilities
+
+    def read_weights(self, cell: Cell, number: int, sha256: str) -> bytes:
+        """The final weights of a finished trial; Damaged if the file is missing or not the one of the record."""
+        path = self.checkpoint_path(cell, number)
+        payload = read_bytes(path)
+        if digest(payload) != sha256:
+            raise Damaged(f"{path} does not match the hash in its record")
+        return payload
 
     def write_cell(self, cell: Cell, content: dict) -> None:
         write_checked(self.cell_path(cell), content)

@@ -1,14 +1,17 @@
-"""What the tests share: a study small enough that a trial takes a fraction of a second."""
+"""What the tests share: a study small enough that a trial takes a tenth of a second, and a short text for it."""
 
 import os
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import config_cpu
 from config import Shape
-from study.files import exclusive
+from study import plan
+from study.corpus import read_corpus
+from study.locks import exclusive
 from study.plan import Study
 from study.store import Store
 
@@ -32,6 +35,25 @@ TINY = replace(
     passage_length=20,
     n_trials=2,
 )
+
+
+@cache
+def short_text() -> str:
+    """The beginning of Tiny Shakespeare, then each of its characters once, so that tokens stay what they are."""
+    text = read_corpus()
+    return text[:40_000] + "".join(sorted(set(text)))
+
+
+# For every process that imports this file, such as the workers of tiny_runner.py. The whole text: ``read_corpus``.
+plan.read_corpus = short_text
+
+
+# Files with the longest tests. They come first, so that none is left to one process when the other has no more to do.
+LONG = ("test_faults", "test_cluster", "test_notebook", "test_runner", "test_readme")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")

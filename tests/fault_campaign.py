@@ -31,8 +31,8 @@ from runner.verify import verify  # noqa: E402
 from study.files import Damaged  # noqa: E402
 from study.plan import Job, pending_jobs  # noqa: E402
 
-STARTUP = 60  # seconds at most until workers are there
-PATIENCE = 90  # seconds at most for a run to end once it has a reason to
+STARTUP = 300  # seconds at most until workers are there
+PATIENCE = 300  # seconds at most for a run to end once it has a reason to
 ATTEMPTS = 5  # undisturbed starts within which a disturbed study must become complete
 TMPFS_SIZE = "24m"
 KILLS = 4  # how often each fault that ends a worker or the runner comes while each of the others comes once
@@ -73,6 +73,7 @@ class Campaign:
         self.faults: dict[str, Callable[[], bool]] = {
             "worker killed (SIGKILL)": lambda: self.end_worker(signal.SIGKILL),
             "worker asked to stop (SIGTERM)": lambda: self.end_worker(signal.SIGTERM),
+            "fork server killed (SIGKILL)": self.kill_server,
             "runner killed (SIGKILL)": self.kill_runner,
             "runner asked to stop (SIGTERM)": lambda: self.stop(signal.SIGTERM),
             "all interrupted (SIGINT, as Ctrl-C)": lambda: self.stop(signal.SIGINT),
@@ -122,8 +123,8 @@ class Campaign:
 
     def ended(self, live: LiveRun) -> int:
         """Wait for the end of a run; returns its exit code."""
-        if not wait_until(lambda: not live.alive, PATIENCE):
-            raise Failure(f"still there after {PATIENCE} s, see {live.log}")
+        if not wait_until(lambda: not live.processes(), PATIENCE):
+            raise Failure(f"{live.processes()} still there after {PATIENCE} s, see {live.log}")
         if "Traceback" in live.text():
             raise Failure(f"a traceback, see {live.log}")
         if re.search("worker process (was killed by SIGTERM|ended by itself)", live.text()):
@@ -156,24 +157,30 @@ class Campaign:
             return False
         victim = self.random.choice(live.workers())
         os.kill(victim, number)
-        if not wait_until(lambda: process_state(victim)[0] == "Z", PATIENCE):
+        if not wait_until(lambda: process_state(victim)["state"] == "Z", PATIENCE):
             raise Failure(f"worker {victim} outlived {number.name}, see {live.log}")
+        return True
+
+    def kill_server(self) -> bool:
+        live = self.live()
+        server = live and live.server()
+        if server is None:
+            return False
+        os.kill(server, signal.SIGKILL)
+        if not wait_until(lambda: live.server() != server, PATIENCE):
+            raise Failure(f"fork server {server} outlived SIGKILL, see {live.log}")
         return True
 
     def kill_runner(self) -> bool:
         live = self.live()
         if live is None:
             return False
-        workers = live.workers()
         live.process.kill()
         if live.process.wait() != -signal.SIGKILL:
             return False
         self.current = None
         if self.random.random() < 0.5:  # the next run meets the workers of this one
             self.current = self.start()
-        for worker in workers:
-            if not wait_until(lambda worker=worker: process_state(worker)[0] == "Z", PATIENCE):
-                raise Failure(f"worker {worker} outlived its runner, see {live.log}")
         self.ended(live)
         return True
 

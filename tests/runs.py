@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conftest import TINY
 
+from runner.workers import Event, run_job
 from study.plan import Job, Study, planned_jobs
 from study.store import Store
 
@@ -57,18 +58,26 @@ def run(folder: Path, *options: str, cwd: Path | None = None, **environment: str
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> bool:
+def run_jobs_here(
+    study: Study, n_workers: int, jobs: list[Job], on_event: Callable[[Event], None], should_stop
+) -> None:
+    """As ``workers.run_jobs``, one after another in this process."""
+    for job in jobs:
+        on_event(run_job(study, job, on_event, should_stop))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 300) -> bool:
     """Whether ``condition`` comes true within ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.02)
+        time.sleep(0.05)
     return True
 
 
@@ -94,23 +103,38 @@ class LiveRun:
     def text(self) -> str:
         return self.log.read_text()
 
+    def server(self) -> int | None:
+        """Process id of the fork server, which its workers come from (Linux only)."""
+        children = living_processes(parent=self.process.pid)
+        return next((pid for pid in children if b"multiprocessing.forkserver" in command_line(pid)), None)
+
     def workers(self) -> list[int]:
         """Process ids of its living worker processes (Linux only)."""
-        return [pid for pid in living_children(self.process.pid) if b"spawn_main" in command_line(pid)]
+        server = self.server()
+        return [] if server is None else living_processes(parent=server)
+
+    def processes(self) -> list[int]:
+        """All that live of it: runner, workers and their helpers, orphans too (Linux only)."""
+        return living_processes(session=self.process.pid)
 
 
-def living_children(parent: int) -> list[int]:
-    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    return sorted(pid for pid in pids if process_state(pid)[1] == parent and process_state(pid)[0] != "Z")
+def living_processes(**wanted: int) -> list[int]:
+    """Process ids of those with this parent or session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        state = process_state(int(path.name))
+        if state["state"] != "Z" and wanted.items() <= state.items():
+            found.append(int(path.name))
+    return sorted(found)
 
 
-def process_state(pid: int) -> tuple[str, int]:
-    """State letter and parent of a process; "Z" (it has ended) and 0 if there is none."""
+def process_state(pid: int) -> dict[str, str | int]:
+    """State letter, parent and session of a process; state "Z" (it has ended) if there is none."""
     try:
-        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+        state, parent, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
     except OSError:
-        return "Z", 0
-    return state, int(parent)
+        return {"state": "Z"}
+    return {"state": state, "parent": int(parent), "session": int(session)}
 
 
 def command_line(pid: int) -> bytes:

@@ -15,6 +15,7 @@ def test_gradients_agree_with_finite_differences(name):
     activation = make_activation(name).double()
     inputs = (x, *activation.parameters())
     assert torch.autograd.gradcheck(lambda x, *_: activation(x), inputs, eps=1e-6, atol=1e-7)
+    assert torch.autograd.gradgradcheck(lambda x, *_: activation(x), inputs, eps=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 1.0, 3.0])

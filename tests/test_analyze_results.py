@@ -253,7 +253,7 @@ def test_the_audit_prints_and_writes_nothing(tmp_path, capsys):
     assert run_audit(tmp_path) == 0
     said = capsys.readouterr().out
     assert all(f"### {section['section']} {section['title']}" in said for section in REPORT["sections"])
-    assert "Ours: study cpu, 100 iterations, 430,000 to 430,000 parameters" in said
+    assert "the most architectures (cpu, 100 steps, 430,000 to 430,000 parameters)" in said
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert run_audit(tmp_path) == 0
     assert capsys.readouterr().out == said

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import TINY
+from runs import run_jobs_here
 
 from benchmarks import bench_gpu
 
@@ -13,6 +14,7 @@ def test_everything_is_measured(monkeypatch):
     monkeypatch.setattr(bench_gpu, "SETTLED", 1)
     monkeypatch.setattr(bench_gpu, "WORKERS", (1,))
     monkeypatch.setattr(bench_gpu, "apart", lambda work, *arguments: work(*arguments))
+    monkeypatch.setattr(bench_gpu, "run_jobs", run_jobs_here)
     tiny = replace(TINY, models=("minigpt",))
     found = bench_gpu.measure("cpu", tiny, tiny, count=1)
     assert found["short"]["minigpt"]["same_seed_pd"] == 0

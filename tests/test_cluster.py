@@ -1,6 +1,7 @@
 """Trials on a dask.distributed cluster: real scheduler and workers, one of them killed; the same bits as here."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,11 +10,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from runs import ACTIVATIONS, GRID, MODELS, TESTS, LiveRun, differing, run, wait_until
+from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing, wait_until
 
 import run_all_experiments
+from study.files import UserError
 
 distributed = pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
+dask = pytest.importorskip("dask")
 
 
 class Witness(distributed.WorkerPlugin):
@@ -48,7 +51,7 @@ def scheduler_file(tmp_path):
             processes.append(subprocess.Popen(command, cwd=elsewhere, env=environment, stdout=log, stderr=log))
 
     launch("dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
-    options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny")
+    options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny", "--preload", "conftest")
     for _ in range(2):
         launch("dask_worker", *options, "--local-directory", str(tmp_path / "dask"))
     yield file
@@ -58,11 +61,12 @@ def scheduler_file(tmp_path):
 
 
 def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, scheduler_file, tmp_path):
-    assert wait_until(scheduler_file.exists, 30)
+    assert wait_until(scheduler_file.exists)
     witness = Witness(tmp_path / "witness")
     with distributed.Client(scheduler_file=str(scheduler_file)) as client:
         client.register_plugin(witness)
-        live = LiveRun(tmp_path, tmp_path / "log", *GRID, "--scheduler", str(scheduler_file))
+        part = ("--models", "charlm", *GRID[3:])
+        live = LiveRun(tmp_path, tmp_path / "log", *part, "--scheduler", str(scheduler_file))
 
         def running() -> set[tuple[int, str]]:
             return set(witness.seen("executing")) - set(witness.seen("memory"))
@@ -76,11 +80,11 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
     assert (pid, key) not in witness.seen("memory")
     assert len(finished) >= 3 and all(path.stat().st_mtime_ns == then for path, then in finished.items())
     executions = Counter(key for _, key in witness.seen("executing"))
-    assert executions.pop(key) == 2 and len(executions) == len(MODELS) * len(ACTIVATIONS) * 3 - 1
+    assert executions.pop(key) == 2 and len(executions) == len(ACTIVATIONS) * 3 - 1
     # A result that the killed worker held and that was not fetched yet is asked for again, and returned at once.
     unfetched = {again for again, count in executions.items() if count > 1}
     assert unfetched <= {done for worker, done in witness.seen("memory") if worker == pid}
-    assert not differing(undisturbed, tmp_path)
+    assert not [name for name in differing(undisturbed, tmp_path) if "charlm" in name]
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, capsys):
@@ -105,9 +109,44 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
         assert code == 2 and captured.err.count("\n") == 1 and reason in captured.err, captured.err
 
 
-def test_a_local_run_imports_no_dask(tmp_path):
-    small = ("--models", "charlm", "--activations", "relu", "--trials", "1", "--iterations", "1")
-    done = run(tmp_path, *small, PYTHONPROFILEIMPORTTIME="1")  # applies to the worker processes too
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line}
-    assert done.returncode == 0 and "torch" in imported
-    assert not {name for name in imported if name.partition(".")[0] in ("dask", "distributed")}
+def test_a_scheduler_with_tls_is_reached_with_the_files_and_not_without(tmp_path):
+    from runner.cluster import connect
+
+    if shutil.which("openssl") is None:
+        pytest.skip("makes a certificate with openssl")
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=here")
+    make = ["openssl", "req", "-x509", *curve, "-keyout", key, "-out", certificate]
+    subprocess.run(make, capture_output=True, check=True)
+    of = {
+        f"tls_{role}_{what}": path
+        for role in ("scheduler", "worker", "client")
+        for what, path in (("cert", certificate), ("key", key))
+    }
+    security = distributed.Security(require_encryption=True, tls_ca_file=certificate, **of)
+    options = {"n_workers": 0, "processes": False, "dashboard_address": None, "host": "127.0.0.1"}
+    files = {"tls_ca_file": certificate, "tls_client_cert": certificate, "tls_client_key": key}
+    with distributed.LocalCluster(protocol="tls://", security=security, **options) as cluster:
+        address = cluster.scheduler_address
+        with connect(address, files) as client:
+            assert client.scheduler_info()["address"] == address and address.startswith("tls://")
+        with pytest.raises(UserError, match="uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them"):
+            connect(address, {})
+        with dask.config.set(
+            {
+                f"distributed.comm.tls.{name}": value
+                for name, value in (("ca-file", certificate), ("client.cert", certificate), ("client.key", key))
+            }
+        ):
+            connect(address, {}).close()
+        with pytest.raises(UserError, match="there is no file"):
+            connect(address, files | {"tls_client_key": str(tmp_path / "absent")})
+        with pytest.raises(UserError, match="does not use TLS"):
+            connect("tcp://127.0.0.1:1", files)
+
+
+@pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c")])
+def test_tls_files_are_for_a_scheduler_and_come_together(capsys, options):
+    with pytest.raises(SystemExit):
+        run_all_experiments.main([*options])
+    assert "are given together, and with --scheduler" in capsys.readouterr().err

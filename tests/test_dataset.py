@@ -6,7 +6,7 @@ import torch
 from conftest import TINY
 
 import config_cpu
-from study.plan import load_corpus
+from study.corpus import read_corpus
 from training.dataset import Corpus, evaluation_windows, passage, probe_set, training_batch, whole_split
 from training.seeding import numpy_stream, stream_seed
 
@@ -15,7 +15,7 @@ CONFIG = config_cpu.CONFIG
 
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
-    return load_corpus("cpu")
+    return Corpus.from_text(read_corpus())
 
 
 def test_tiny_shakespeare_has_the_sizes_of_the_report(corpus):

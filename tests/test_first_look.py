@@ -1,6 +1,9 @@
 """What a person sees first: the answer in a screen or two, of the strongest study, the same words everywhere."""
 
+from dataclasses import replace
+
 import pytest
+from matplotlib.figure import Figure
 from synthetic_cells import random_cell, write_cells
 
 import analyze_results
@@ -96,22 +99,24 @@ def test_the_size_of_an_effect_is_said_in_characters_and_names_the_activations()
 
 @pytest.fixture
 def few_drawings(monkeypatch):
-    """The command draws one figure of each level only: which ones there are is tested elsewhere."""
+    """The command draws one figure of each level only, and an empty one; which there are is tested elsewhere."""
 
     def one_of_each(findings: Findings, named: bool) -> list[Drawing]:
-        return list({drawing.level: drawing for drawing in drawings(findings, named)}.values())
+        last = {drawing.level: drawing for drawing in drawings(findings, named)}
+        return [replace(drawing, draw=lambda: Figure((1, 1))) for drawing in last.values()]
 
     monkeypatch.setattr(analyze_results, "drawings", one_of_each)
 
 
-def test_figures_that_are_up_to_date_are_not_drawn_again(folder, tmp_path, capsys, few_drawings):
-    places = ["--results-dir", str(folder), "--plots-dir", str(tmp_path), "--study", "weak"]
+def test_figures_that_are_up_to_date_are_not_drawn_again(tmp_path, capsys, few_drawings):
+    results, plots = write_cells(tmp_path / "results", study_of("weak")), tmp_path / "plots"
+    places = ["--results-dir", str(results), "--plots-dir", str(plots)]
     assert analyze_results.main(places) == 0
-    drawn = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    drawn = {path: path.stat().st_mtime_ns for path in plots.iterdir()}
     assert f"Figures: {len(drawn)} drawn, 0 up to date" in capsys.readouterr().out
     assert analyze_results.main(places) == 0
     assert f"Figures: 0 drawn, {len(drawn)} up to date" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == drawn
+    assert {path: path.stat().st_mtime_ns for path in plots.iterdir()} == drawn
     next(iter(drawn)).write_bytes(b"not a figure")
     assert analyze_results.main(places) == 0
     assert f"Figures: 1 drawn, {len(drawn) - 1} up to date" in capsys.readouterr().out

@@ -1,3 +1,5 @@
+import inspect
+
 import numpy as np
 import pytest
 
@@ -159,3 +161,83 @@ def test_agreements_fall_where_distances_rise():
     for name, metric in metrics.PAIR_METRICS.items():
         if metric.function:
             assert (far[name] < near[name]) == metric.agreement, name
+
+
+# ---------------------------------------------------------------- values that are no probabilities
+
+LOGITS = RNG.normal(0, 3, (6, 4))
+NOT_PROBABILITIES = {
+    "nan": np.where(np.eye(2, dtype=bool), np.nan, 0.5),
+    "inf": np.where(np.eye(2, dtype=bool), np.inf, 0.5),
+    "negative": np.array([[1.2, -0.2], [0.5, 0.5]]),
+    "sums": np.array([[0.5, 0.5], [0.5, 0.6]]),
+}
+OF_ONE = (metrics.accuracy, metrics.cross_entropy, metrics.entropy, metrics.calibration_error, metrics.describe)
+OF_TWO = (
+    metrics.relative_pd, metrics.relative_pd_by_sample, metrics.true_label_pd, metrics.global_pd,
+    metrics.total_variation, metrics.symmetric_kl, metrics.jensen_shannon, metrics.hellinger, metrics.top1_differs,
+    metrics.top1_mismatches, metrics.topk_agreement, metrics.mismatches_one_right, metrics.mismatches_both_wrong,
+    metrics.normalized_mismatch, metrics.loss_correlation, metrics.perplexity_correlation, metrics.ensemble_gain,
+    metrics.compare, metrics.follow,
+)  # fmt: skip
+
+
+def arguments(function, *p) -> tuple:
+    takes_targets = "targets" in inspect.signature(function).parameters
+    return (*p, np.zeros(len(p[0]), dtype=int)) if takes_targets else p
+
+
+def test_every_public_function_of_probabilities_is_listed_here():
+    named = {
+        name
+        for name, function in vars(metrics).items()
+        if inspect.isfunction(function) and list(inspect.signature(function).parameters)[:1] == ["p"]
+        if not name.startswith("_") and name != "probabilities"
+    }
+    assert named == {function.__name__ for function in (*OF_ONE, *OF_TWO)}
+
+
+@pytest.mark.parametrize(("words", "p"), NOT_PROBABILITIES.items())
+def test_what_is_no_probability_is_refused_by_every_function(words, p):
+    good = np.full((2, 2), 0.5)
+    for function in OF_ONE:
+        with pytest.raises(ValueError, match=words):
+            function(*arguments(function, p))
+    for function in OF_TWO:
+        for pair in ((p, good), (good, p)):
+            with pytest.raises(ValueError, match=words):
+                function(*arguments(function, *pair))
+
+
+def test_logits_are_refused_with_what_they_need():
+    with pytest.raises(ValueError, match="softmax"):
+        metrics.relative_pd(LOGITS, LOGITS + 1)
+
+
+@pytest.mark.parametrize("classes", [2, 65, 5000])
+def test_probabilities_in_half_precision_are_accepted(classes):
+    p = RNG.dirichlet(np.ones(classes), 8)
+    bits = p.astype(np.float32).view(np.uint32)
+    bfloat16 = ((bits + 0x8000) & 0xFFFF0000).view(np.float32)  # rounded to its 8 significant bits
+    for rounded in (p.astype(np.float16), bfloat16):
+        assert metrics.total_variation(p, rounded) < 2e-3
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 6])
+def test_every_metric_works_from_two_classes_on(classes):
+    p, q = random_pair(classes=classes)
+    found = metrics.compare(p, q, RNG.integers(0, classes, 40))
+    assert found.keys() == {name for name, m in metrics.PAIR_METRICS.items() if m.function} | {"n_predictions"}
+    assert (found["top5_agreement"] == 1) == (classes <= 5)
+
+
+def test_a_value_that_underflowed_in_one_model_alone_counts_in_full():
+    """TensorFlow Model Analysis counts a term as 0 where sum and doubled difference are below 1e-7; here only a sum
+    of exactly 0 does."""
+    tiny = 1e-30
+    p, q = np.array([[1.0, 0.0, 0.0]]), np.array([[1.0, tiny, 0.0]])
+    assert metrics.relative_pd(p, q) == pytest.approx(2 / 3)
+    assert metrics.relative_pd(q, q) == 0
+    assert metrics.true_label_pd(p, q, [1]) == 2
+    above, half_of_it = np.array([[1.0, 2e-7]]), np.array([[1.0, 1e-7]])  # both conventions agree above the cut-off
+    assert metrics.true_label_pd(above, half_of_it, [1]) == pytest.approx(2 * 1e-7 / 3e-7)

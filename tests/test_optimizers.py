@@ -8,8 +8,9 @@ from conftest import TINY
 from test_training import assert_same_trial, elsewhere, run, with_config
 
 import train
+from config import OPTIMIZERS as NAMES
 from model import build_model
-from training.optimizers import Muon, make_optimizer, orthogonalise, rate_factor
+from training.optimizers import OPTIMIZERS, Muon, make_optimizer, orthogonalise, rate_factor
 from training.seeding import deterministic
 
 MODERN = {
@@ -29,6 +30,10 @@ def test_the_schedule_is_the_one_worked_by_hand():
     assert [rate_factor(config, step) for step in range(6)] == pytest.approx(expected)
     assert [rate_factor(replace(config, warm_up=0.0), step) for step in (2, 5)] == pytest.approx([0.55, 0.1])
     assert {rate_factor(TINY, step) for step in range(6)} == {1.0}
+
+
+def test_every_optimizer_can_be_asked_for():
+    assert tuple(OPTIMIZERS) == NAMES
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (16, 48), (48, 16)])
@@ -120,6 +125,10 @@ def test_muon_has_the_hidden_matrices_and_adamw_the_rest(architecture):
 def test_an_unknown_name_lists_the_known_ones(tiny_study, setting, known):
     with pytest.raises(ValueError, match=known):
         run(with_config(tiny_study, **setting))
+
+
+def test_the_command_line_knows_the_optimizers_that_there_are():
+    assert tuple(OPTIMIZERS) == NAMES
 
 
 def test_no_setting_of_a_recipe_is_ignored(tiny_study):

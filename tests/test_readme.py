@@ -10,12 +10,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import short_text
 from PIL import Image
 
 import analyze_results
 from analysis.measure import strongest_study
-from study.corpus import CORPUS_PATH
-from study.files import ROOT, read_json
+from study.corpus import CORPUS_PATH, CORPUS_SHA256
+from study.files import ROOT, digest, read_json, write_bytes
 from study.store import read_cells
 from views import docs
 
@@ -95,12 +96,14 @@ def to_append() -> dict[str, str]:
 
 
 def test_an_activation_an_architecture_and_a_metric_are_added_as_described(tmp_path):
+    text = short_text().encode()
     for path in ROOT.glob("*.py"):
         shutil.copy(path, tmp_path)
     for package in ("training", "study", "runner", "analysis", "audit", "views"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "data").mkdir()
-    shutil.copy(CORPUS_PATH, tmp_path / "data")
+    corpus = tmp_path / "study" / "corpus.py"
+    corpus.write_text(corpus.read_text().replace(CORPUS_SHA256, digest(text)))
+    write_bytes(tmp_path / "data" / CORPUS_PATH.name, text)
     blocks = to_append()
     assert blocks.keys() == {"activations.py", "metrics.py", "model.py", "config_cpu.py"}
     blocks["config_cpu.py"] += SMALLER

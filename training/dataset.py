@@ -71,11 +71,19 @@ def training_batch(corpus: Corpus, config: Config, seed: int, step: int) -> Wind
 
 def evaluation_windows(corpus: Corpus, config: Config, split: str) -> Windows:
     """The study's fixed windows of ``split`` ("train" or "validation") on which losses are followed."""
-    tokens = getattr(corpus, split)
-    last_start = len(tokens) - config.context - 1
     stream = numpy_stream(config.seed_base, "evaluation", split)
-    starts = stream.integers(0, last_start, size=config.eval_windows, endpoint=True)
-    return windows(tokens, starts, config.context)
+    return _drawn_windows(getattr(corpus, split), stream, config.eval_windows, config.context)
+
+
+def landscape_windows(corpus: Corpus, config: Config, count: int) -> Windows:
+    """The study's first ``count`` fixed windows of the training split on which the landscape is measured."""
+    stream = numpy_stream(config.seed_base, "landscape", "windows")
+    return _drawn_windows(corpus.train, stream, count, config.context)
+
+
+def _drawn_windows(tokens: torch.Tensor, stream: np.random.Generator, count: int, length: int) -> Windows:
+    starts = stream.integers(0, len(tokens) - length - 1, size=count, endpoint=True)
+    return windows(tokens, starts, length)
 
 
 def whole_split(tokens: torch.Tensor, config: Config) -> Iterator[Windows]:

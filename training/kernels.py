@@ -5,14 +5,35 @@ What is faster was measured on one x86 machine; ``python -m benchmarks.bench_tra
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from torch.autograd.function import once_differentiable
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 QUERIES = 64  # positions whose attention is computed at once
 
 Mask = Callable[[torch.Size], torch.Tensor | None]  # from a shape to a dropout mask, or to None for no dropout
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Inside, a model that does not train runs on plain kernels, through whose gradients one can differentiate again.
+
+    Those of this module, fused attention, and the LSTMs of oneDNN and cuDNN have a first derivative only.
+    """
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)  # modules with properties
+    before = [library.enabled for library in libraries]
+    try:
+        for library in libraries:
+            library.enabled = False
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        for library, enabled in zip(libraries, before, strict=True):
+            library.enabled = enabled
 
 
 # ---------------------------------------------------------------- linear layers
@@ -22,7 +43,8 @@ class Linear(nn.Linear):
     """``nn.Linear``, for float32 on a CPU through oneDNN, which beats the matrix product that PyTorch chooses."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type != "cpu" or x.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+        if x.device.type != "cpu" or x.dtype != torch.float32 or not onednn:
             return super().forward(x)
         return _Linear.apply(x, self.weight, self.bias)
 

@@ -7,7 +7,7 @@ import json
 import re
 import textwrap
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,10 +18,11 @@ from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.stats_many import Verdict
-from analysis.table import p_text
+from analysis.table import Table, p_text
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
+from audit.ours import Ours
 from labels import label
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
@@ -212,15 +213,27 @@ class Numbers:
 
     # ------------------------------------------------ the report, and speed
 
-    def audit_outcome(self, study: str) -> list[tuple[str, str]]:
-        return audit_tables.outcome(self.report, self.findings(study))
+    @cached_property
+    def ours(self) -> Ours:
+        return Ours(self.contents, self.findings)
 
-    def audit_tables(self, study: str) -> str:
-        findings = self.findings(study)
-        return "\n\n".join(render(table, "github").rstrip() for table in audit_tables.tables(self.report, findings))
+    def audit_outcome(self) -> list[tuple[str, str]]:
+        return audit_tables.outcome(self.report, self.ours)
 
-    def audit_introduction(self, study: str) -> list[str]:
-        return audit_tables.introduction(self.findings(study))
+    def audit_numerals(self) -> int:
+        return sum(len(each["numerals"]) for each in self.report["numerals"])
+
+    def audit_hypotheses(self) -> str:
+        return _in_markdown([audit_tables.hypotheses_table(self.ours)])
+
+    def audit_numbers(self) -> str:
+        return _in_markdown(audit_tables.number_tables(self.report, self.ours))
+
+    def audit_claims(self) -> str:
+        return _in_markdown(audit_tables.claim_tables(self.report, self.ours))
+
+    def audit_introduction(self) -> list[str]:
+        return audit_tables.introduction(self.ours)
 
     def benchmark(self, name: str) -> dict:
         """What a benchmark measured when it was run last, from ``benchmarks/results/``."""
@@ -247,6 +260,12 @@ def published_drawings(findings: Findings) -> list[Drawing]:
     """The figures of a published study that are committed."""
     named = findings.study not in UNNAMED_STUDIES
     return [drawing for drawing in drawings(findings, named) if is_published(drawing, findings.study)]
+
+
+def _in_markdown(tables: list[Table]) -> str:
+    """The tables without the padding of their cells, which would be most of a page with long ones."""
+    text = "\n\n".join(render(table, "github").rstrip() for table in tables)
+    return re.sub("-{4,}", "---", re.sub(" {2,}", " ", text))
 
 
 def _signed(difference: Difference) -> str:

@@ -11,6 +11,7 @@ from plot_utils import activation_colours, project_style
 from views.architecture_figures import ARCHITECTURE_FIGURES
 from views.cell_figures import CELL_FIGURES
 from views.drawing import Drawing, Kind, Level
+from views.landscape_figure import LANDSCAPE_FIGURE
 from views.study_figures import STUDY_FIGURES
 
 UNNAMED_STUDIES = ("cpu", "cuda")  # the default ones, whose figures need no name of a study
@@ -32,7 +33,7 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
             kind.title,
             _drawn(kind, findings, colours),
         )
-        for kind in STUDY_FIGURES
+        for kind in (*STUDY_FIGURES, LANDSCAPE_FIGURE)
         if kind.is_there(findings)
     ]
     of_architectures = [

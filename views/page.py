@@ -234,7 +234,7 @@ def page(
     rest is; ``more_figures_link`` is its address, as seen from the page.
     """
     measured = findings.measured
-    return _template().render(
+    return template("page.html").render(
         question=QUESTION,
         study=findings.study,
         headline=headline,
@@ -257,8 +257,8 @@ def page(
     )
 
 
-def _template() -> Template:
-    """``page.html`` with ``page.css`` in it, from wherever the command was started."""
+def template(name: str) -> Template:
+    """A page of this folder with ``page.css`` in it, from wherever the command was started."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -269,4 +269,4 @@ def _template() -> Template:
     )
     environment.filters["label"] = label
     environment.filters["counted"] = counted
-    return environment.get_template("page.html")
+    return environment.get_template(name)

@@ -12,6 +12,7 @@ from analysis.table import Row, Table
 
 CSV = "csv"
 FORMATS = (*tabulate_formats, CSV)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of a formula
 PARTS = ("mean", "std", "low", "high")  # of an estimate, as columns of CSV
 
 
@@ -39,7 +40,8 @@ def csv_text(table: Table) -> str:
     """One line for each row, under the names of the numbers; an empty field where there is none.
 
     Rows of cells say of which architecture they are, though a table of one says so in its title. An estimate has a
-    column for each of its ``PARTS``.
+    column for each of its ``PARTS``. A text that a spreadsheet would take for a formula, such as a name that begins
+    with =, gets an apostrophe in front.
     """
     shown = [field for column in table.columns for field in column.fields]
     named = ["model"] if table.rows and "model" in table.rows[0] else []
@@ -51,8 +53,12 @@ def csv_text(table: Table) -> str:
     writer.writerow(header)
     for row in table.rows:
         flat = _flat(row, fields)
-        writer.writerow([flat.get(name) for name in header])
+        writer.writerow([_harmless(flat.get(name)) for name in header])
     return buffer.getvalue()
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _parts_of(field: str) -> list[str]:

@@ -1,0 +1,323 @@
+"""What a comparison of groups of models says: as one JSON object, in words, and as tables. Pure functions."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis.comparing import ALPHA, MARGIN, Compared, Comparison, Group
+from analysis.predictions import MISMATCHES
+from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats_many import EffectVerdict
+from analysis.table import ABSENT, Column, Row, Table, number, p_text, plain, with_interval
+from labels import counted
+from metrics import PAIR_METRICS
+
+LOSSES_DIFFER = 0.01  # of the larger loss, where there are too few models for an interval
+OVER_SAMPLES = "95 % interval over samples, taken for independent"
+TWO_ARE_FEW = (
+    f"Two models do not say how such models differ: it takes {FEWEST} of a kind for an interval and {FEWEST_JUDGED} "
+    "for a test."
+)
+LEARNED_MORE = (
+    "Models that have learned more can disagree more, or less, for that reason alone, so compare such groups at "
+    "equal loss before anything else is made responsible."
+)
+NO_TARGETS = (
+    "Without targets nothing says how good these models are, and models that have learned nothing agree with each "
+    "other."
+)
+RELATIVE_PD = (
+    "Relative PD is over all classes and is dominated by the many of small probability; top-1 mismatches and total "
+    "variation say what a user sees."
+)
+
+
+# ---------------------------------------------------------------- as one JSON object
+
+
+def as_json(compared: Compared) -> dict:
+    """Shares are fractions; what is not known is null."""
+    return {
+        "groups": [_group_json(group) for group in compared.groups],
+        "comparisons": [_comparison_json(each) for each in compared.comparisons],
+        "models_needed": {f"{difference:g}": n for difference, n in compared.models_needed.items()},
+        "words": list(words(compared)),
+    }
+
+
+def _group_json(group: Group) -> dict:
+    return {
+        "name": group.name,
+        "n_models": group.n_models,
+        "n_samples": group.n_samples,
+        "accuracy": _or_none(group.accuracy),
+        "loss": _or_none(group.loss),
+        "metrics": _estimates(group.metrics),
+        "over_samples": _estimates(group.over_samples) or None,
+        "models": list(group.models),
+    }
+
+
+def _comparison_json(each: Comparison) -> dict:
+    return {
+        "first": each.first.name,
+        "second": each.second.name,
+        "paired": each.paired,
+        "metrics": {
+            metric: {
+                **_difference(effect.difference),
+                "p": _or_none(effect.p),
+                "ratio": _estimate(effect.ratio),
+                "verdict": str(effect.verdict),
+            }
+            for metric, effect in each.effects.items()
+        },
+        "verdict": str(each.verdict),
+        "accuracy": _difference(each.accuracy),
+        "loss": _difference(each.loss),
+        "across": each.across,
+        "over_samples": _estimates(each.over_samples) or None,
+    }
+
+
+def _estimate(value: Estimate) -> dict[str, float | None]:
+    return {"mean": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
+
+
+def _estimates(values: dict[str, Estimate]) -> dict[str, dict]:
+    return {metric: _estimate(value) for metric, value in values.items()}
+
+
+def _difference(value: Estimate) -> dict[str, float | None]:
+    return {"difference": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
+
+
+def _or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+# ---------------------------------------------------------------- in words
+
+
+def words(compared: Compared) -> Iterator[str]:
+    """Sentences: what each group and each two groups say, then what to read beside it."""
+    if any(not each.over_samples for each in compared.comparisons):
+        yield f"{'Paired' if compared.pairing.paired else 'Unpaired'}: {compared.pairing.why}."
+    for group in compared.groups:
+        yield from _of_group(group)
+    for each in compared.comparisons:
+        yield _of_comparison(each)
+        yield from _of_losses(each)
+    if any(group.n_models > 1 for group in compared.groups):
+        yield _needed(compared)
+    if not compared.has_targets:
+        yield NO_TARGETS
+    if len(compared.metrics) > 1:
+        yield RELATIVE_PD
+    if compared.identical:
+        shown = "; ".join(f"{first} and {second}" for first, second in compared.identical[:3])
+        more = f" and {counted(len(compared.identical) - 3, 'more pair')}" if len(compared.identical) > 3 else ""
+        yield f"Exactly the same predictions: {shown}{more}. If these are copies of one model, leave one out."
+
+
+def _of_group(group: Group) -> Iterator[str]:
+    if group.n_models == 2:
+        yield f"{group.name}: {_two_models(group.over_samples)}"
+    elif group.n_models > 2:
+        yield (
+            f"{group.name}: two models disagree on {_disagreement(group.metrics)} (means over the pairs of "
+            f"{group.n_models} models; 95 % interval over models)."
+        )
+
+
+def _of_comparison(each: Comparison) -> str:
+    first, second, effect = each.first.name, each.second.name, each.effects[MISMATCHES]
+    between = f"Between {first} and {second}"
+    if each.over_samples:
+        return f"{between}: {_two_models(each.over_samples)}"
+    across = 100 * each.across[MISMATCHES]
+    apart = f"A model of {first} and one of {second} disagree on {across:.2f} % of the samples."
+    ratio = with_interval(2)(effect.ratio)
+    if not effect.ratio.known:
+        return f"{between}: nothing to compare, as a group has no mismatches or one model. {apart}"
+    beside = f"{first} has {ratio} times the top-1 mismatches of {second}"
+    if each.verdict is EffectVerdict.TOO_FEW:
+        fewest = min(each.first.n_models, each.second.n_models)
+        return f"{between}: too few models to tell ({fewest} where a test takes {FEWEST_JUDGED}). {beside}. {apart}"
+    tested = f"p {p_text(effect.p)}, {'paired' if each.paired else 'unpaired'}"
+    more, less = (first, second) if effect.ratio.mean >= 1 else (second, first)
+    margin = f"{100 * MARGIN:.0f} %"
+    told = {
+        EffectVerdict.MATTERS: f"models of {more} disagree more than those of {less}, by more than {margin}",
+        EffectVerdict.DIFFERS: f"models of {more} disagree more than those of {less}, but by less than {margin}",
+        EffectVerdict.NO_DIFFERENCE: f"no difference is shown, and one of {margin} is ruled out",
+        EffectVerdict.UNDECIDED: f"undecided, a difference of {margin} is neither shown nor ruled out",
+    }[each.verdict]
+    return f"{between}: {told}. {beside} ({tested}). {apart}"
+
+
+def _of_losses(each: Comparison) -> Iterator[str]:
+    """Where losses differ or, of labels, accuracies: by their interval, or without one by a part of the larger."""
+    name, found = ("loss", each.loss) if each.loss.known else ("accuracy", each.accuracy)
+    if not found.known:
+        return
+    first, second = getattr(each.first, name), getattr(each.second, name)
+    by_size = abs(found.mean) > LOSSES_DIFFER * max(first, second)
+    if not found.low <= 0 <= found.high if found.has_interval else by_size:
+        yield (
+            f"{each.first.name} and {each.second.name} differ in {name}: {first:.4g} and {second:.4g}, a difference "
+            f"of {with_interval(4)(found)}. {LEARNED_MORE}"
+        )
+
+
+def _needed(compared: Compared) -> str:
+    known = {difference: n for difference, n in compared.models_needed.items() if n is not None}
+    if not known:
+        return f"From {FEWEST} models of a kind on it is estimated how many would show a difference."
+    numbers = ", ".join(f"{n} for {100 * difference:.0f} %" for difference, n in known.items())
+    return (
+        f"Models of each kind that would show a difference in top-1 mismatches, four times in five: about {numbers}."
+    )
+
+
+def _two_models(over_samples: dict[str, Estimate]) -> str:
+    return f"the two models disagree on {_disagreement(over_samples)} ({OVER_SAMPLES}). {TWO_ARE_FEW}"
+
+
+def _disagreement(metrics: dict[str, Estimate]) -> str:
+    """Such as "8.20 % [7.66, 8.75] of the samples, with a total variation of 0.0713 [0.0680, 0.0750]"."""
+    shown = metrics[MISMATCHES]
+    interval = f" [{100 * shown.low:.2f}, {100 * shown.high:.2f}]" if shown.has_interval else ""
+    variation = metrics.get("total_variation")
+    beside = f", with a total variation of {with_interval(4)(variation)}" if variation else ""
+    return f"{100 * shown.mean:.2f} %{interval} of the samples{beside}"
+
+
+# ---------------------------------------------------------------- as tables
+
+
+def tables(compared: Compared) -> list[Table]:
+    compare = any(effect.difference.known for each in compared.comparisons for effect in each.effects.values())
+    return [groups_table(compared), *([differences_table(compared)] if compare else [])]
+
+
+def groups_table(compared: Compared) -> Table:
+    columns = (
+        Column("Group", ("first",), plain, numeric=False),
+        Column("Models", ("n_models",), plain),
+        Column("Accuracy (%)", ("accuracy",), number("{:.2f}", 100)),
+        Column("Loss (nats)", ("loss",), number("{:.4f}")),
+        *(Column(header(metric), (metric,), with_interval(*scale(metric))) for metric in compared.metrics),
+    )
+    losses = {group.name: {"accuracy": group.accuracy, "loss": group.loss} for group in compared.groups}
+    rows: list[Row] = [
+        {"first": each.name, "n_models": each.sizes, **each.metrics, **losses.get(each.name, {})}
+        for each in disagreements(compared)
+    ]
+    intervals = "In brackets: 95 % intervals over models (a jackknife, because pairs share models)"
+    of_two = "; of two models over samples, which does not say how other models would differ"
+    has_two = any(each.over_samples for each in disagreements(compared))
+    notes = [f"{intervals}{of_two if has_two else ''}."]
+    if compared.comparisons:
+        notes.append("A row of two groups: the pairs of one model from each.")
+    return Table("How much models disagree, mean over pairs", columns, rows, tuple(notes))
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How much the models of one group disagree or, across two groups, a model of each; ``sizes`` counts the models.
+    Intervals are over models; of two models alone, ``over_samples``."""
+
+    name: str
+    sizes: str
+    metrics: dict[str, Estimate]
+    over_samples: bool
+
+
+def disagreements(compared: Compared) -> list[Disagreement]:
+    """Of every group, then of every two groups."""
+    within = [
+        Disagreement(each.name, str(each.n_models), each.over_samples or each.metrics, bool(each.over_samples))
+        for each in compared.groups
+    ]
+    across = [
+        Disagreement(
+            f"{each.first.name} v {each.second.name}",
+            f"{each.first.n_models} v {each.second.n_models}",
+            each.over_samples or {name: Estimate(mean, math.nan, math.nan, 0) for name, mean in each.across.items()},
+            bool(each.over_samples),
+        )
+        for each in compared.comparisons
+    ]
+    return within + across
+
+
+def differences_table(compared: Compared) -> Table:
+    columns = (
+        Column("First", ("first",), plain, numeric=False),
+        Column("Second", ("second",), plain, numeric=False),
+        Column("Measure", ("metric",), header, numeric=False),
+        Column("First - second", ("metric", "difference"), lambda metric, x: with_interval(*scale(metric))(x)),
+        Column("First / second", ("ratio",), with_interval(2)),
+        Column("p", ("p",), p_text),
+        Column("Verdict", ("verdict",), plain, numeric=False),
+    )
+    rows = [
+        {
+            "first": each.first.name,
+            "second": each.second.name,
+            "metric": metric,
+            "difference": effect.difference,
+            "ratio": effect.ratio,
+            "p": effect.p,
+            "verdict": str(effect.verdict),
+        }
+        for each in compared.comparisons
+        for metric, effect in each.effects.items()
+    ]
+    how = (
+        "signs of the models' differences flipped, step-down maxima over all pairs of groups"
+        if compared.pairing.paired
+        else "Welch's test on jackknife variances, adjusted by Holm's method over all pairs of groups"
+    )
+    margin = f"Margin: one group's mean {100 * MARGIN:.0f} % above the other's; level {100 * ALPHA:.0f} %."
+    notes = (
+        f"The verdict is that of {PAIR_METRICS[MISMATCHES].label.lower()}; those by other measures are not adjusted "
+        f"for their number. {margin}",
+        f"p, from {FEWEST_JUDGED} models in each group on: {how}.",
+    )
+    return Table("Do the models of one group disagree more than those of the other?", columns, rows, notes)
+
+
+def long_table(compared: Compared) -> Table:
+    """All numbers, a line for each measure of a group (then without a second one) and of two groups."""
+    shown = ("first", "second", "measure", "n_models", "value", "ratio", "p", "verdict")
+    columns = tuple(Column(field, (field,), lambda value: ABSENT if value is None else str(value)) for field in shown)
+    rows: list[Row] = []
+    for group in compared.groups:
+        own = {"accuracy": group.accuracy, "loss": group.loss}
+        single = {name: Estimate(value, math.nan, math.nan, group.n_models) for name, value in own.items()}
+        for name, value in {**single, **group.metrics}.items():
+            rows.append({"first": group.name, "measure": name, "n_models": group.n_models, "value": value})
+    for each in compared.comparisons:
+        both = {"first": each.first.name, "second": each.second.name}
+        rows += [
+            {**both, "measure": "accuracy", "value": each.accuracy},
+            {**both, "measure": "loss", "value": each.loss},
+        ]
+        for metric, effect in each.effects.items():
+            tested = {"ratio": effect.ratio, "p": effect.p, "verdict": str(effect.verdict)}
+            rows.append({**both, "measure": metric, "value": effect.difference, **tested})
+    return Table("", columns, rows)
+
+
+def header(metric: str) -> str:
+    label = PAIR_METRICS[metric].label
+    if metric == MISMATCHES:
+        return f"{label} (% of samples)"
+    return PAIR_METRICS[metric].axis
+
+
+def scale(metric: str) -> tuple[int, float]:
+    """Digits after the point, and the factor, with which a measure is shown."""
+    return (2, 100) if metric == MISMATCHES else (4, 1)

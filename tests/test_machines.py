@@ -1,0 +1,475 @@
+"""Machines unlike ours: no git, no locks, few letters, a container's quota, other instructions, numbers too large."""
+
+import ast
+import errno
+import fcntl
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from synthetic_cells import random_cell, write_cells
+
+import analyze_results
+import run_all_experiments
+import train
+from analysis.account import differing_machines
+from runner import cores, verify, workers
+from study import cli, environment, locks
+from study.files import ROOT, Busy, write_json
+from study.locks import exclusive
+from study.options import CONFIGS
+from study.plan import Job
+from training.seeding import deterministic
+
+# ---------------------------------------------------------------- what a record says
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """A repository with a module, which is taken for ours."""
+    root = (tmp_path / "repository").resolve()
+    root.mkdir()
+    (root / "train.py").write_text("import model\n")
+    (root / "model.py").write_text("X = 1\n")
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "first")
+    monkeypatch.setattr(environment, "ROOT", root)
+    return root
+
+
+def git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_no_fact_costs_a_trial(monkeypatch):
+    def fails(*_) -> None:
+        raise RuntimeError("this machine is unlike ours")
+
+    for name in ("commit", "code_digest", "processor", "built_with", "onednn_rounding", "blas_rounding"):
+        monkeypatch.setattr(environment, name, fails)
+    facts = environment.environment.__wrapped__("cpu")
+    assert facts["commit"] is facts["code_sha256"] is facts["processor"] is facts["mkl"] is None
+    assert facts["torch"] and json.dumps(facts)
+
+
+def test_the_commit_is_that_of_this_folder_s_own_repository(repository, tmp_path, monkeypatch):
+    head = git(repository, "rev-parse", "--short=12", "HEAD")
+    assert environment.commit() == head
+    (repository / "extra.py").write_text("")
+    assert environment.commit() == f"{head}-dirty"
+    (repository / "extra.py").unlink()
+    monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))
+    assert environment.commit() == head
+    unpacked = repository / "unpacked"
+    unpacked.mkdir()
+    monkeypatch.setattr(environment, "ROOT", unpacked)
+    assert environment.commit() is None
+
+
+def test_the_code_s_digest_changes_with_what_makes_numbers_and_with_nothing_else(repository):
+    before = environment.code_digest(repository)
+    (repository / "unrelated.py").write_text("import nothing\n")
+    assert environment.code_digest(repository) == before
+    (repository / "model.py").write_bytes(b"X = 1\r\n")  # as a clone with other line ends has it
+    assert environment.code_digest(repository) == before
+    (repository / "parts").mkdir()
+    (repository / "parts" / "extra.py").write_text("Y = 2\n")  # untracked
+    (repository / "model.py").write_text("from parts.extra import Y\n")
+    with_extra = environment.code_digest(repository)
+    (repository / "parts" / "extra.py").write_text("Y = 3\n")
+    assert len({before, with_extra, environment.code_digest(repository)}) == 3
+
+
+def test_the_code_s_digest_covers_every_module_that_a_trial_loads():
+    reached, waiting = set(), [ROOT / "train.py"]
+    while waiting:
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            waiting += environment.imported_files(path.read_bytes(), ROOT)
+    named = {"model.py", "activations.py", "config.py", "metrics.py", "study/pairs.py", "study/store.py"}
+    training = {f"training/{path.name}" for path in (ROOT / "training").glob("[!_]*.py")} - {"training/landscape.py"}
+    assert named | training <= {path.relative_to(ROOT).as_posix() for path in reached}
+    assert not [path for path in reached if path.name in ("plot_utils.py", "analyze_results.py")]
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        (
+            "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping\t: 1\n",
+            "AMD EPYC (25.1.1)",
+        ),
+        ("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\nCPU revision\t: 1\n", "ARM 0x41 0xd0c 1"),
+        ("", None),
+    ],
+)
+def test_the_processor_has_a_name(text, model):
+    assert environment.processor_in(text) == model
+
+
+SHOW_ROUNDING = """
+import json
+from study.environment import environment
+print(json.dumps(environment("cpu")))
+"""
+
+
+def facts_with(**variables: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-c", SHOW_ROUNDING], cwd=ROOT, env=os.environ | variables, capture_output=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_other_instructions_are_seen_in_what_is_recorded():
+    with deterministic("cpu"):
+        usual = environment.environment.__wrapped__("cpu")
+    other = facts_with(ONEDNN_MAX_CPU_ISA="SSE41", ATEN_CPU_CAPABILITY="default", OMP_NUM_THREADS="1")
+    if usual["machine"] != "x86_64":
+        pytest.skip("these variables are of x86")
+    differ, unknown = environment.differing(usual, other)
+    expected = {"ONEDNN_MAX_CPU_ISA", "onednn_rounding", "ATEN_CPU_CAPABILITY", "torch_rounding"}
+    assert expected <= set(differ) and not unknown and "blas_rounding" not in differ
+
+
+def test_where_bits_differ_the_causes_are_named():
+    there = {"torch": "2.13.0", "processor": "A", "commit": "x"}
+    words = verify.possible_causes(there, {**environment.environment("cpu"), "torch": "2.13.0", "processor": "B"})
+    assert words.startswith("what bits depend on and differs: processor; not recorded there: numpy, ")
+    assert "commit" not in words
+
+
+def test_facts_that_older_records_lack_are_no_other_machine(monkeypatch):
+    found = {"processor": ["A", None], "onednn_rounding": ["1", "2", None], "device": "cpu"}
+    monkeypatch.setattr("analysis.account.shared_environment", lambda contents: found)
+    assert differing_machines([]) == ["onednn_rounding (1 or 2)"]
+
+
+# ---------------------------------------------------------------- locks
+
+
+@pytest.fixture
+def no_locks(monkeypatch):
+    """A file system that answers as NFS without its lock service does."""
+
+    def refuse(*_) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def holder(**changes) -> str:
+    return json.dumps({"host": socket.gethostname(), "boot": locks._boot(), "pid": os.getpid()} | changes)
+
+
+def ended_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_without_locks_a_file_excludes_others(tmp_path, no_locks):
+    lock = tmp_path / "a.lock"
+    with exclusive(lock):
+        assert json.loads((tmp_path / "a.lock.held").read_text())["pid"] == os.getpid()
+        with pytest.raises(Busy), exclusive(lock):
+            pass
+        with exclusive(tmp_path / "b.lock"):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.lock", "b.lock"]
+
+
+def test_without_locks_a_lock_can_be_waited_for(tmp_path, no_locks, monkeypatch):
+    monkeypatch.setattr(locks, "POLL_SECONDS", 0.01)
+    taken = []
+    with exclusive(tmp_path / "a.lock"):
+        waiting = threading.Thread(target=lambda: taken.append(wait_for(tmp_path / "a.lock")))
+        waiting.start()
+        time.sleep(0.05)
+        assert not taken
+    waiting.join(10)
+    assert taken == [True]
+
+
+def wait_for(path: Path) -> bool:
+    with exclusive(path, wait=True):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("content", "age", "left_behind"),
+    [
+        (lambda: holder(pid=ended_process()), 0, True),
+        (lambda: holder(boot="another"), 0, True),
+        (lambda: holder(), 0, False),
+        (lambda: holder(host="another", pid=1), 0, False),
+        (lambda: "", 0, False),  # being written
+        (lambda: "", 3600, True),
+        (lambda: "[]", 3600, True),
+    ],
+)
+def test_a_lock_file_that_was_left_behind_is_recognised(tmp_path, no_locks, content, age, left_behind):
+    held = tmp_path / "a.lock.held"
+    held.write_text(content())
+    os.utime(held, (time.time() - age,) * 2)
+    if not left_behind:
+        with pytest.raises(Busy), exclusive(tmp_path / "a.lock"):
+            pass
+        assert held.read_text() == content()
+        return
+    with exclusive(tmp_path / "a.lock"):
+        assert json.loads(held.read_text())["pid"] == os.getpid()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
+
+
+def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):
+    def fail(*_) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="Input/output"), exclusive(tmp_path / "a.lock"):
+        pass
+
+
+# ---------------------------------------------------------------- both together
+
+
+def test_without_git_and_without_locks_a_cell_is_trained(tiny_study, no_locks, monkeypatch, capsys):
+    found_out, made = [], []
+    find, advance = train.environment.__wrapped__, train.TrialRun.advance
+    monkeypatch.setattr(train, "environment", lambda device: found_out.append(len(made)) or find(device))
+    monkeypatch.setattr(train.TrialRun, "advance", lambda run: made.append(run.step) or advance(run))
+    monkeypatch.setitem(CONFIGS, "cpu", tiny_study.config)
+    monkeypatch.setenv("PATH", "")
+    places = ("--results-dir", str(tiny_study.store.results), "--checkpoints-dir", str(tiny_study.store.checkpoints))
+    asked = ("--model", "nanotransformer", "--activation", "relu", "--iterations", "1", "--trials", "1")
+    assert train.main([*asked, "--config", "cpu", *places]) == 0
+    assert found_out == [0] and made == [0]  # once, before the first step
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "has no locks: two runners must not share it" in said.err
+    record = json.loads(next(tiny_study.store.results.rglob("trial_1.json")).read_text())
+    assert record["status"] == "completed" and record["environment"]["commit"] is None
+    assert not list(tiny_study.store.results.rglob("*.held"))
+
+
+# ---------------------------------------------------------------- systems, terminals
+
+
+def test_windows_is_told_in_one_line_what_is_supported():
+    code = "import sys; sys.modules['fcntl'] = None; import study"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert all(name in done.stderr for name in ("Linux", "macOS", "WSL"))
+
+
+def test_scripts_keep_their_line_ends_everywhere():
+    asked = ["git", "check-attr", "eol", "setup.sh", "train.py", "README.md", "data/report.json", "x.png"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("needs the repository")
+    assert [line.rpartition(" ")[2] for line in done.stdout.splitlines()] == ["lf"] * 4 + ["unspecified"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_everything_can_be_printed_on_every_terminal(monkeypatch, encoding):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    cli.Parser(prog="any command")
+    print("SmeLU β=0.5: 2.31 ± 0.02 – 3 × 4, √2 é ┌─┐ /a/\udcff.json 你")
+    terminal.flush()
+    said = terminal.buffer.getvalue().decode(encoding)
+    plain = "SmeLU beta=0.5: 2.31 +/- 0.02 - 3 x 4, ?2 e +-+ /a/?.json ?\n"
+    assert said == (plain if encoding == "ascii" else said)
+    assert "\\u" not in said and "/a/?.json" in said and "beta" in said or encoding == "utf-8"
+
+
+def test_every_command_uses_that_parser():
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("study/*.py"), *ROOT.glob("runner/*.py")]:
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert "ArgumentParser" not in [ast.unparse(call).rpartition(".")[2] for call in calls], path
+
+
+def test_tables_are_shown_on_a_terminal_with_few_letters(tmp_path, monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    write_cells(tmp_path, [random_cell("charlm", "smelu_05")])
+    assert analyze_results.main(["--no-plots", "--tables", "results", "--results-dir", str(tmp_path)]) == 0
+    terminal.flush()
+    said = terminal.buffer.getvalue().decode()
+    assert "+/-" in said and "Summary: " in said
+
+
+def test_a_path_that_is_not_utf_8_can_be_written_about(tmp_path, capsys):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    write_json(tmp_path / "a.json", {"path": str(odd)})
+    assert json.loads((tmp_path / "a.json").read_bytes().decode())["path"] == str(odd)
+    assert analyze_results.main(["--results-dir", str(odd)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+# ---------------------------------------------------------------- cores
+
+
+@pytest.mark.parametrize(
+    ("text", "cores_allowed"),
+    [
+        ("max 100000\n", None),
+        ("150000 100000\n", 1.5),
+        ("50000 100000", 0.5),
+        ("200000", 2),
+        ("", None),
+        ("x y", None),
+    ],
+)
+def test_a_quota_of_version_2(text, cores_allowed):
+    assert cores.quota_v2(text) == cores_allowed
+
+
+@pytest.mark.parametrize(
+    ("quota", "period", "cores_allowed"),
+    [("-1\n", "100000\n", None), ("400000\n", "100000\n", 4), ("100", "0", None)],
+)
+def test_a_quota_of_version_1(quota, period, cores_allowed):
+    assert cores.quota_v1(quota, period) == cores_allowed
+
+
+def test_the_smallest_quota_of_all_groups_counts(tmp_path, monkeypatch):
+    membership, mount = tmp_path / "cgroup", tmp_path / "mount"
+    membership.write_text("9:name=systemd:/\n4:cpuacct,cpu:/docker/1\n3:cpuset:/other\n0::/outer/inner\n")
+    for name, text in [
+        ("outer/inner/cpu.max", "max 100000"),
+        ("outer/cpu.max", "700000 100000"),
+        ("cpu/cpu.cfs_quota_us", "300000"),
+        ("cpu/cpu.cfs_period_us", "100000"),
+        ("cpuset/cpu.max", "1 100000"),
+    ]:
+        (mount / name).parent.mkdir(parents=True, exist_ok=True)
+        (mount / name).write_text(text)
+    assert cores.cpu_quota(membership, mount) == 3
+    (mount / "outer" / "cpu.max").write_text("150000 100000")
+    assert cores.cpu_quota(membership, mount) == 1.5
+    assert cores.cpu_quota(tmp_path / "absent", mount) is None
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
+    for quota, usable in [(None, 8), (1.5, 2), (0.2, 1), (40, 8)]:
+        monkeypatch.setattr(cores, "cpu_quota", lambda quota=quota: quota)
+        assert cores.usable_cores() == usable
+
+
+# ---------------------------------------------------------------- numbers, folders, signals
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--trials", "9" * 20), "--trials: .* is more than 1,000"),
+        (("--iterations", "9" * 120), "--iterations: .* is more than 10,000,000"),
+        (("--eval-interval", "9" * 20), "--eval-interval: .* is more than 10,000,000"),
+        (("--workers", "9999999"), "--workers: .* is more than 1,000"),
+        (("--shard", "1/" + "9" * 5000), "is not I/N"),
+        (("--iterations", "9" * 5000), "--iterations: .* is not a whole number"),
+        (("--seed-base", str(2**32 - 1)), "the seed of trial 3 would be above 4294967295"),
+        (("--reproduce", "charlm", "gelu", "9" * 20), "--reproduce: trial .* is more than 1,000"),
+    ],
+)
+def test_numbers_have_a_limit_that_is_said(tmp_path, capsys, options, reason):
+    places = ["--results-dir", f"{tmp_path / 'r'}", "--checkpoints-dir", f"{tmp_path / 'c'}", "--config", "cpu"]
+    try:
+        code = run_all_experiments.main([*places, *options])
+    except SystemExit as end:
+        code = end.code
+    said = capsys.readouterr().err
+    assert code == 2 and said.count("\n") == 1 and re.search(reason, said), said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [("--dry-run",), ("--verify",), ("--reproduce", "charlm", "gelu", "1"), ()])
+@pytest.mark.parametrize("fault", ["forbidden", "too long"])
+def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path, monkeypatch, capsys, mode, fault):
+    folder = tmp_path / ("a" * 300 if fault == "too long" else "forbidden")
+    if fault == "forbidden":
+        (folder / "trials" / "charlm_gelu_cpu").mkdir(parents=True)
+
+        def forbid(path, *_) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(os, "scandir", forbid)  # the tests may run as root, who is forbidden nothing
+    places = ["--results-dir", str(folder), "--checkpoints-dir", str(tmp_path / "c"), "--config", "cpu"]
+    grid = [] if "--reproduce" in mode else ["--models", "charlm", "--activations", "gelu"]
+    assert run_all_experiments.main([*places, *grid, *mode]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and ("Permission denied" if fault == "forbidden" else "File name too long") in said
+
+
+def test_ctrl_c_in_an_analysis_is_one_line(monkeypatch, capsys):
+    def interrupt(*_) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(analyze_results, "read_results", interrupt)
+    assert analyze_results.main([]) == 130
+    said = capsys.readouterr()
+    assert said.err == "analyze_results.py: stopped; the same command can be given again\n" and not said.out
+
+
+class Frozen:
+    """A worker process that does not react to anything, as when its files are on a server that is gone."""
+
+    def __init__(self, *_):
+        context = multiprocessing.get_context("fork")
+        self.connection, self.theirs = context.Pipe()
+        self.process = context.Process(target=time.sleep, args=(60,), daemon=True)
+        self.process.start()
+        os.kill(self.process.pid, signal.SIGSTOP)
+        self.job = None
+        FROZEN.append(self)
+
+    def give(self, job: Job) -> None:
+        self.job = job
+
+
+FROZEN: list[Frozen] = []
+
+
+def test_a_frozen_worker_is_ended_by_a_second_signal(tiny_study, monkeypatch, capsys):
+    monkeypatch.setattr(workers, "Worker", Frozen)
+    monkeypatch.setattr(cli, "ONE_WISH", 0.05)
+    job = (tiny_study.cell("charlm", "relu"), 1)
+    for seconds in (0.1, 0.9):  # the second comes while the first is obeyed
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with cli.stop_signals() as received, pytest.raises(KeyboardInterrupt):
+        workers.run_jobs(tiny_study, 1, [job], lambda event: None, lambda: bool(received))
+    assert "a second Ctrl-C or kill ends the run at once" in capsys.readouterr().out
+    (frozen,) = FROZEN
+    assert frozen.process.exitcode == -signal.SIGKILL
+
+
+def test_a_child_that_cannot_be_killed_is_not_waited_for(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(multiprocessing, "active_children", lambda: ["stuck"])
+    with pytest.raises(SystemExit):
+        cli.leave(130)
+    assert ended == [130]
+
+
+def test_a_second_signal_ends_what_the_first_could_not(monkeypatch):
+    monkeypatch.setattr(cli, "ONE_WISH", 0.05)
+    before = [signal.getsignal(number) for number in cli.STOP_SIGNALS]
+    with pytest.raises(KeyboardInterrupt), cli.stop_signals() as received:
+        for _ in range(2):  # one wish, passed on twice
+            signal.raise_signal(signal.SIGTERM)
+        assert received == [signal.SIGTERM] * 2
+        time.sleep(0.06)
+        signal.raise_signal(signal.SIGTERM)
+    assert [signal.getsignal(number) for number in cli.STOP_SIGNALS] == before
