@@ -54,8 +54,8 @@ class Asked(Struct):
 
     measure: Literal[tuple(MEASURES)]  # type: ignore[valid-type]
     like: Text | None
-    metric: MetricName | UnsetType = UNSET
-    metrics: tuple[MetricName, MetricName] | UnsetType = UNSET
+    metric: MetricName | UnsetType = UNSET  # type: ignore[valid-type]
+    metrics: tuple[MetricName, MetricName] | UnsetType = UNSET  # type: ignore[valid-type]
     models: list[Text] | UnsetType = UNSET
     activation: Text | UnsetType = UNSET
     activations: list[Text] | UnsetType = UNSET
@@ -119,5 +119,6 @@ def report_faults(report: dict[str, Any]) -> Iterator[str]:
                 yield f"claims[{place}].ours: {asked['measure']} without {', '.join(lacking)}"
     try:
         tables.outcome(report, None)
+        tables.tables(report, None)
     except CANNOT_BE_FOLLOWED as error:
         yield f"sections: the audit cannot be made: {error!r}"

@@ -8,7 +8,8 @@ from conftest import TINY
 
 import metrics
 from study.cell import update_cell
-from study.plan import Study, environment
+from study.environment import environment
+from study.plan import Study
 from study.store import Cell, Store, fingerprint
 
 CONFIG = replace(TINY, n_trials=2)
