@@ -94,7 +94,7 @@ class ReportForm(Struct):
     numerals: list[Numerals]
 
 
-CANNOT_BE_FOLLOWED = (LookupError, ValueError, TypeError, ArithmeticError, StopIteration)
+CANNOT_BE_FOLLOWED = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, StopIteration)
 
 
 def report_faults(report: dict[str, Any]) -> Iterator[str]:
