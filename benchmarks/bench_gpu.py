@@ -27,8 +27,9 @@ from labels import label
 from metrics import relative_pd
 from runner.workers import run_jobs
 from study import cli
+from study.environment import environment
 from study.files import ROOT, write_json
-from study.plan import Study, environment
+from study.plan import Study
 from study.store import Store
 from train import TrialRun, run_trial
 from training.seeding import deterministic

@@ -27,9 +27,10 @@ import config_cpu
 from config import ACTIVATIONS, MODELS, Config, Shape
 from runner.workers import Event, run_jobs
 from study import cli
+from study.environment import environment
 from study.files import ROOT, write_json
 from study.pairs import compare_predictions
-from study.plan import Job, Study, environment, load_corpus, planned_jobs
+from study.plan import Job, Study, load_corpus, planned_jobs
 from study.store import CELL_REQUIRED, TRIAL_REQUIRED, Cell, Store, fingerprint
 from training.dataset import probe_set, shuffled_probe
 

@@ -43,8 +43,9 @@ from labels import label
 from model import CausalAttention, CausalConvolution, Dropout, LanguageModel, build_model
 from runner.workers import worker_environment
 from study import cli
+from study.environment import environment
 from study.files import PLOTS_DIR, ROOT, write_bytes, write_json
-from study.plan import Study, environment, load_corpus
+from study.plan import Study, load_corpus
 from study.store import Store
 from train import TrialRun
 from training.dataset import training_batch, whole_split
