@@ -270,6 +270,7 @@ class TrialRun:
     def _completed_outcome(self) -> dict | None:
         """What is measured at the end; None if the loss over the whole split, seen only now, is not finite."""
         start = time.perf_counter()
+        self.model.eval()  # where a trial is resumed at its last step, no evaluation has done so
         val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
         if not math.isfinite(val_loss):
             self.evaluation_time += time.perf_counter() - start
