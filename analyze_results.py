@@ -12,9 +12,9 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from analysis import answer
-from analysis.account import account, study_names, which_study
+from analysis.account import Studies, account, which_study
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell, measure_study, strongest_study, summarize_study
+from analysis.measure import MeasuredCell, strongest_study, summarize_study
 from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
@@ -37,33 +37,13 @@ from study.files import (
 from study.store import published_studies, read_cells
 from views import docs, page
 from views.drawing import Drawing, Level
-from views.figures import UNNAMED_STUDIES, drawings, is_published
+from views.figures import UNNAMED_STUDIES, drawings, drawn_by, is_published
 from views.render import FORMATS, remark, render
 from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
 ALL = "all"
 PICTURES_OF_A_PAGE = 10
 DIGITS = 16  # of a digest in a figure
-# Modules of analysis and views that make words and tables.
-WITHOUT_FIGURES = {
-    "account",
-    "answer",
-    "table",
-    "tables",
-    "report_tables",
-    "finding_tables",
-    "companion_tables",
-    "docs",
-    "page",
-    "render",
-    # Of compare.py
-    "model_files",
-    "predictions",
-    "two_groups",
-    "comparing",
-    "compared_shown",
-    "compare_page",
-}
 MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
 REPORT_PATH = ROOT / "data" / "report.json"
 
@@ -84,9 +64,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description="Show what a study says: by default the answer in at most 60 lines, and its figures.",
     )
     parser.add_argument("--study", metavar="NAME", help="the study to show (default: the strongest evidence here)")
-    parser.add_argument(
-        "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
-    )
+    parser.add_argument("--format", choices=FORMATS, metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--tables",
@@ -104,9 +82,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.set_defaults(action=analyze)
     parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
     parser.add_argument("--plots-dir", type=Path, default=PLOTS_DIR, metavar="DIR")
-    parser.add_argument(
-        "--figure-format", choices=FIGURE_FORMATS, default="png", metavar="FMT", help=", ".join(FIGURE_FORMATS)
-    )
+    parser.add_argument("--figure-format", choices=FIGURE_FORMATS, metavar="FMT", help=", ".join(FIGURE_FORMATS))
     figures = parser.add_mutually_exclusive_group()
     figures.add_argument("--no-plots", action="store_true", help="draw no figures")
     figures.add_argument(
@@ -114,7 +90,25 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="draw every figure, also of a published study, whose most important ones come with it",
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    refuse_without_effect(parser, arguments)
+    arguments.format = arguments.format or "github"
+    arguments.figure_format = arguments.figure_format or "png"
+    return arguments
+
+
+def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """An option that changes nothing of what was asked for is a mistake."""
+    of_figures = ["--all-figures", "--figure-format"]
+    unused = {
+        "--audit": (print_audit, of_figures),
+        "--html": (write_page, ["--format", *of_figures]),
+        "--docs": (write_docs, ["--study", "--format", "--no-plots", *of_figures]),
+    }
+    for name, (action, options) in unused.items():
+        for option in options:
+            if arguments.action is action and getattr(arguments, option.removeprefix("--").replace("-", "_")):
+                parser.error(f"{option} has no effect with {name}; leave it out")
 
 
 def table_names(text: str) -> list[str]:
@@ -131,23 +125,23 @@ def table_names(text: str) -> list[str]:
 
 def analyze(arguments: argparse.Namespace) -> None:
     """Print the answer or the tables asked for, then write the summary of every study and the figures of this one."""
-    contents = read_results(arguments.results_dir)
-    findings = chosen_findings(contents, arguments.study)
+    studies = Studies(read_results(arguments.results_dir))
+    findings = chosen_findings(studies, arguments.study)
     check_writable(arguments.results_dir)
-    print_lines(introduction(contents, findings, arguments), arguments.format)
+    print_lines(introduction(studies, findings, arguments), arguments.format)
     if arguments.tables is None:
         print_answer(findings, arguments)
     else:
         for name in arguments.tables:
             print_tables(TABLES[name](findings), arguments.format)
-    print(remark(f"Summary: {write_summary(contents, arguments.results_dir)}", arguments.format), flush=True)
+    print(remark(f"Summary: {write_summary(studies, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
         print(remark(write_figures(findings, arguments), arguments.format))
 
 
-def introduction(contents: list[dict], findings: Findings, arguments: argparse.Namespace) -> list[str]:
+def introduction(studies: Studies, findings: Findings, arguments: argparse.Namespace) -> list[str]:
     """Which study is shown and why, and what it has and lacks."""
-    return [*account(findings.measured), *which_study(contents, findings.study, arguments.study is not None)]
+    return [*account(findings.measured), *which_study(studies, findings.study, arguments.study is not None)]
 
 
 def print_answer(findings: Findings, arguments: argparse.Namespace) -> None:
@@ -177,7 +171,8 @@ def print_audit(arguments: argparse.Namespace) -> None:
     """Print the audit of the report, beside those of our studies that are nearest to it; writes nothing."""
     report = read_json(REPORT_PATH)
     contents = read_results(arguments.results_dir) if arguments.study else read_cells(arguments.results_dir)
-    findings = chosen_findings(contents, arguments.study) if contents else None
+    studies = Studies(contents)
+    findings = chosen_findings(studies, arguments.study) if contents else None
     ours = Ours.beginning_with(findings, contents) if findings else None
     print_lines(audit_tables.introduction(ours), arguments.format)
     print_tables(audit_tables.tables(report, ours), arguments.format)
@@ -197,22 +192,20 @@ def read_results(results_dir: Path) -> list[dict]:
     return contents
 
 
-def chosen_findings(contents: list[dict], wanted: str | None) -> Findings:
+def chosen_findings(studies: Studies, wanted: str | None) -> Findings:
     """Of the study ``wanted`` or, without a wish, of that with the strongest evidence."""
-    names = study_names(contents)
-    if wanted is not None and wanted not in names:
-        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(names)}")
-    return Findings.of_study(contents, wanted or strongest_study(contents))
+    if wanted is not None and wanted not in studies.names:
+        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(studies.names)}")
+    return studies[wanted or strongest_study(studies.contents)]
 
 
 # ---------------------------------------------------------------- what is written
 
 
-def write_summary(contents: list[dict], results_dir: Path) -> Path:
+def write_summary(studies: Studies, results_dir: Path) -> Path:
     """Write the summary of every study; returns its path."""
     path = results_dir / SUMMARY_NAME
-    studies = {name: summarize_study(measure_study(contents, name)) for name in study_names(contents)}
-    write_json(path, {"studies": studies})
+    write_json(path, {"studies": {name: summarize_study(studies[name].measured) for name in studies.names}})
     return path
 
 
@@ -262,24 +255,20 @@ def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
 
 def drawing_code() -> str:
     """A digest of the modules that figures depend on, not of those for tables and words, and matplotlib's version."""
-    modules = [path for part in ("analysis", "views") for path in sorted((ROOT / part).glob("*.py"))]
-    drawn_by = [path for path in modules if path.stem not in WITHOUT_FIGURES]
-    sources = [
-        path.read_bytes() for path in (*drawn_by, ROOT / "plot_utils.py", ROOT / "labels.py", ROOT / "metrics.py")
-    ]
+    sources = [path.read_bytes() for path in drawn_by(ROOT)]
     return digest(b"\0".join([version("matplotlib").encode(), *sources]))[:DIGITS]
 
 
 def write_page(arguments: argparse.Namespace) -> None:
     """Write one page about the study shown: the answer, its figures, all tables and the audit of the report."""
     report = read_json(REPORT_PATH)
-    contents = read_results(arguments.results_dir)
-    findings = chosen_findings(contents, arguments.study)
+    studies = Studies(read_results(arguments.results_dir))
+    findings = chosen_findings(studies, arguments.study)
     check_writable(arguments.results_dir)
-    known = introduction(contents, findings, arguments)
+    known = introduction(studies, findings, arguments)
     print_lines(known, arguments.format)
     shown = {name: make(findings) for name, make in TABLES.items()}
-    ours = Ours.beginning_with(findings, contents)
+    ours = Ours.beginning_with(findings, studies.contents)
     audit = page.AuditSection(
         audit_tables.introduction(ours), audit_tables.outcome(report, ours), audit_tables.tables(report, ours)
     )

@@ -99,7 +99,9 @@ def test_what_it_costs_is_said_where_states_are_gone(short):
 def test_published_results_and_those_in_the_way_stay(short):
     cell, more = short.cell(*NAMES), longer(short)
     kept = replace(cell, study="tiny_after_4")
-    short.store.write_cell(kept, short.store.read_cell(cell) | {"study": kept.study, "fingerprint": "another"})
+    other = with_config(short, dropout=0.5).identity(cell)
+    in_the_way = {"study": kept.study, "config": other, "fingerprint": fingerprint(other)}
+    short.store.write_cell(kept, short.store.read_cell(cell) | in_the_way)
     before = snapshot(short)
     with pytest.raises(UserError, match="is of other settings and in the way"):
         carry_on.carry_on(more, cell)
