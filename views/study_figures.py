@@ -21,7 +21,7 @@ from labels import in_order, label
 from views.drawing import Kind
 
 PD, LOSS = "relative_pd", "val_loss"
-SHOWN = "p at most .05, adjusted within the architecture (sign flips, step-down)"
+SHOWN = "p at most .05 over the architecture (sign flips, step-down)"
 PATHS = (
     "Over training, from the first evaluation after its start to the end (diamond); grey: the ends of the others.\n"
     "Loss: on fixed windows, at the end on the whole split."
