@@ -149,7 +149,8 @@ class TrialRun:
 
         No state of a random generator: batch and dropout masks of step k are drawn from streams that are derived
         from (seed, k) alone, so a resumed trial draws what an uninterrupted one does. Saved before a step, never
-        within one. The state before the last is kept, in case this one is damaged.
+        within one. The state before the last is kept, in case this one is damaged. That of a finished trial has a place
+        of its own, where it stays.
         """
         state = {
             "config": self.study.identity(self.cell),
@@ -166,6 +167,9 @@ class TrialRun:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        if self.finished:
+            write_sealed(self.study.store.last_state_path(self.cell, self.number), buffer.getvalue())
+            return
         with suppress(FileNotFoundError):
             self.checkpoint_path.replace(self.study.store.previous_state_path(self.cell, self.number))
         write_sealed(self.checkpoint_path, buffer.getvalue())
@@ -270,6 +274,7 @@ class TrialRun:
     def _completed_outcome(self) -> dict | None:
         """What is measured at the end; None if the loss over the whole split, seen only now, is not finite."""
         start = time.perf_counter()
+        self.model.eval()  # which a trial that was continued after its last evaluation is not yet
         val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
         if not math.isfinite(val_loss):
             self.evaluation_time += time.perf_counter() - start

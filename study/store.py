@@ -180,16 +180,16 @@ class Store:
         return self.checkpoint_path(cell, number).with_suffix(".pt.final")
 
     def last_state_path(self, cell: Cell, number: int) -> Path:
-        """The last resume state of a finished trial, from which it goes on if more steps are asked for."""
+        """The state of a trial after its last step, from which it goes on if more steps are asked for."""
         return self.checkpoint_path(cell, number).with_suffix(".pt.state")
 
     def settle_weights(self, cell: Cell, number: int) -> None:
-        """Put the final weights of a trial whose record is written in the place of its last resume state, and keep
-        that."""
+        """Replace the resume states of a trial whose record is written by its final weights.
+
+        Several processes may do so at once.
+        """
         self.previous_state_path(cell, number).unlink(missing_ok=True)
-        if self.final_weights_path(cell, number).exists():
-            with suppress(FileNotFoundError):
-                self.checkpoint_path(cell, number).replace(self.last_state_path(cell, number))
+        with suppress(FileNotFoundError):
             self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
 
     def error_path(self, cell: Cell, number: int) -> Path:

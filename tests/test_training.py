@@ -523,7 +523,7 @@ def test_the_command_trains_a_cell_and_prints_its_results(tiny_study, tiny_confi
         (("--activation", "sine"), "unknown activation 'sine'"),
         (("--trials", "-1"), "'-1' is not a whole number above 0"),
         (("--study", "n" * 101), "at most 100"),
-        (("--iterations", "7"), "iterations 6 there, 7 here"),
+        (("--iterations", "5"), "iterations 6 there, 5 here"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tiny_study, tiny_configuration, capsys, options, reason):
