@@ -149,8 +149,8 @@ class TrialRun:
 
         No state of a random generator: batch and dropout masks of step k are drawn from streams that are derived
         from (seed, k) alone, so a resumed trial draws what an uninterrupted one does. Saved before a step, never
-        within one. The state before the last is kept, in case this one is damaged. That of a finished trial has a place
-        of its own, where it stays.
+        within one. The state before the last is kept, in case this one is damaged. That of a finished trial has a
+        place of its own, where it stays.
         """
         state = {
             "config": self.study.identity(self.cell),
