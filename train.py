@@ -6,6 +6,7 @@ As a command it trains the trials of one cell, one after another, and prints the
 import argparse
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -31,14 +32,12 @@ from study.environment import environment
 from study.files import (
     Busy,
     Damaged,
-    Misplaced,
     OtherSettings,
     UserError,
     check_writable,
     digest,
     finite_or_none,
     move_damaged,
-    read_sealed,
     write_bytes,
     write_sealed,
 )
@@ -46,7 +45,8 @@ from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, finished_trials, load_corpus
-from study.store import Cell, check_identity, continues, fingerprint
+from study.state import load_into, read_state
+from study.store import Cell, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
 from training.optimizers import make_optimizer, rate_factor, set_rate
@@ -183,28 +183,21 @@ class TrialRun:
         store = self.study.store
         kept = store.last_state_path(self.cell, self.number)  # of when the trial was finished, with fewer steps
         for path in (self.checkpoint_path, store.previous_state_path(self.cell, self.number), kept):
-            if path.exists():
+            if os.path.lexists(path):
                 try:
                     self.load(path)
                     return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
-                    move_damaged(path)
-                    notes.append(f"{error}; moved to {path.name}.damaged")
+                    notes.append(f"{error}; moved to {move_damaged(path).name}")
                 except OtherSettings:
                     if path != kept:
                         raise
         return "; ".join([*notes, "training from the start"]) if notes else None
 
     def load(self, path: Path) -> None:
-        """Take over the saved state in ``path``; Damaged if it is incomplete, or another trial's."""
-        state = torch.load(io.BytesIO(read_sealed(path)), map_location=self.study.device, weights_only=True)
-        facts = self.study.identity(self.cell)
-        if not continues(state.get("config", {}), facts):
-            check_identity(path, state, facts)
-        if state.get("trial") != self.number:
-            raise Misplaced(f"{path} is of another trial")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take over the saved state in ``path``; Damaged if it is not one, or another trial's."""
+        state = read_state(path, self.study.identity(self.cell), self.number, self.study.device)
+        load_into(path, state, self.model, self.optimizer)
         self.train_on.finite.copy_(state["finite"])
         self.step = state["step"]
         self.train_accuracy = state["train_accuracy"]

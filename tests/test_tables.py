@@ -193,14 +193,6 @@ def test_cells_written_before_a_metric_existed_show_a_dash(added, written_before
     )
 
 
-def test_a_cell_file_that_lacks_an_added_metric_is_whole(added, monkeypatch):
-    monkeypatch.setattr(store, "PAIR_NUMBERS", {"n_predictions", *metrics.PAIR_METRICS})
-    cell = random_cell("charlm", "relu")
-    assert store.faults_of(cell) == []
-    cell["pairs"][0][added] = "0.2"
-    assert store.faults_of(cell) == [f"{added} is no number"]
-
-
 # ---------------------------------------------------------------- each test is made once
 
 
