@@ -105,7 +105,7 @@ def _settled(measured: list[MeasuredCell]) -> str:
         return "."
     return (
         f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the last "
-        f"fifth of the steps lowered the loss by more than {100 * SETTLED:.0f} %."
+        f"fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %."
     )
 
 
