@@ -236,8 +236,8 @@ def test_a_saved_state_of_other_settings_is_refused(tiny_study):
     stop = iter([False, True])
     with pytest.raises(train.Interrupted):
         run(tiny_study, should_stop=lambda: next(stop))
-    with pytest.raises(OtherSettings, match="iterations 6 there, 9 here"):
-        run(with_config(tiny_study, iterations=9))
+    with pytest.raises(OtherSettings, match="iterations 6 there, 5 here"):
+        run(with_config(tiny_study, iterations=5))
 
 
 def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written(tiny_study):
