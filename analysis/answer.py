@@ -45,8 +45,9 @@ def _sentence(verdict: EffectVerdict, found: list["ArchitectureAnswer"], total: 
         return f"No difference of PD above the margin {where}: {ruled_out}."
     if verdict is EffectVerdict.UNDECIDED:
         shown = [each for each in found if each.sensitivity.shown]
-        some = f", a difference being shown in {_names(shown)}" if shown else ""
-        return f"Undecided {where}{some}: PD has {cv}, and the margin is within its interval."
+        some = "" if not shown else " there" if len(shown) == len(found) else f" in {_names(shown)}"
+        difference = f"; a difference is shown{some}" if some else ""
+        return f"Undecided {where}: PD has {cv}, and the margin is within its interval{difference}."
     needed = sorted(each.needed for each in found if each.needed)
     if not needed:
         return f"Too few trials to tell {where}: it takes at least {FEWEST_JUDGED} of each cell."
@@ -104,7 +105,7 @@ def _settled(measured: list[MeasuredCell]) -> str:
         return "."
     return (
         f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the last "
-        f"fifth of the steps lowered the loss by more than {100 * SETTLED:.0f} %."
+        f"fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %."
     )
 
 

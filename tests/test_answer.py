@@ -57,8 +57,8 @@ def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
         f"{cv['convlm']} over activations.",
         "No difference of PD above the margin in 1 of 5 architectures (MiniGPT): none is shown, and a CV of 10 % is "
         "ruled out.",
-        "Undecided in 1 of 5 architectures (HybridLM), a difference being shown in HybridLM: PD has a CV of "
-        f"{cv['hybridlm']} over activations, and the margin is within its interval.",
+        f"Undecided in 1 of 5 architectures (HybridLM): PD has a CV of {cv['hybridlm']} over activations, and the "
+        "margin is within its interval; a difference is shown there.",
         f"Too few trials to tell in 1 of 5 architectures (TinyLSTM): it would take {needed} of each cell to find "
         "10 % between two activations.",
     ]
