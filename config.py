@@ -14,7 +14,6 @@ SMELU_BETAS = {"relu": 0.0} | {f"smelu_{beta:g}".replace(".", ""): beta for beta
 MODERN = ("geglu", "reglu", "mish", "elu", "selu", "prelu", "squared_relu", *SMELU_BETAS)
 ACTIVATION_GROUPS = {"modern": MODERN, "smelu": tuple(SMELU_BETAS)}  # other lists that --activations knows by name
 
-OPTIMIZERS = ("adam", "adamw", "muon")
 STREAMS = ("init", "order", "dropout")  # of a trial: initial weights, batches, dropout masks
 OPTIMIZERS = ("adam", "adamw", "muon")  # training/optimizers.py has them
 
