@@ -46,7 +46,7 @@ from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, finished_trials, load_corpus
 from study.state import load_into, read_state
-from study.store import Cell, fingerprint
+from study.store import Cell, fingerprint, has_constant_rate
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
 from training.optimizers import make_optimizer, rate_factor, set_rate
@@ -150,8 +150,10 @@ class TrialRun:
         No state of a random generator: batch and dropout masks of step k are drawn from streams that are derived
         from (seed, k) alone, so a resumed trial draws what an uninterrupted one does. Saved before a step, never
         within one. The state before the last is kept, in case this one is damaged. That of a finished trial has a
-        place of its own, where it stays.
+        place of its own, where it stays; there is none where a longer trial could not go on from it.
         """
+        if self.finished and not has_constant_rate(self.study.identity(self.cell)):
+            return
         state = {
             "config": self.study.identity(self.cell),
             "fingerprint": fingerprint(self.study.identity(self.cell)),
@@ -185,7 +187,10 @@ class TrialRun:
         for path in (self.checkpoint_path, store.previous_state_path(self.cell, self.number), kept):
             if os.path.lexists(path):
                 try:
-                    self.load(path)
+                    state = self.read(path)
+                    if path == kept and state["step"] == self.config.iterations:
+                        continue  # its results were removed, to be made anew, perhaps by other code
+                    self.take_over(path, state)
                     return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
                     notes.append(f"{error}; moved to {move_damaged(path).name}")
@@ -194,9 +199,12 @@ class TrialRun:
                         raise
         return "; ".join([*notes, "training from the start"]) if notes else None
 
-    def load(self, path: Path) -> None:
-        """Take over the saved state in ``path``; Damaged if it is not one, or another trial's."""
-        state = read_state(path, self.study.identity(self.cell), self.number, self.study.device)
+    def read(self, path: Path) -> dict:
+        """The saved state in ``path``; Damaged if it is not one, or another trial's."""
+        return read_state(path, self.study.identity(self.cell), self.number, self.study.device)
+
+    def take_over(self, path: Path, state: dict) -> None:
+        """Continue from the ``state`` read from ``path``; Damaged if its weights are not those of this trial."""
         load_into(path, state, self.model, self.optimizer)
         self.train_on.finite.copy_(state["finite"])
         self.step = state["step"]

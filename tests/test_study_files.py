@@ -128,13 +128,13 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     for reason, changed in wrong.items():
         seal(changed)
         with pytest.raises(Damaged, match=re.escape(reason)):
-            run.load(path)
+            run.take_over(path, run.read(path))
     write_sealed(path, b"not a state at all")
     with pytest.raises(Damaged, match="is no saved state"):
-        run.load(path)
+        run.take_over(path, run.read(path))
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
     seal(state)
-    run.load(path)
+    run.take_over(path, run.read(path))
 
 
 # ---------------------------------------------------------------- how a run begins and ends

@@ -176,6 +176,26 @@ def test_a_finished_trial_that_was_damaged_is_trained_again(tiny_study, kind):
     assert_same_trial(tiny_study, undisturbed)
 
 
+def test_a_trial_whose_results_were_removed_is_trained_anew(tiny_study, monkeypatch):
+    """As by who has mended an activation: what the last state holds is of the code before."""
+    monkeypatch.setattr(train, "whole_split", lambda tokens, config: [next(iter(whole_split(tokens, config)))])
+    run(tiny_study)
+    cell, steps, advance = tiny_study.cell(*CELL), [], train.TrialRun.advance
+    tiny_study.store.record_path(cell, 1).unlink()
+    tiny_study.store.cell_path(cell).unlink()
+    monkeypatch.setattr(train.TrialRun, "advance", lambda run: steps.append(run.step) or advance(run))
+    run(tiny_study)
+    assert steps == list(range(tiny_study.config.iterations))
+
+
+def test_a_state_that_cannot_go_on_is_not_kept(tiny_study, monkeypatch):
+    monkeypatch.setattr(train, "whole_split", lambda tokens, config: [next(iter(whole_split(tokens, config)))])
+    for schedule, kept in (("constant", True), ("cosine", False)):
+        study = elsewhere(with_config(tiny_study, schedule=schedule, iterations=2), schedule)
+        run(study)
+        assert study.store.last_state_path(study.cell(*CELL), 1).exists() == kept
+
+
 def test_an_altered_number_in_a_record_is_noticed(tiny_study):
     record = run(tiny_study)
     path = tiny_study.store.record_path(tiny_study.cell(*CELL), 1)
