@@ -248,12 +248,15 @@ def dismiss(workers: list[Worker]) -> None:
 
 
 def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
-    """Give the next pending job to ``worker``, or to its successor if it has died."""
+    """Give the next pending job to ``worker``, or to its successor if it has died; UserError if that has too."""
     try:
         worker.give(pending[0])
     except ConnectionError:
         worker = Worker(study, worker.gpu)
-        worker.give(pending[0])
+        try:
+            worker.give(pending[0])
+        except ConnectionError:  # as it is, it would be taken for that of the reader of the output
+            raise UserError("a worker process ends as soon as it is started; why is above") from None
     pending.popleft()
     return worker
 

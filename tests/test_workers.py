@@ -1,14 +1,17 @@
 """What a worker inherits; how the pool behaves is tested through the runner."""
 
+import io
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 
 from runner import workers
 from runner.workers import assign_gpus, worker_environment
+from study import cli
 from study.files import UserError
 
 SHOW = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
@@ -55,3 +58,18 @@ def test_a_worker_is_started_again_where_the_fork_server_died_meanwhile(monkeypa
     else:
         workers.start(Process())
         assert not list(outcomes)
+
+
+def test_workers_that_die_at_once_are_no_success(monkeypatch, tiny_study, capsys):
+    class Dying:
+        def __init__(self, *_):
+            self.job, self.gpu, self.connection, self.process = None, None, io.BytesIO(), threading.Thread()
+            self.process.start()
+
+        def give(self, job):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(workers, "Worker", Dying)
+    jobs = [(tiny_study.cell("charlm", "relu"), 1)]
+    assert cli.outcome("run", lambda: workers.run_jobs(tiny_study, 1, jobs, print, lambda: False)) == cli.MISTAKE
+    assert capsys.readouterr().err == "run: error: a worker process ends as soon as it is started; why is above\n"
