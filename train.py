@@ -315,7 +315,7 @@ def run_trial(
     """Train trial ``number`` of ``cell``, unless its record is already there, and bring the cell file up to date.
 
     Idempotent and safe to run twice. ``report`` is called with {"step", ...} after every evaluation (with its
-    losses) and about once a second between. When ``should_stop`` says so, the current step is finished, the
+    losses), about once a second between, and with a "note" for the user ("resumed" where it is of a saved state). When ``should_stop`` says so, the current step is finished, the
     state saved, and Interrupted raised. Busy if another process is training this trial; OtherSettings if its
     results were made with other settings. Returns the trial's record.
     """
@@ -325,7 +325,7 @@ def run_trial(
         if record is None:
             run = TrialRun(study, cell, number)
             if note := run.resume():
-                report({"step": run.step, "note": note})
+                report({"step": run.step, "note": note, "resumed": True})
             train(run, report, should_stop)
             record = run.finish(report)
         update_cell(study, cell, report)

@@ -29,12 +29,12 @@ class Progress:
     def on_event(self, event: Event) -> None:
         """Record and report what a worker says about its job."""
         if event.kind == "progress":
-            self._advance(event.job, event.progress["step"], resumed="note" in event.progress)
+            self._advance(event.job, event.progress["step"], event.progress.get("resumed", False))
             self._report_progress(event.job, event.progress)
             return
         self.outcomes[event.job] = event
         if event.kind == "done":
-            self._advance(event.job, self.config.iterations)
+            self._advance(event.job, self.config.iterations, resumed=False)
             self.done.add(event.job)
             self._say(event.job, event.detail)
         elif event.kind == "failed":
@@ -44,7 +44,7 @@ class Progress:
         """The outcomes of one kind, such as "failed"."""
         return [event for event in self.outcomes.values() if event.kind == kind]
 
-    def _advance(self, job: Job, step: int, resumed: bool = False) -> None:
+    def _advance(self, job: Job, step: int, resumed: bool) -> None:
         self.bar.update(step - self.steps.get(job, 0))
         self.steps[job] = step
         if resumed:

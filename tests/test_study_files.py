@@ -12,6 +12,7 @@ from made_study import CONFIG, OPTIONS, make_study, places, write_trial
 
 import run_all_experiments
 from runner import cluster, study_run
+from runner.progress import Progress
 from runner.workers import Event
 from study import files, options, plan, store
 from study.cell import check_cell, finished_record, ignore
@@ -210,6 +211,14 @@ def test_a_dry_run_checks_folders_and_scheduler_and_writes_nothing(made, tmp_pat
     assert call(tmp_path, "--dry-run", "--scheduler", "tcp://127.0.0.1:1") == 2
     assert "no scheduler answers at tcp://127.0.0.1:1\n" in capsys.readouterr().err
     assert listed() == before
+
+
+def test_steps_made_by_an_earlier_run_are_told_from_those_of_this_one(made, capsys):
+    study, cell = made
+    for report, known in (({"resumed": True}, False), ({}, True)):
+        going = Progress(study, Plan([(cell, 1)], [(cell, 1)], {}))
+        going.on_event(Event((cell, 1), "progress", progress={"step": 3, "note": "what happened", **report}))
+        assert ("time left unknown yet" not in capsys.readouterr().out) == known
 
 
 def test_stale_drafts_of_killed_writers_are_removed_at_the_start(made):
