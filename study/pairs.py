@@ -36,7 +36,7 @@ def compare_trials(
     pairs = []
     for i, j in itertools.combinations(numbers, 2):
         if (i, j) in known:
-            pairs.append(known[i, j])
+            pairs.append(with_barrier(known[i, j], records))
         elif i in records and j in records:
             pair = {
                 "trials": [i, j],
@@ -48,6 +48,14 @@ def compare_trials(
             pair["history"]["step"] = records[i]["history"]["step"]
             pairs.append(pair)
     return pairs
+
+
+def with_barrier(pair: dict, records: dict[int, dict]) -> dict:
+    """A ``pair`` of the cell file, with the barrier where a trial of it was trained anew, for its weights were gone."""
+    first, second = map(records.get, pair["trials"])
+    if pair.get("barrier") is not None or first is None or second is None:
+        return pair
+    return pair | recorded_barrier(first, second)
 
 
 def recorded_barrier(first: dict, second: dict) -> dict[str, float | None]:

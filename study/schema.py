@@ -27,6 +27,7 @@ Count = Annotated[int, Meta(ge=0, le=10**13)]
 Positive = Annotated[int, Meta(ge=1, le=10**13)]
 TrialNumber = Annotated[int, Meta(ge=1, le=10**9)]
 Seed = Annotated[int, Meta(ge=0, le=2**33)]
+Barriers = dict[Annotated[str, Meta(pattern=r"^[1-9][0-9]*\Z")], Annotated[float, Meta(ge=0, le=LARGEST)] | None]
 Scalar = str | int | Number | bool | None
 Fact = Scalar | list[str] | dict[str, Scalar]
 Environment = dict[str, Fact]
@@ -156,7 +157,10 @@ class CellForm(Owned, kw_only=True):
 
 # Both an Owned and a trial; the fields of two structs cannot be inherited.
 RecordForm = defstruct(
-    "RecordForm", [*Owned.__annotations__.items(), ("weights_sha256", Hash)], bases=(TrialForm,), kw_only=True
+    "RecordForm",
+    [*Owned.__annotations__.items(), ("weights_sha256", Hash), ("barriers", Barriers | UnsetType, UNSET)],
+    bases=(TrialForm,),
+    kw_only=True,
 )
 
 

@@ -305,3 +305,8 @@ def test_a_pair_whose_weights_are_gone_has_no_barrier_and_says_so(finished, tmp_
     train.run_trial(study, study.cell(*CELL), 2, lambda progress: notes.append(progress.get("note") or ""))
     assert barriers(study) == {(1, 2): None}
     assert any("no barrier to trial 1" in note for note in notes)
+    # Trained anew, as --verify advises, trial 1 measures the barrier that was missing.
+    study.store.record_path(study.cell(*CELL), 1).unlink()
+    trained(tmp_path, 1)
+    assert barriers(study) == barriers(finished)
+    assert list(verify(study, [(study.cell(*CELL), number) for number in (1, 2)])) == []

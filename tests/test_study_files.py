@@ -96,6 +96,14 @@ def test_predictions_that_are_none_are_damaged_though_their_hash_is_right(made, 
         study.store.predictions_of(cell, 1, record)
 
 
+@pytest.mark.parametrize("barriers", [[], {"2": "high"}, {"2": -1.0}, {"two": 1.0}])
+def test_barriers_that_are_none_are_damaged(made, barriers):
+    study, cell = made
+    study.store.write_record(cell, 1, study.store.read_record(cell, 1) | {"barriers": barriers})
+    with pytest.raises(Damaged, match="barriers"):
+        study.store.read_record(cell, 1)
+
+
 # ---------------------------------------------------------------- states
 
 
