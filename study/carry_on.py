@@ -17,7 +17,7 @@ class Continuation:
 
     steps    what its trials have
     going_on numbers of the trials whose last state is here
-    again    numbers of those that are trained from the start, because theirs is not
+    again    numbers of those that are trained from the start, because theirs is not, or because they diverged
     seconds  what a trial trained from the start takes, about, on one core; as its first steps did
     """
 
@@ -29,9 +29,12 @@ class Continuation:
 
     def describe(self, study: Study) -> list[str]:
         """In words, a line each: what goes on, what that costs, and where the results are kept."""
-        lines = [f"{self.cell.name} is carried on from step {self.steps}: {_trials(self.going_on)}"]
+        lines = []
+        if self.going_on:
+            lines.append(f"{self.cell.name} is carried on from step {self.steps}: {_trials(self.going_on)}")
         if self.again:
-            lines.append(f"{_trials(self.again)} from the start, the last state being gone: {self._cost(study)}")
+            again = f"{self.cell.name} {_trials(self.again)}"
+            lines.append(f"{again} from the start, having no last state: {self._cost(study)}")
         return [
             *lines,
             f"its results after {self.steps} steps are kept as study {kept_cell(self.cell, self).study!r}",
@@ -56,19 +59,20 @@ def kept_cell(cell: Cell, continuation: Continuation) -> Cell:
 def continuation_of(study: Study, cell: Cell) -> Continuation | None:
     """What carrying ``cell`` on means; None where its results are not the beginning of what ``study`` asks for.
 
-    OtherSettings where no trial's last state is here, so that there is nothing to carry on.
+    OtherSettings where no trial's last state is here, though some completed, so that there is nothing to carry on.
     """
     steps = earlier_steps(study, cell)
     if steps is None:
         return None
     found = study.store.read_cell(cell)
     trials = found["trials"] if found else []
-    numbers = sorted({trial["trial"] for trial in trials} | study.store.done_trials(cell))
+    numbers = sorted({trial["trial"] for trial in trials} | study.store.recorded_trials(cell))
+    diverged = {trial["trial"] for trial in trials if trial["status"] == "diverged"}
     going_on = [number for number in numbers if study.store.last_state_path(cell, number).exists()]
     again = [number for number in numbers if number not in going_on]
     spent = max((trial["training_time"] or 0 for trial in trials), default=0)
     continuation = Continuation(cell, steps, going_on, again, spent / steps * study.config.iterations)
-    if not going_on:
+    if not going_on and not diverged.issuperset(numbers):
         raise OtherSettings(
             f"{cell.name} has {counted(steps, 'step')} of each trial, and no last state to carry them on from; "
             f"training them from the start costs {continuation._cost(study)}; give that run its own name with "

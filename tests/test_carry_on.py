@@ -88,12 +88,24 @@ def test_what_it_costs_is_said_where_states_are_gone(short):
     short.store.last_state_path(cell, 2).unlink()
     lines = carry_on.continuation_of(more, cell).describe(more)
     assert lines[0].endswith("is carried on from step 4: trial 1")
-    assert lines[1].startswith("trial 2 from the start, the last state being gone: 1 x 7 steps, about ")
+    assert lines[1].startswith("nanotransformer_relu_tiny trial 2 from the start, having no last state: 1 x 7 steps, about ")
     short.store.last_state_path(cell, 1).unlink()
     before = snapshot(short)
     with pytest.raises(OtherSettings, match=r"has 4 steps of each trial, and no last state .* costs 2 x 7 steps"):
         carry_on.continuation_of(more, cell)
     assert snapshot(short) == before
+
+
+def test_a_diverged_cell_does_not_keep_a_study_from_being_carried_on(tiny_study, monkeypatch):
+    monkeypatch.setattr(train.TrialRun, "diverged", True)
+    cell, more = tiny_study.cell(*NAMES), longer(tiny_study)
+    train.run_trial(tiny_study, cell, 1)
+    lines = carry_on.continuation_of(more, cell).describe(more)
+    assert lines[0].startswith("nanotransformer_relu_tiny trial 1 from the start, having no last state: 1 x 7 steps")
+    carry_on.carry_on(more, cell)
+    kept = replace(cell, study="tiny_after_6")
+    assert tiny_study.store.done_trials(kept) == {1} and not tiny_study.store.done_trials(cell)
+    assert train.run_trial(more, cell, 1)["status"] == "diverged"
 
 
 def test_published_results_and_those_in_the_way_stay(short):

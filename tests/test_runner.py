@@ -126,7 +126,7 @@ def test_dry_run_says_what_more_iterations_mean(finished, capsys):
     before = snapshot(finished)
     assert call(finished, *CELL, "--trials", "3", "--iterations", "40", "--dry-run") == 0
     out = capsys.readouterr().out
-    assert "charlm_gelu_tiny is carried on from step 30: trials 1 3\ntrial 2 from the start, " in out
+    assert "charlm_gelu_tiny is carried on from step 30: trials 1 3\ncharlm_gelu_tiny trial 2 from the start, " in out
     assert "3 trials of 40 iterations: 0 done, 3 pending" in out
     assert snapshot(finished) == before
 
