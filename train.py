@@ -315,9 +315,10 @@ def run_trial(
     """Train trial ``number`` of ``cell``, unless its record is already there, and bring the cell file up to date.
 
     Idempotent and safe to run twice. ``report`` is called with {"step", ...} after every evaluation (with its
-    losses), about once a second between, and with a "note" for the user ("resumed" where it is of a saved state). When ``should_stop`` says so, the current step is finished, the
-    state saved, and Interrupted raised. Busy if another process is training this trial; OtherSettings if its
-    results were made with other settings. Returns the trial's record.
+    losses), about once a second between, and with a "note" for the user ("resumed" where it is of a saved state).
+    When ``should_stop`` says so, the current step is finished, the state saved, and Interrupted raised. Busy if
+    another process is training this trial; OtherSettings if its results were made with other settings. Returns the
+    trial's record.
     """
     check_cell(study, cell)
     with exclusive(study.store.lock_path(cell, f"trial_{number}")), deterministic(study.device):

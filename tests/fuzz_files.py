@@ -168,7 +168,9 @@ class Fuzz:
             buffer = io.BytesIO()
             torch.save({"model": self.state["model"], "optimizer": self.state["optimizer"], **content}, buffer)
             write_sealed(target, buffer.getvalue())
-            self.count("state", self.attempt(lambda: self.run_of_state.take_over(target, self.run_of_state.read(target))))
+            self.count(
+                "state", self.attempt(lambda: self.run_of_state.take_over(target, self.run_of_state.read(target)))
+            )
             self.attempt(lambda: list(verify(self.study, [(self.cell, 3)])))
 
     def try_summary(self, content: dict) -> None:

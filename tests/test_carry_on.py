@@ -88,7 +88,7 @@ def test_what_it_costs_is_said_where_states_are_gone(short):
     short.store.last_state_path(cell, 2).unlink()
     lines = carry_on.continuation_of(more, cell).describe(more)
     assert lines[0].endswith("is carried on from step 4: trial 1")
-    assert lines[1].startswith("nanotransformer_relu_tiny trial 2 from the start, having no last state: 1 x 7 steps, about ")
+    assert lines[1].startswith(f"{cell.name} trial 2 from the start, having no last state: 1 x 7 steps, about ")
     short.store.last_state_path(cell, 1).unlink()
     before = snapshot(short)
     with pytest.raises(OtherSettings, match=r"has 4 steps of each trial, and no last state .* costs 2 x 7 steps"):
