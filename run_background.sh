@@ -58,7 +58,7 @@ check_options() {
 }
 
 # The runner is a child of a small shell that outlives it and removes the pid file; the id in the file is
-# the runner's own, so that kill reaches it.
+# the runner's own, so that kill reaches it. Of two --started-file the last one counts: report_start waits for it.
 start_detached() {
     local detach=nohup # macOS has no setsid
     if command -v setsid > /dev/null; then detach=setsid; fi
@@ -71,7 +71,7 @@ start_detached() {
         rm -f "$pid_file" "$started_file"
         exit "$status"
     ' run_background "$pid_file" "$started_file" \
-        "$python" -u "$runner" --analyze --started-file "$started_file" "$@" >> "$log" 2>&1 < /dev/null &
+        "$python" -u "$runner" "$@" --analyze --started-file "$started_file" >> "$log" 2>&1 < /dev/null &
     keeper=$!
 }
 

@@ -51,7 +51,7 @@ def compare_trials(
 
 
 def with_barrier(pair: dict, records: dict[int, dict]) -> dict:
-    """A ``pair`` of the cell file, with the barrier that it lacks where a trial was trained anew and has measured it."""
+    """A ``pair`` of the cell file, with the barrier that it lacked where a trial trained anew has measured it."""
     first, second = map(records.get, pair["trials"])
     if pair.get("barrier") is not None or first is None or second is None:
         return pair

@@ -324,7 +324,7 @@ elif "--finish" not in options:
         sys.exit(0)
     signal.signal(signal.SIGTERM, stop)
     print("training with", *options)
-    started = options[options.index("--started-file") + 1]
+    started = options[-options[::-1].index("--started-file")]
     with open(started + ".part", "w") as file:
         print(os.getpid(), file=file)
     os.rename(started + ".part", started)
@@ -375,14 +375,14 @@ def test_a_run_starts_refuses_a_second_and_stops(background, tmp_path, has_setsi
     if has_setsid and not shutil.which("setsid"):
         pytest.skip("no setsid here")
     environment = {} if has_setsid else {"PATH": path_without_setsid(tmp_path / "tools")}
-    started = background.start("--models", "charlm", **environment)
+    started = background.start("--started-file", "elsewhere", **environment)
     assert started.returncode == 0, started.stderr
     pid = background.pid()
     (log,) = background.logs()
     assert f"kill {pid}" in started.stdout
     assert log.name in started.stdout
     started_file = background.repository / "experiments.started"
-    assert f"training with --analyze --started-file {started_file} --models charlm" in log.read_text()
+    assert f"training with --started-file elsewhere --analyze --started-file {started_file}\n" in log.read_text()
     if has_setsid:
         assert os.getsid(pid) != os.getsid(0)
 
