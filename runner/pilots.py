@@ -26,12 +26,15 @@ from study.files import (
     RESULTS_DIR,
     OtherSettings,
     UserError,
+    check_form,
     read_checked,
     write_bytes,
     write_checked,
 )
+from study.locks import exclusive
 from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS, check_names, names_from
 from study.plan import Job, Plan, Study, pending_jobs, planned_jobs
+from study.schema import PilotsForm, no_faults
 from study.store import Store, fingerprint
 
 RATES = (0.002, 0.004, 0.008)  # not 0.001: after 800 steps of it CharLM was at 1.93 to 2.17 nats
@@ -71,10 +74,11 @@ class Grid:
 
 
 def read_pilots(path: Path) -> tuple[Grid | None, list[dict]]:
-    """The grid and the finished pilots in the file; none where there is no file yet."""
+    """The grid and the finished pilots in the file; none where there is no file yet. Damaged if it is another's."""
     if not path.exists():
         return None, []
     content = read_checked(path)
+    check_form(path, content, PilotsForm, no_faults)
     grid = Grid(tuple(content["rates"]), tuple(content["seeds"]), content["iterations"])
     return grid, content["pilots"]
 
@@ -84,6 +88,20 @@ def write_pilots(path: Path, grid: Grid, pilots: list[dict]) -> None:
     header = {"rule": RULE, "rates": [*grid.rates], "seeds": [*grid.seeds], "iterations": grid.iterations}
     write_checked(path, {**header, "pilots": pilots})
     write_bytes(path.with_suffix(".md"), describe(grid, pilots).encode())
+
+
+def add_pilots(path: Path, grid: Grid, found: list[dict]) -> tuple[Grid, list[dict]]:
+    """Add the pilots ``found`` to the file, in which another run may have noted others since; returns all of it."""
+    with exclusive(path.with_name(f"{path.name}.lock"), wait=True):
+        before, pilots = read_pilots(path)
+        there = set(map(place_of, pilots))
+        grid, pilots = extended(grid, before), pilots + [pilot for pilot in found if place_of(pilot) not in there]
+        write_pilots(path, grid, pilots)
+    return grid, pilots
+
+
+def place_of(pilot: dict) -> tuple[str, str, float, int]:
+    return pilot["model"], pilot["activation"], pilot["rate"], pilot["seed"]
 
 
 def extended(grid: Grid, before: Grid | None) -> Grid:
@@ -205,7 +223,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
     )
-    parser.add_argument("--file", type=Path, default=FILE, metavar="FILE", help=f"default: {FILE}")
+    parser.add_argument("--file", type=cli.path, default=FILE, metavar="FILE", help=f"default: {FILE}")
     parser.add_argument("--show", action="store_true", help="print the table of what is done, and stop")
     return parser.parse_args(argv)
 
@@ -249,7 +267,7 @@ def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], path: Path)
 
 def run_grid(grid: Grid, store: Store, args: argparse.Namespace, pilots: list[dict]) -> int:
     """Train what the file lacks, architecture by architecture and rate by rate; returns the exit code."""
-    code = 0
+    code, whole = 0, grid
     everywhere = grid.study(grid.rates[0], store)
     models = names_from(args.models, {"all": everywhere.config.models})
     activations = names_from(args.activations, {"all": everywhere.config.activations})
@@ -262,18 +280,17 @@ def run_grid(grid: Grid, store: Store, args: argparse.Namespace, pilots: list[di
                 cli.say(f"{model} at learning rate {rate:g}")
                 plan = Plan(jobs, pending_jobs(study, jobs), {})
                 ended = run_study(study, plan, partial(run_jobs, study, args.workers or workers_for(study.device)))
-                pilots = pilots + finished_pilots(study, jobs, rate)
-                write_pilots(args.file, grid, pilots)
+                whole, pilots = add_pilots(args.file, whole, finished_pilots(study, jobs, rate))
                 code = max(code, ended)
             if code > cli.FAILED:
                 return code
-    cli.say(describe(grid, pilots))
+    cli.say(describe(whole, pilots))
     return code
 
 
 def lacking(jobs: list[Job], rate: float, pilots: list[dict]) -> list[Job]:
     """Those of ``jobs`` that are in no record of the file."""
-    there = {(pilot["model"], pilot["activation"], pilot["rate"], pilot["seed"]) for pilot in pilots}
+    there = set(map(place_of, pilots))
     return [
         (cell, number)
         for cell, number in jobs

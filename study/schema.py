@@ -191,6 +191,24 @@ class SummaryForm(Struct):
     studies: dict[Name, StudySummary]
 
 
+class Pilot(Struct):
+    model: Name
+    activation: Name
+    rate: Number
+    seed: Seed
+    status: Literal["completed", "diverged"]
+    val_loss: Number | None
+    training_time: Seconds
+    fingerprint: Hash
+
+
+class PilotsForm(Struct):
+    rates: Annotated[list[Number], Meta(min_length=1)]
+    seeds: Annotated[list[Seed], Meta(min_length=1)]
+    iterations: Positive
+    pilots: list[Pilot]
+
+
 # ---------------------------------------------------------------- what types cannot say
 
 

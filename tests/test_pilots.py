@@ -9,8 +9,9 @@ from conftest import TINY
 import config_trained
 import train
 from runner import pilots
-from runner.pilots import Choice, Grid, choose, describe, read_pilots
+from runner.pilots import Choice, Grid, choose, describe, read_pilots, write_pilots
 from runner.workers import run_job
+from study.files import write_checked
 from training.dataset import whole_split
 
 RATES = ("--rates", "0.001", "0.002")
@@ -74,6 +75,7 @@ def test_given_again_it_goes_on_from_what_was_cut_off_and_from_the_file_alone(co
         (("--iterations", "3"), "have 2 steps, not 3"),
         (("--rates", "0"), "'0' is not a learning rate above 0"),
         (("--models", "rnn"), "unknown model 'rnn'"),
+        (("--file", ""), "--file: the value is empty"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(command, capsys, options, reason):
@@ -91,6 +93,28 @@ def test_pilots_of_other_settings_are_refused(command, monkeypatch, capsys):
     command(*RATES)
     monkeypatch.setattr(config_trained, "CONFIG", replace(TINY, batch_size=8))
     assert command(*RATES) == (2, []) and "pilots of other settings" in capsys.readouterr().err
+
+
+def test_another_kind_of_file_is_refused(command, tmp_path, capsys):
+    write_checked(tmp_path / "cell.json", {"model": "charlm"})
+    assert command(*RATES, file="cell.json") == (2, [])
+    assert "cell.json is damaged (Object missing required field `rates`)" in capsys.readouterr().err
+
+
+def test_what_another_run_notes_meanwhile_stays(command, tmp_path, monkeypatch):
+    path, finished = tmp_path / "pilots" / "trained.json", pilots.finished_pilots
+
+    def meanwhile(*arguments) -> list[dict]:
+        found = finished(*arguments)
+        if not path.exists():
+            write_pilots(path, Grid((0.004,), (9000,), 2), [found[0] | {"activation": "swish", "rate": 0.004}])
+        return found
+
+    monkeypatch.setattr(pilots, "finished_pilots", meanwhile)
+    assert command(*RATES, "--models", "charlm")[0] == 0
+    grid, kept = read_pilots(path)
+    assert grid.rates == (0.001, 0.002, 0.004) and len(kept) == 1 + 4
+    assert ("swish", 0.004) in {(pilot["activation"], pilot["rate"]) for pilot in kept}
 
 
 def pilot(rate: float, loss: float | None, seed: int = 9000, activation: str = "gelu") -> dict:
