@@ -48,7 +48,8 @@ def look(task: Task, job: Job, device: str, steps: int | None) -> Look:
         building = time.perf_counter() - start
         initial, n_parameters = hashed(trial.model.state_dict()), sum(p.numel() for p in trial.model.parameters())
         batch_hash = hashed(trial.batch(0))
-        before, times = batch_loss(trial), []
+        before = batch_loss(trial)
+        times: list[float] = []
         while len(times) < (steps or STEPS):
             start = time.perf_counter()
             trial.advance(trial.batch(0))
@@ -104,8 +105,8 @@ def examine(task: Task, activations: tuple[str, ...], seed: int, device: str) ->
         looks[name] = first
     if same := same_output(looks):
         raise UserError(
-            f"{task.path}: {same[0]} and {same[1]} give the same predictions after {len(looks[same[0]].losses)} steps "
-            "from equal weights; does model(activation) use its activation?"
+            f"{task.path}: {same[0]} and {same[1]} give the same predictions after "
+            f"{len(looks[same[0]].losses)} steps from equal weights; does model(activation) use its activation?"
         )
     cost = Cost(
         step={name: each.step for name, each in looks.items()},
@@ -116,7 +117,7 @@ def examine(task: Task, activations: tuple[str, ...], seed: int, device: str) ->
 
 def check_predictions(task: Task, name: str, found: Look) -> None:
     shape = found.predictions.shape
-    if task.targets is not None and (len(task.targets) != shape[0] or not 0 <= task.targets.min()):
+    if task.targets is not None and (len(task.targets) != shape[0] or not task.targets.min() >= 0):
         raise UserError(f"{task.path}: {len(task.targets)} targets from 0 on are needed for {shape[0]} predictions")
     if task.targets is not None and task.targets.max() >= shape[1]:
         raise UserError(f"{task.path}: targets holds class {task.targets.max()}, predictions have {shape[1]} classes")
@@ -155,15 +156,15 @@ def size_warnings(looks: Mapping[str, Look]) -> list[str]:
     if more <= LARGEST_SIZE_DIFFERENCE:
         return []
     return [
-        f"{most} has {100 * more:.0f} % more parameters than {least} ({sizes[most]:,} and {sizes[least]:,}), so size may "
-        "explain a difference; for a gated activation make the layer in front narrower"
+        f"{most} has {100 * more:.0f} % more parameters than {least} ({sizes[most]:,} and {sizes[least]:,}), so size "
+        "may explain a difference; for a gated activation make the layer in front narrower"
     ]
 
 
 def loss_warnings(looks: Mapping[str, Look]) -> list[str]:
     return [
-        f"{name}: the loss of one batch does not fall when trained on it ({each.before:.4g}, after {len(each.losses)} "
-        f"steps {each.after:.4g}); look at the learning rate and the loss"
+        f"{name}: the loss of one batch does not fall when trained on it ({each.before:.4g}, after "
+        f"{len(each.losses)} steps {each.after:.4g}); look at the learning rate and the loss"
         for name, each in looks.items()
         if not each.after < each.before
     ]

@@ -1,7 +1,7 @@
 """How many seeds and steps a budget of time pays for. Pure functions.
 
-Seeds come first: ``DEFAULT_SEEDS``, down to ``FEWEST_SEEDS`` before steps become fewer than ``FEWEST_STEPS``, and never
-fewer, because fewer are not judged.
+Seeds come first: ``DEFAULT_SEEDS``, down to ``FEWEST_SEEDS`` before steps become fewer than ``FEWEST_STEPS``, and
+never fewer, because fewer are not judged.
 """
 
 import math
@@ -30,8 +30,8 @@ class Cost:
         """One trial of every activation."""
         return sum(self.of_trial(name, steps) for name in self.step)
 
-    def seconds(self, seeds: int, steps: int, workers: int) -> float:
-        """By the clock, with ``workers`` that each have a core of their own."""
+    def seconds(self, seeds: float, steps: int, workers: int) -> float:
+        """By the clock, with ``workers`` that each have a core; a part of a seed is some of its activations."""
         longest = max(self.of_trial(name, steps) for name in self.step)
         return START + max(seeds * self.of_seed(steps) / workers, longest) if seeds else 0.0
 
@@ -59,19 +59,17 @@ def plan(cost: Cost, budget: float, workers: int, seeds: int | None = None, step
 
     UserError if not even the fewest seeds and steps fit in; a number that was given is not refused for its cost.
     """
-    if steps is None and seeds is None:
-        seeds = DEFAULT_SEEDS
-        if cost.steps_in(budget, seeds, workers) < FEWEST_STEPS:
-            seeds = FEWEST_SEEDS
-    if steps is None and seeds is not None:
-        steps = cost.steps_in(budget, seeds, workers)
-        if steps < FEWEST_STEPS:
-            needed = math.ceil(cost.seconds(seeds, FEWEST_STEPS, workers))
-            raise UserError(
-                f"{seeds} seeds of {FEWEST_STEPS} steps take about {duration(needed)}; give --budget {needed}s, or --steps"
-            )
-    elif steps is not None and seeds is None:
-        seeds = max(FEWEST_SEEDS, cost.seeds_in(budget, steps, workers))
+    if steps is not None:
+        seeds = seeds or max(FEWEST_SEEDS, cost.seeds_in(budget, steps, workers))
+        return Plan(seeds, steps, cost.seconds(seeds, steps, workers), budget)
+    enough = cost.steps_in(budget, DEFAULT_SEEDS, workers) >= FEWEST_STEPS
+    seeds = seeds or (DEFAULT_SEEDS if enough else FEWEST_SEEDS)
+    steps = cost.steps_in(budget, seeds, workers)
+    if steps < FEWEST_STEPS:
+        needed = math.ceil(cost.seconds(seeds, FEWEST_STEPS, workers))
+        raise UserError(
+            f"{seeds} seeds of {FEWEST_STEPS} steps take about {duration(needed)}; give --budget {needed}s or --steps"
+        )
     return Plan(seeds, steps, cost.seconds(seeds, steps, workers), budget)
 
 

@@ -74,7 +74,7 @@ def load_task(path: Path) -> Task:
     for name, meaning in REQUIRED.items():
         if not hasattr(module, name):
             raise UserError(f"{path} has no {meaning}")
-    functions = {name: getattr(module, name, None) for name in ("model", "batch", *OPTIONAL)}
+    functions: dict[str, Any] = {name: getattr(module, name, None) for name in ("model", "batch", *OPTIONAL)}
     for name, function in functions.items():
         if function is not None and not callable(function):
             raise UserError(f"{path}: {name} is {type(function).__name__}, not a function")
@@ -123,7 +123,11 @@ def names_in(folder: Path) -> Iterator[Callable[[], set[Path]]]:
     if folder != ROOT:
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if name.partition(".")[0] in names and file and Path(file).parent in (ROOT, ROOT / name.partition(".")[0]):
+            if (
+                name.partition(".")[0] in names
+                and file
+                and Path(file).parent in (ROOT, ROOT / name.partition(".")[0])
+            ):
                 hidden[name] = sys.modules.pop(name)
     before = set(sys.modules)
 
@@ -173,7 +177,7 @@ def is_users(file: Path, task: Path) -> bool:
 
 
 def to_tensor(value: Any, device: str) -> Any:
-    """Arrays as tensors on the device, float64 arrays in the default precision; of a tuple or dictionary each part."""
+    """Arrays as tensors on the device, float64 ones in the default precision; of a tuple or dictionary each part."""
     if isinstance(value, np.ndarray | np.generic):
         tensor = torch.as_tensor(value)
         value = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
@@ -187,8 +191,8 @@ def to_tensor(value: Any, device: str) -> Any:
 
 
 def logits_of(output: Any) -> torch.Tensor:
-    """The logits in what a model returns: itself, the first of a tuple such as nanoGPT's (logits, loss) or a recurrent
-    layer's (output, state), or the attribute ``logits``."""
+    """The logits in what a model returns: itself, the first of a tuple such as nanoGPT's (logits, loss) or (logits,
+    state) of a recurrent network, or its attribute ``logits``."""
     first = output[0] if isinstance(output, tuple | list) else output
     return getattr(first, "logits", first)
 

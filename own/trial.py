@@ -13,7 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from own.task import Task, activation_named, load_task, predictions, takes_targets, to_tensor, training_loss, users_code
+from own.task import (
+    Task,
+    activation_named,
+    load_task,
+    predictions,
+    takes_targets,
+    to_tensor,
+    training_loss,
+    users_code,
+)
 from runner.workers import Event, outcome_of
 from study.files import Damaged, UserError, move_damaged, read_sealed, write_bytes, write_sealed
 from train import Interrupted
@@ -139,9 +148,7 @@ def train_own(setting: Setting, job: Job, send: Callable[[Event], None], should_
     return outcome_of(job, lambda: run_own_trial(setting, job, report, should_stop))
 
 
-def run_own_trial(
-    setting: Setting, job: Job, report: Callable[[int], None], should_stop: Callable[[], bool]
-) -> str:
+def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], should_stop: Callable[[], bool]) -> str:
     """Train, and write the result, whose existence means that the trial is done. Returns "completed" or "diverged".
 
     When ``should_stop`` says so, saves after the current step and raises Interrupted.
