@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
@@ -12,13 +13,15 @@ from urllib.parse import quote
 from tqdm import tqdm
 
 from analysis import answer
-from analysis.account import account, study_names, which_study
+from analysis.account import Studies, account, which_study
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell, measure_study, strongest_study, summarize_study
+from analysis.measure import MeasuredCell, strongest_study, summarize_study
 from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.ours import Ours
+from audit.report import ReportForm, report_faults
+from labels import counted
 from study import cli
 from study.files import (
     PAGE_NAME,
@@ -26,7 +29,10 @@ from study.files import (
     RESULTS_DIR,
     ROOT,
     SUMMARY_NAME,
+    ReadOnly,
+    ResultError,
     UserError,
+    check_form,
     check_writable,
     digest,
     read_bytes,
@@ -34,48 +40,23 @@ from study.files import (
     write_bytes,
     write_json,
 )
-from study.store import published_studies, read_cells
+from study.store import leave_out, published_studies, read_cells
 from views import docs, page
 from views.drawing import Drawing, Level
-from views.figures import UNNAMED_STUDIES, drawings, is_published
+from views.figures import UNNAMED_STUDIES, drawings, drawn_by, is_published
 from views.render import FORMATS, remark, render
 from views.save import FIGURE_FORMATS, figure_bytes, png_texts
 
 ALL = "all"
 PICTURES_OF_A_PAGE = 10
 DIGITS = 16  # of a digest in a figure
-# Modules of analysis and views that make words and tables.
-WITHOUT_FIGURES = {
-    "account",
-    "answer",
-    "table",
-    "tables",
-    "report_tables",
-    "finding_tables",
-    "companion_tables",
-    "docs",
-    "page",
-    "render",
-    # Of compare.py
-    "model_files",
-    "predictions",
-    "two_groups",
-    "comparing",
-    "compared_shown",
-    "compare_page",
-}
 MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
 REPORT_PATH = ROOT / "data" / "report.json"
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-
-    def action() -> int:
-        arguments.action(arguments)
-        return 0
-
-    return cli.outcome("analyze_results.py", action)
+    return cli.outcome("analyze_results.py", lambda: arguments.action(arguments))
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -84,9 +65,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         description="Show what a study says: by default the answer in at most 60 lines, and its figures.",
     )
     parser.add_argument("--study", metavar="NAME", help="the study to show (default: the strongest evidence here)")
-    parser.add_argument(
-        "--format", choices=FORMATS, default="github", metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}"
-    )
+    parser.add_argument("--format", choices=FORMATS, metavar="FMT", help=f"of the tables: {', '.join(FORMATS)}")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--tables",
@@ -102,11 +81,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     for option, (action, words) in actions.items():
         what.add_argument(option, dest="action", action="store_const", const=action, help=words)
     parser.set_defaults(action=analyze)
-    parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--plots-dir", type=Path, default=PLOTS_DIR, metavar="DIR")
-    parser.add_argument(
-        "--figure-format", choices=FIGURE_FORMATS, default="png", metavar="FMT", help=", ".join(FIGURE_FORMATS)
-    )
+    parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--plots-dir", type=cli.path, default=PLOTS_DIR, metavar="DIR")
+    parser.add_argument("--figure-format", choices=FIGURE_FORMATS, metavar="FMT", help=", ".join(FIGURE_FORMATS))
     figures = parser.add_mutually_exclusive_group()
     figures.add_argument("--no-plots", action="store_true", help="draw no figures")
     figures.add_argument(
@@ -114,7 +91,25 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         action="store_true",
         help="draw every figure, also of a published study, whose most important ones come with it",
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    refuse_without_effect(parser, arguments)
+    arguments.format = arguments.format or "github"
+    arguments.figure_format = arguments.figure_format or "png"
+    return arguments
+
+
+def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """An option that changes nothing of what was asked for is a mistake."""
+    of_figures = ["--all-figures", "--figure-format"]
+    unused = {
+        "--audit": (print_audit, of_figures),
+        "--html": (write_page, ["--format", *of_figures]),
+        "--docs": (write_docs, ["--study", "--format", "--no-plots", *of_figures]),
+    }
+    for name, (action, options) in unused.items():
+        for option in options:
+            if arguments.action is action and getattr(arguments, option.removeprefix("--").replace("-", "_")):
+                parser.error(f"{option} has no effect with {name}; leave it out")
 
 
 def table_names(text: str) -> list[str]:
@@ -129,25 +124,27 @@ def table_names(text: str) -> list[str]:
 # ---------------------------------------------------------------- what is printed
 
 
-def analyze(arguments: argparse.Namespace) -> None:
-    """Print the answer or the tables asked for, then write the summary of every study and the figures of this one."""
-    contents = read_results(arguments.results_dir)
-    findings = chosen_findings(contents, arguments.study)
-    check_writable(arguments.results_dir)
-    print_lines(introduction(contents, findings, arguments), arguments.format)
+def analyze(arguments: argparse.Namespace) -> int:
+    """Print the answer or the tables asked for, then write the summary of every study and the figures of this one,
+    where something may be written; returns the exit code, as every action does."""
+    results = read_results(arguments.results_dir)
+    studies = Studies(results.contents)
+    findings = chosen_findings(studies, arguments.study)
+    print_lines([*introduction(studies, findings, arguments), *results.remarks()], arguments.format)
     if arguments.tables is None:
         print_answer(findings, arguments)
     else:
         for name in arguments.tables:
             print_tables(TABLES[name](findings), arguments.format)
-    print(remark(f"Summary: {write_summary(contents, arguments.results_dir)}", arguments.format), flush=True)
+    print(remark(f"Summary: {write_summary(studies, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
-        print(remark(write_figures(findings, arguments), arguments.format))
+        print(remark(f"Figures: {write_figures(findings, arguments)}", arguments.format))
+    return results.code
 
 
-def introduction(contents: list[dict], findings: Findings, arguments: argparse.Namespace) -> list[str]:
+def introduction(studies: Studies, findings: Findings, arguments: argparse.Namespace) -> list[str]:
     """Which study is shown and why, and what it has and lacks."""
-    return [*account(findings.measured), *which_study(contents, findings.study, arguments.study is not None)]
+    return [*account(findings.measured), *which_study(studies, findings.study, arguments.study is not None)]
 
 
 def print_answer(findings: Findings, arguments: argparse.Namespace) -> None:
@@ -173,53 +170,99 @@ def print_lines(lines: Iterable[str], form: str) -> None:
         print(remark(line, form))
 
 
-def print_audit(arguments: argparse.Namespace) -> None:
+def print_audit(arguments: argparse.Namespace) -> int:
     """Print the audit of the report, beside those of our studies that are nearest to it; writes nothing."""
-    report = read_json(REPORT_PATH)
-    contents = read_results(arguments.results_dir) if arguments.study else read_cells(arguments.results_dir)
-    findings = chosen_findings(contents, arguments.study) if contents else None
+    report = read_report()
+    results = read_results(arguments.results_dir, needed=arguments.study is not None)
+    contents = results.contents
+    studies = Studies(contents)
+    findings = chosen_findings(studies, arguments.study) if contents else None
     ours = Ours.beginning_with(findings, contents) if findings else None
-    print_lines(audit_tables.introduction(ours), arguments.format)
+    print_lines([*results.remarks(), *audit_tables.introduction(ours)], arguments.format)
     print_tables(audit_tables.tables(report, ours), arguments.format)
     print()
     lines = enumerate(audit_tables.outcome(report, ours), 1)
     print_lines([f"{place}. {topic}: {words}" for place, (topic, words) in lines], arguments.format)
+    return results.code
 
 
 # ---------------------------------------------------------------- which results
 
 
-def read_results(results_dir: Path) -> list[dict]:
-    """Every cell; UserError where there is none."""
-    contents = read_cells(results_dir)
-    if not contents:
+@dataclass(frozen=True)
+class Results:
+    """The content of every cell file that can be used, how many files cannot, and how many have no checksum."""
+
+    contents: list[dict]
+    n_left_out: int
+    n_unchecked: int
+
+    @property
+    def code(self) -> int:
+        """The exit code of a command that has shown them."""
+        return cli.FAILED if self.n_left_out else 0
+
+    def remarks(self) -> list[str]:
+        if not self.n_unchecked:
+            return []
+        of = f"{self.n_unchecked} of {counted(len(self.contents), 'cell file')}"
+        return [f"Without a checksum, so that an altered number in its bounds is not noticed: {of}"]
+
+
+def read_results(results_dir: Path, needed: bool = True) -> Results:
+    """Every cell; files that cannot be used are named. Where there is no cell, UserError if some are ``needed``."""
+    faults: list[ResultError] = []
+    unchecked: list[Path] = []
+    contents = read_cells(results_dir, on_fault=faults.append, on_unchecked=unchecked.append)
+    if not contents and len(faults) == 1:
+        raise faults[0]
+    for fault in faults:
+        leave_out(fault)
+    if needed and not contents:
         raise UserError(f"no results in {results_dir}; run ./run_background.sh first, or choose --results-dir")
-    return contents
+    return Results(contents, len(faults), len(unchecked))
 
 
-def chosen_findings(contents: list[dict], wanted: str | None) -> Findings:
+def read_report() -> dict:
+    """The implemented report; Damaged if it is not what it should be."""
+    report = read_json(REPORT_PATH)
+    check_form(REPORT_PATH, report, ReportForm, lambda _: report_faults(report))
+    return report
+
+
+def refuse(error: ResultError) -> None:
+    """What is published is not made without a file that cannot be used."""
+    raise error
+
+
+def chosen_findings(studies: Studies, wanted: str | None) -> Findings:
     """Of the study ``wanted`` or, without a wish, of that with the strongest evidence."""
-    names = study_names(contents)
-    if wanted is not None and wanted not in names:
-        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(names)}")
-    return Findings.of_study(contents, wanted or strongest_study(contents))
+    if wanted is not None and wanted not in studies.names:
+        raise UserError(f"no study {wanted!r}; choose --study from {', '.join(studies.names)}")
+    return studies[wanted or strongest_study(studies.contents)]
 
 
 # ---------------------------------------------------------------- what is written
 
 
-def write_summary(contents: list[dict], results_dir: Path) -> Path:
-    """Write the summary of every study; returns its path."""
+def write_summary(studies: Studies, results_dir: Path) -> str:
+    """Write the summary of every study; returns its path, or why it was not written, in words."""
     path = results_dir / SUMMARY_NAME
-    studies = {name: summarize_study(measure_study(contents, name)) for name in study_names(contents)}
-    write_json(path, {"studies": studies})
-    return path
+    try:
+        check_writable(results_dir)
+    except ReadOnly as error:
+        return f"not written ({error})"
+    write_json(path, {"studies": {name: summarize_study(studies[name].measured) for name in studies.names}})
+    return str(path)
 
 
 def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
     """Draw the figures of a study that are not there yet or show other results; returns how many, in words."""
     folder = arguments.plots_dir
-    check_writable(folder)
+    try:
+        check_writable(folder)
+    except ReadOnly as error:
+        return f"not drawn ({error})"
     named = arguments.study is not None or findings.study not in UNNAMED_STUDIES
     published = findings.study in published_studies(arguments.results_dir)
     wanted = [
@@ -228,7 +271,7 @@ def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
         if arguments.all_figures or not published or is_published(drawing, findings.study)
     ]
     n_drawn = draw_stale(findings, wanted, folder, arguments.figure_format)
-    return f"Figures: {n_drawn} drawn, {len(wanted) - n_drawn} up to date, in {folder}"
+    return f"{n_drawn} drawn, {len(wanted) - n_drawn} up to date, in {folder}"
 
 
 def draw_stale(findings: Findings, wanted: list[Drawing], folder: Path, form: str = "png") -> int:
@@ -262,24 +305,21 @@ def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
 
 def drawing_code() -> str:
     """A digest of the modules that figures depend on, not of those for tables and words, and matplotlib's version."""
-    modules = [path for part in ("analysis", "views") for path in sorted((ROOT / part).glob("*.py"))]
-    drawn_by = [path for path in modules if path.stem not in WITHOUT_FIGURES]
-    sources = [
-        path.read_bytes() for path in (*drawn_by, ROOT / "plot_utils.py", ROOT / "labels.py", ROOT / "metrics.py")
-    ]
+    sources = [path.read_bytes() for path in drawn_by(ROOT)]
     return digest(b"\0".join([version("matplotlib").encode(), *sources]))[:DIGITS]
 
 
-def write_page(arguments: argparse.Namespace) -> None:
+def write_page(arguments: argparse.Namespace) -> int:
     """Write one page about the study shown: the answer, its figures, all tables and the audit of the report."""
-    report = read_json(REPORT_PATH)
-    contents = read_results(arguments.results_dir)
-    findings = chosen_findings(contents, arguments.study)
+    report = read_report()
+    results = read_results(arguments.results_dir)
+    studies = Studies(results.contents)
+    findings = chosen_findings(studies, arguments.study)
     check_writable(arguments.results_dir)
-    known = introduction(contents, findings, arguments)
+    known = [*introduction(studies, findings, arguments), *results.remarks()]
     print_lines(known, arguments.format)
     shown = {name: make(findings) for name, make in TABLES.items()}
-    ours = Ours.beginning_with(findings, contents)
+    ours = Ours.beginning_with(findings, studies.contents)
     audit = page.AuditSection(
         audit_tables.introduction(ours), audit_tables.outcome(report, ours), audit_tables.tables(report, ours)
     )
@@ -296,6 +336,7 @@ def write_page(arguments: argparse.Namespace) -> None:
     )
     write_bytes(path, text.encode(errors="replace"))
     print(remark(f"Page: {path} ({len(text) / 1e6:.1f} MB)", arguments.format))
+    return results.code
 
 
 def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Picture]:
@@ -309,19 +350,20 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
     ]
 
 
-def write_docs(arguments: argparse.Namespace) -> None:
+def write_docs(arguments: argparse.Namespace) -> int:
     """Write what holds numbers in docs/ and README.md, and the committed figures, from the published studies."""
     if arguments.results_dir != RESULTS_DIR:
         raise UserError("--docs writes the docs of the published results of this repository; leave --results-dir out")
     published = published_studies(RESULTS_DIR)
-    contents = [cell for cell in read_results(RESULTS_DIR) if cell["study"] in published]
-    for path, text in docs.pages(contents, read_json(REPORT_PATH), ROOT, parameter_table()).items():
+    contents = [cell for cell in read_cells(RESULTS_DIR, on_fault=refuse) if cell["study"] in published]
+    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
     for study in docs.GALLERY:
         findings = Findings.of_study(contents, study)
         n_drawn = draw_stale(findings, docs.published_drawings(findings), PLOTS_DIR)
         print(f"drew {n_drawn} figures of study {study} that were missing or older")
+    return 0
 
 
 def parameter_table() -> str:

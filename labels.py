@@ -36,6 +36,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def in_prose(name: str) -> str:
+    """A label within a sentence: "top-1 mismatches", but "PD" and "Jensen-Shannon"."""
+    return name[0].lower() + name[1:] if name.split()[0][1:].islower() else name
+
+
+def listed(names: Iterable[str]) -> str:
+    """Such as "CharLM, ConvLM and HybridLM"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def in_order(names: Iterable[str]) -> list[str]:
     """Each name once: those of ``LABELS`` in its order, then the others by name."""
     names = set(names)

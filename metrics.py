@@ -15,7 +15,7 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -276,6 +276,8 @@ class Metric:
     agreement     higher means more alike, so that it falls where the others rise
     followed      computed at every evaluation, not only at the end of training
     judged        the rule for verdicts is applied to it
+    registered    "primary": its verdicts are what a study is asked for, and its tests, of all architectures, are one
+                  family with those of the other primary metrics. "secondary": reported beside them. None: explored
     digits        after the point, in tables of differences
     least, most   the bounds of the metric, at which an interval is cut off
     """
@@ -286,6 +288,7 @@ class Metric:
     agreement: bool = False
     followed: bool = False
     judged: bool = False
+    registered: Literal["primary", "secondary"] | None = None
     digits: int = 4
     least: float = 0.0
     most: float = math.inf
@@ -304,19 +307,38 @@ def _without_targets(function: Callable) -> Callable:
 
 # Of every two trials of a cell.
 PAIR_METRICS = {
-    "relative_pd": Metric("Relative PD, all classes", "", _without_targets(relative_pd), followed=True, judged=True),
-    "true_label_pd": Metric("Relative PD, true label", "", true_label_pd, judged=True),
-    "global_pd": Metric("PD by the global formula", "", _without_targets(global_pd)),
-    "total_variation": Metric("Total variation", "", _without_targets(total_variation), followed=True, judged=True),
-    "jensen_shannon": Metric("Jensen-Shannon", "nats", _without_targets(jensen_shannon), followed=True, judged=True),
+    "relative_pd": Metric(
+        "Relative PD, all classes",
+        "",
+        _without_targets(relative_pd),
+        most=2,
+        followed=True,
+        judged=True,
+        registered="primary",
+    ),
+    "true_label_pd": Metric("Relative PD, true label", "", true_label_pd, most=2, judged=True),
+    "global_pd": Metric("PD by the global formula", "", _without_targets(global_pd), most=1),
+    "total_variation": Metric(
+        "Total variation",
+        "",
+        _without_targets(total_variation),
+        most=1,
+        followed=True,
+        judged=True,
+        registered="secondary",
+    ),
+    "jensen_shannon": Metric(
+        "Jensen-Shannon", "nats", _without_targets(jensen_shannon), most=math.log(2), followed=True, judged=True
+    ),
     "symmetric_kl": Metric("Symmetric KL", "nats", _without_targets(symmetric_kl)),
-    "hellinger": Metric("Hellinger", "", _without_targets(hellinger)),
+    "hellinger": Metric("Hellinger", "", _without_targets(hellinger), most=1),
     "top1_mismatches": Metric(
         "Top-1 mismatches",
         "of the probe set",
         _without_targets(top1_mismatches),
         followed=True,
         judged=True,
+        registered="primary",
         digits=1,
     ),
     "one_right": Metric("Mismatches, one right", "of the probe set", mismatches_one_right),
@@ -336,18 +358,23 @@ PAIR_METRICS = {
 TRIAL_METRICS = {
     "train_loss": Metric("Training loss", "nats/char"),
     "val_loss": Metric("Validation loss", "nats/char"),
-    "train_accuracy": Metric("Training accuracy", "fraction", agreement=True),
-    "val_accuracy": Metric("Validation accuracy", "fraction", agreement=True),
+    "train_accuracy": Metric("Training accuracy", "fraction", most=1, agreement=True),
+    "val_accuracy": Metric("Validation accuracy", "fraction", most=1, agreement=True),
     "probe_loss": Metric("Loss on the probe set", "nats/char", cross_entropy),
-    "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, agreement=True),
+    "probe_accuracy": Metric("Accuracy on the probe set", "fraction", accuracy, most=1, agreement=True),
     "probe_entropy": Metric("Entropy", "nats", lambda p, targets: inspect.unwrap(entropy)(p)),
-    "calibration_error": Metric("Calibration error", "", calibration_error),
-    "curvature": Metric("Top Hessian eigenvalue"),
-    "gradient_noise": Metric("Gradient noise scale", "windows"),
+    "calibration_error": Metric("Calibration error", "", calibration_error, most=1),
+    "curvature": Metric("Top Hessian eigenvalue", least=-math.inf),
+    "gradient_noise": Metric("Gradient noise scale", "windows", least=-math.inf),
     "training_time": Metric("Training time", "s"),
 }
 
 METRICS: Mapping[str, Metric] = ChainMap(TRIAL_METRICS, PAIR_METRICS)  # a view of both, those of pairs first
+
+
+def primary() -> tuple[str, ...]:
+    """The metrics whose verdicts a study is asked for."""
+    return tuple(name for name, metric in PAIR_METRICS.items() if metric.registered == "primary")
 
 
 def describe(p, targets) -> dict[str, float]:

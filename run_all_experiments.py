@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
 from labels import counted
-from runner.study_run import choose_backend, run_study, workers_for
+from runner.study_run import check_places, choose_backend, run_study, workers_for
 from runner.verify import report_reproduction, report_verification
 from study import cli
 from study.carry_on import continuation_of
@@ -92,6 +92,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="train one trial again in a temporary folder, say whether it comes out the same, and stop",
     )
     mode.add_argument("--analyze", action="store_true", help="print the tables and draw the figures at the end")
+    parser.add_argument(
+        "--started-file",
+        type=cli.path,
+        metavar="FILE",
+        help="write the process id to this file once folders, corpus and scheduler have been found usable",
+    )
     args = parser.parse_args(argv)
     for chosen, ignored in IGNORED.items():
         given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
@@ -199,11 +205,13 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
     announce(study, plan, n_workers, args)
     if args.dry_run:
         cli.say(describe_plan(plan))
-        return 0
-    read_corpus()  # so that a missing one is a mistake of the command, not a failure of each trial
+        check_places(study)
+    # So that what every trial needs is a mistake of the command where it is missing, not a failure of each trial.
+    read_corpus()
     files = {"tls_ca_file": args.tls_ca_file, "tls_client_cert": args.tls_cert, "tls_client_key": args.tls_key}
     tls = {name: path for name, path in files.items() if path}
-    return run_study(study, plan, choose_backend(study, n_workers, args.scheduler, tls))
+    backend = choose_backend(study, n_workers, args.scheduler, tls)
+    return 0 if args.dry_run else run_study(study, plan, backend, args.started_file)
 
 
 def main(argv: list[str] | None = None) -> int:

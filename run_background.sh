@@ -6,6 +6,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 python=$here/venv/bin/python
 runner=$here/run_all_experiments.py
 pid_file=$here/experiments.pid
+started_file=$here/experiments.started
 
 fail() { printf 'run_background: %s\n' "$*" >&2; exit 2; }
 
@@ -63,22 +64,21 @@ start_detached() {
     if command -v setsid > /dev/null; then detach=setsid; fi
     # shellcheck disable=SC2016  # expanded by the inner shell
     "$detach" bash -c '
-        pid_file=$1; shift
+        pid_file=$1 started_file=$2; shift 2
         "$@" &
         printf "%s\n" "$!" > "$pid_file"
         wait "$!" && status=0 || status=$?
-        rm -f "$pid_file"
+        rm -f "$pid_file" "$started_file"
         exit "$status"
-    ' run_background "$pid_file" "$python" -u "$runner" --analyze "$@" >> "$log" 2>&1 < /dev/null &
+    ' run_background "$pid_file" "$started_file" \
+        "$python" -u "$runner" --analyze --started-file "$started_file" "$@" >> "$log" 2>&1 < /dev/null &
     keeper=$!
 }
 
-# Watches the first second, within which a run that cannot work ends.
+# Waits until the runner says, by a file, that its folders, corpus and scheduler can be used and training begins.
 report_start() {
-    local pid='' status=0 tenths
-    for ((tenths = 0; tenths < 10 || (${#pid} == 0 && tenths < 100); tenths++)); do
-        sleep 0.1
-        pid=$(cat "$pid_file" 2> /dev/null) || true
+    local pid='' status=0
+    until pid=$(cat "$started_file" 2> /dev/null) && [[ -n $pid ]]; do
         if ! kill -0 "$keeper" 2> /dev/null; then
             wait "$keeper" || status=$?
             if ((status)); then
@@ -89,6 +89,7 @@ report_start() {
             fi
             exit "$status"
         fi
+        sleep 0.1
     done
     printf 'Started process %s in the background.\n' "$pid"
     printf '  follow  tail -f %q\n' "$log"
@@ -103,7 +104,7 @@ for option in "$@"; do
     case $option in --dry-run | --verify | --reproduce) exec "$python" "$runner" "$@" ;; esac
 done
 lock_or_refuse
-rm -f "$pid_file" # of a run that was killed together with its keeper
+rm -f "$pid_file" "$started_file" # of a run that was killed together with its keeper
 check_options "$@"
 log=$here/experiments_$(date +%Y%m%d_%H%M%S).log
 start_detached "$@"

@@ -6,6 +6,7 @@ As a command it trains the trials of one cell, one after another, and prints the
 import argparse
 import io
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -31,14 +32,12 @@ from study.environment import environment
 from study.files import (
     Busy,
     Damaged,
-    Misplaced,
     OtherSettings,
     UserError,
     check_writable,
     digest,
     finite_or_none,
     move_damaged,
-    read_sealed,
     write_bytes,
     write_sealed,
 )
@@ -46,7 +45,8 @@ from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.plan import Study, finished_trials, load_corpus
-from study.store import Cell, check_identity, continues, fingerprint
+from study.state import load_into, read_state
+from study.store import Cell, fingerprint
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
 from training.optimizers import make_optimizer, rate_factor, set_rate
@@ -149,7 +149,8 @@ class TrialRun:
 
         No state of a random generator: batch and dropout masks of step k are drawn from streams that are derived
         from (seed, k) alone, so a resumed trial draws what an uninterrupted one does. Saved before a step, never
-        within one. The state before the last is kept, in case this one is damaged.
+        within one. The state before the last is kept, in case this one is damaged. That of a finished trial has a
+        place of its own, where it stays.
         """
         state = {
             "config": self.study.identity(self.cell),
@@ -166,6 +167,9 @@ class TrialRun:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
+        if self.finished:
+            write_sealed(self.study.store.last_state_path(self.cell, self.number), buffer.getvalue())
+            return
         with suppress(FileNotFoundError):
             self.checkpoint_path.replace(self.study.store.previous_state_path(self.cell, self.number))
         write_sealed(self.checkpoint_path, buffer.getvalue())
@@ -179,28 +183,21 @@ class TrialRun:
         store = self.study.store
         kept = store.last_state_path(self.cell, self.number)  # of when the trial was finished, with fewer steps
         for path in (self.checkpoint_path, store.previous_state_path(self.cell, self.number), kept):
-            if path.exists():
+            if os.path.lexists(path):
                 try:
                     self.load(path)
                     return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
-                    move_damaged(path)
-                    notes.append(f"{error}; moved to {path.name}.damaged")
+                    notes.append(f"{error}; moved to {move_damaged(path).name}")
                 except OtherSettings:
                     if path != kept:
                         raise
         return "; ".join([*notes, "training from the start"]) if notes else None
 
     def load(self, path: Path) -> None:
-        """Take over the saved state in ``path``; Damaged if it is incomplete, or another trial's."""
-        state = torch.load(io.BytesIO(read_sealed(path)), map_location=self.study.device, weights_only=True)
-        facts = self.study.identity(self.cell)
-        if not continues(state.get("config", {}), facts):
-            check_identity(path, state, facts)
-        if state.get("trial") != self.number:
-            raise Misplaced(f"{path} is of another trial")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take over the saved state in ``path``; Damaged if it is not one, or another trial's."""
+        state = read_state(path, self.study.identity(self.cell), self.number, self.study.device)
+        load_into(path, state, self.model, self.optimizer)
         self.train_on.finite.copy_(state["finite"])
         self.step = state["step"]
         self.train_accuracy = state["train_accuracy"]
@@ -270,6 +267,7 @@ class TrialRun:
     def _completed_outcome(self) -> dict | None:
         """What is measured at the end; None if the loss over the whole split, seen only now, is not finite."""
         start = time.perf_counter()
+        self.model.eval()  # which a trial that was continued after its last evaluation is not yet
         val_loss, val_accuracy = evaluate(self.model, whole_split(self.corpus.validation, self.config))
         if not math.isfinite(val_loss):
             self.evaluation_time += time.perf_counter() - start

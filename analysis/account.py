@@ -1,10 +1,10 @@
 """Which studies there are, which of them is shown and why, and what a study lacks: in words, a line each."""
 
-from analysis.answer import headline, listed
+from analysis.answer import headline
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, evidence, shared_environment, strongest_study
 from config import ACTIVATIONS, MODELS
-from labels import counted, in_order
+from labels import counted, in_order, listed
 
 # Of an environment, what rounding depends on.
 MACHINE = (
@@ -17,6 +17,20 @@ MACHINE = (
     "blas_rounding",
     "torch_rounding",
 )
+
+
+class Studies:
+    """The findings of each study among ``contents``, measured once, when first asked for."""
+
+    def __init__(self, contents: list[dict]):
+        self.contents = contents
+        self.names = study_names(contents)
+        self._found: dict[str, Findings] = {}
+
+    def __getitem__(self, name: str) -> Findings:
+        if name not in self._found:
+            self._found[name] = Findings.of_study(self.contents, name)
+        return self._found[name]
 
 
 def study_names(contents: list[dict]) -> list[str]:
@@ -34,16 +48,17 @@ def cells_of(contents: list[dict], study: str) -> list[dict]:
     return [cell for cell in contents if cell["study"] == study]
 
 
-def which_study(contents: list[dict], study: str, chosen: bool) -> list[str]:
+def which_study(studies: Studies, study: str, chosen: bool) -> list[str]:
     """Why this study is shown, and what else there is that compares activations.
 
     If it was ``chosen`` and is not the strongest, what the strongest one says.
     """
+    contents = studies.contents
     strongest = strongest_study(contents)
     if chosen and study != strongest:
-        there = headline(Findings.of_study(contents, strongest))
+        there = headline(studies[strongest])
         return [f"The strongest evidence here is study {in_short(contents, strongest)}: {there}"]
-    others = [name for name in study_names(contents) if name != study and evidence(cells_of(contents, name))[0]]
+    others = [name for name in studies.names if name != study and evidence(cells_of(contents, name))[0]]
     if chosen or not others:
         return []
     return [

@@ -1,49 +1,87 @@
 """The answer in words, the same in the default output, the page, the notebook and the docs. Pure functions."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from analysis.differences import compared_cells
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell
-from analysis.omnibus import Sensitivity, with_enough_trials
-from analysis.stats_many import Verdict
+from analysis.measure import SETTLED, MeasuredCell
+from analysis.omnibus import TOLD, Sensitivity
+from analysis.stats import FEWEST_JUDGED
+from analysis.stats_many import MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
-from labels import counted, label
+from labels import counted, label, listed
+from metrics import METRICS, primary
 
 QUESTION = "Does the activation function change how reproducible a language model is?"
-
-
-def listed(names: Iterable[str]) -> str:
-    """Such as "CharLM, ConvLM and HybridLM"."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 # ---------------------------------------------------------------- the whole study
 
 
 def headline(findings: Findings) -> str:
-    """The answer of a study in at most three sentences."""
-    return " ".join(sentences(findings))
+    """The answer of a study: a sentence for each verdict, and the family of the tests."""
+    return " ".join([*sentences(findings), *family(findings)])
 
 
 def sentences(findings: Findings) -> list[str]:
-    """One sentence for each verdict that an architecture has, the strongest first."""
-    verdicts: dict[Verdict, list[Sensitivity]] = {verdict: [] for verdict in Verdict}
-    for each in findings.sensitivities():
-        verdicts[each.verdict].append(each)
-    return [_sentence(verdict, found, len(findings.models)) for verdict, found in verdicts.items() if found]
+    """One sentence for each verdict on PD that an architecture has, the strongest first."""
+    answers = architecture_answers(findings)
+    by_verdict = {verdict: [each for each in answers if each.verdict is verdict] for verdict in EffectVerdict}
+    return [_sentence(verdict, found, len(answers)) for verdict, found in by_verdict.items() if found]
 
 
-def _sentence(verdict: Verdict, found: list[Sensitivity], total: int) -> str:
-    where = f"in {len(found)} of {counted(total, 'architecture')} ({listed(label(each.model) for each in found)})"
-    if verdict is Verdict.SENSITIVE:
-        sizes = sorted(100 * each.cv.mean for each in found)
-        size = f"{sizes[0]:.0f}" if len(sizes) == 1 else f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
-        return f"Yes {where}: PD depends on the activation, with a CV of {size} % over activations."
-    if verdict is Verdict.NOT_SHOWN:
-        return f"No effect on PD is shown, and a CV of 10 % is ruled out, {where}."
-    return f"Too few trials to tell {where}."
+def _sentence(verdict: EffectVerdict, found: list["ArchitectureAnswer"], total: int) -> str:
+    where = f"in {len(found)} of {counted(total, 'architecture')} ({_names(found)})"
+    sizes = sorted(100 * each.sensitivity.cv.mean for each in found)
+    size = f"{sizes[0]:.0f}" if f"{sizes[0]:.0f}" == f"{sizes[-1]:.0f}" else f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
+    cv = f"a CV of {size} % over activations"
+    if verdict is EffectVerdict.MATTERS:
+        return f"Yes {where}: there PD differs by more than the margin of {100 * MARGIN:.0f} %, with {cv}."
+    if verdict is EffectVerdict.DIFFERS:
+        return f"Yes, but by less than the margin of {100 * MARGIN:.0f} %, {where}: there PD has {cv}."
+    if verdict is EffectVerdict.NO_DIFFERENCE:
+        ruled_out = f"none is shown, and a CV of {100 * MARGIN:.0f} % is ruled out"
+        return f"No difference of PD above the margin {where}: {ruled_out}."
+    if verdict is EffectVerdict.UNDECIDED:
+        shown = [each for each in found if each.sensitivity.shown]
+        some = "" if not shown else " there" if len(shown) == len(found) else f" in {_names(shown)}"
+        difference = f"; a difference is shown{some}" if some else ""
+        return f"Undecided {where}: PD has {cv}, and the margin is within its interval{difference}."
+    needed = sorted(each.needed for each in found if each.needed)
+    if not needed:
+        return f"Too few trials to tell {where}: it takes at least {FEWEST_JUDGED} of each cell."
+    span = f"{needed[0]}" if needed[0] == needed[-1] else f"{needed[0]} to {needed[-1]}"
+    return (
+        f"Too few trials to tell {where}: it would take {span} of each cell to find {100 * TOLD:.0f} % between two "
+        "activations."
+    )
+
+
+def _names(found: list["ArchitectureAnswer"]) -> str:
+    return listed(label(each.model) for each in found)
+
+
+def family(findings: Findings) -> list[str]:
+    """Over how many tests p is adjusted, in a sentence; nothing where there is none."""
+    tests = findings.sensitivities()[0].family
+    if not tests.n_tests:
+        return []
+    return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most 0.05."]
+
+
+def other_primary(findings: Findings) -> list[str]:
+    """The verdicts by each primary metric but PD, a sentence for each that was tested."""
+    said = []
+    for metric in primary():
+        found = findings.sensitivities(metric)
+        if metric != "relative_pd" and any(each.tested for each in found):
+            by_verdict = {
+                verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
+            }
+            parts = [f"{verdict}: {listed(names)}" for verdict, names in by_verdict.items() if names]
+            said.append(f"By {METRICS[metric].label.lower()}, of the same family, {'; '.join(parts)}.")
+    return said
 
 
 def scope(findings: Findings) -> str:
@@ -55,8 +93,19 @@ def scope(findings: Findings) -> str:
     return (
         f"From {counted(trials, 'trained model')}: {counted(len(findings.models), 'architecture')} with "
         f"{counted(len({cell.activation for cell in measured}), 'activation')}, {trials_span(measured)} from each, "
-        f"about {parameters:,} K parameters, read after {' or '.join(map(str, steps))} steps on one text: a snapshot "
-        "of training, not its end."
+        f"about {parameters:,} K parameters, read after {' or '.join(map(str, steps))} steps on one "
+        f"text{_settled(measured)}"
+    )
+
+
+def _settled(measured: list[MeasuredCell]) -> str:
+    """Whether that is the end of training, or a moment of it."""
+    known = [settled for cell in measured if (settled := cell.settled()) is not None]
+    if not known or all(known):
+        return "."
+    return (
+        f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the last "
+        f"fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %."
     )
 
 
@@ -75,13 +124,14 @@ class ArchitectureAnswer:
 
     sensitivity: Sensitivity
     cells: list[MeasuredCell]
+    needed: int | None = None  # trials of each cell that would show a difference of ``TOLD`` between two activations
 
     @property
     def model(self) -> str:
         return self.sensitivity.model
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> EffectVerdict:
         return self.sensitivity.verdict
 
     @property
@@ -114,24 +164,45 @@ class ArchitectureAnswer:
         shared = trial_count(found.seeds.n_seeds, found.seeds.n_diverged, found.seeds.planned_trials)
         activations = f"{found.n_activations}\u00a0of\u00a0{counted(found.n_cells, 'activation')}"
         basis = f"{activations}, N\u00a0=\u00a0{shared} shared seeds"
-        if not found.tested:
+        if not found.cv.has_interval:
             return f"Not tested: it takes two activations with 3 trials from the same seeds ({basis})."
         percent = number("{:.1f}\u00a0%", 100)
-        return (
+        size = (
             f"Over activations, PD varies by {percent(found.cv.mean)} (CV), where noise alone gives "
             f"{percent(found.from_noise)}; without noise it would be {percent(found.cv.low)} to "
-            f"{percent(found.cv.high)} (95 % interval). Adjusted p: {p_text(found.p_holm)} ({basis})."
+            f"{percent(found.cv.high)} (95 % interval)."
         )
+        if found.tested:
+            test = f"Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
+        else:
+            test = f"No test: {self.would_tell()} ({basis})."
+        falling = [cell.settled() for cell in self.cells].count(False)
+        unsettled = f" In {falling} of {counted(len(self.cells), 'cell')} the loss still fell." if falling else ""
+        return f"{size} {test}{unsettled}"
+
+    def would_tell(self) -> str:
+        """How many trials it takes."""
+        if not self.needed:
+            return f"it takes {FEWEST_JUDGED} trials that vary"
+        return f"{self.needed} trials would find {100 * TOLD:.0f} % between two activations, with a power of 80 %"
+
+
+def too_few(answer: ArchitectureAnswer) -> bool:
+    return answer.verdict is EffectVerdict.TOO_FEW
 
 
 def architecture_answers(findings: Findings) -> list[ArchitectureAnswer]:
-    return [ArchitectureAnswer(each, _compared(findings.models[each.model])) for each in findings.sensitivities()]
+    needed = {plan.model: plan.trials[TOLD] for plan in findings.plans}  # the last of each: over all comparisons
+    return [
+        ArchitectureAnswer(each, _compared(findings.models[each.model]), needed[each.model])
+        for each in findings.sensitivities()
+    ]
 
 
 def _compared(cells: list[MeasuredCell]) -> list[MeasuredCell]:
-    """The cells that the verdict rests on or, where there is no test, all that have a PD."""
-    tested = with_enough_trials(cells, "relative_pd")
-    return tested if len(tested) > 1 else [cell for cell in cells if cell.estimate("relative_pd").known]
+    """The cells that the verdict rests on or, where nothing is compared, all that have a PD."""
+    compared = compared_cells(cells, "relative_pd")
+    return compared if len(compared) > 1 else [cell for cell in cells if cell.estimate("relative_pd").known]
 
 
 def mismatches_of_100(cell: MeasuredCell) -> float:
@@ -158,20 +229,23 @@ def grid(findings: Findings, metric: str, title: str, digits: int) -> Table:
 
 def verdicts(findings: Findings) -> Table:
     """The verdict on every architecture, with its size in plain numbers."""
+    answers = architecture_answers(findings)
     columns = (
         Column("Architecture", ("model",), label, numeric=False),
         Column("Verdict", ("verdict",), plain, numeric=False),
         Column("CV of PD (%)", ("cv",), mean_of("{:.1f}", 100)),
         Column("without noise (%)", ("cv",), interval(1, 100)),
         Column("p, Holm", ("p_holm",), p_text),
+        Column("over tests", ("n_tests",), plain),
         Column("PD, lowest to highest", ("pd",), plain, numeric=False),
         Column("Of 100 characters, two trainings disagree on", ("disagreement",), plain, numeric=False),
         Column("N", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
+        *([Column("N that would tell", ("needed",), plain)] if any(map(too_few, answers)) else []),
     )
     rows = []
-    for answer in architecture_answers(findings):
+    for answer in answers:
         spans = {"pd": answer.pd(), "disagreement": answer.disagreement()} if answer.compared else {}
-        rows.append(answer.sensitivity.row() | spans)
+        rows.append(answer.sensitivity.row() | spans | {"needed": answer.needed})
     return Table("Does PD depend on the activation?", columns, rows)
 
 

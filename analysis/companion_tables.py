@@ -18,6 +18,7 @@ from analysis.finding_tables import (
 )
 from analysis.findings import Findings, When
 from analysis.landscape import LANDSCAPE, Prediction, with_landscape
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, spread_over
 from analysis.metrics_compared import metric_label
 from analysis.report_tables import (
@@ -98,7 +99,11 @@ def companions(findings: Findings) -> list[Table]:
 # ---------------------------------------------------------------- at equal loss
 
 
-OF_MATCHED = "Of PD at matched loss (--tables matched_loss); all else as in the table of PD at the end."
+def _of_equal_loss(findings: Findings) -> str:
+    return (
+        f"Of PD at equal loss (--tables matched_loss), {caveat(findings.loss_alone)}; all else as in the table of PD "
+        "at the end."
+    )
 
 
 def matched_loss(findings: Findings) -> list[Table]:
@@ -107,7 +112,7 @@ def matched_loss(findings: Findings) -> list[Table]:
         ACTIVATION,
         LOSS,
         PD,
-        Column("Matched loss (nats/char)", ("level",), number("{:.4f}")),
+        Column("Equal loss (nats/char)", ("level",), number("{:.4f}")),
         Column("Reached at step", ("step",), number("{:.0f}")),
         Column("Relative PD at that loss [95 % interval]", ("matched_pd",), with_interval(4)),
         N,
@@ -122,7 +127,7 @@ def matched_loss(findings: Findings) -> list[Table]:
         for each in findings.at_equal_loss
     ]
     notes = (
-        "The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
+        "The equal loss of an architecture is the highest that any pair of its trials ended at: the mean of the "
         "two, over the fixed validation windows of the training curves, not the whole split as in the third column. "
         "PD at that loss is read off each pair's own curve, linearly between the evaluations around it. "
         "--tables matched_sensitivity and matched_differences test it.",
@@ -130,11 +135,11 @@ def matched_loss(findings: Findings) -> list[Table]:
         "differ: equal loss is not equal training. The slowest pair sets the loss, which is then taken as fixed.",
         *_cv_lines(findings),
     )
-    return [Table("PD at matched loss", columns, rows, notes)]
+    return [Table("PD at equal loss", columns, rows, notes)]
 
 
 def _cv_lines(findings: Findings) -> list[str]:
-    """For each architecture, how much activations differ at the end and at matched loss, and how coarse that is."""
+    """For each architecture, how much activations differ at the end and at equal loss, and how coarse that is."""
     lines = []
     for model in findings.models:
         known = [
@@ -148,19 +153,19 @@ def _cv_lines(findings: Findings) -> list[str]:
             shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
             lines.append(
                 f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % "
-                f"matched. With every other evaluation only, PD at that loss would be read up to {shift:.4f} off."
+                f"at equal loss. With every other evaluation only, PD there would be read up to {shift:.4f} off."
             )
     return lines
 
 
 def matched_sensitivity(findings: Findings) -> list[Table]:
     found = findings.sensitivities("relative_pd", When.EQUAL_LOSS)
-    return [sensitivity_table("Sensitivity of PD at matched loss", found, (OF_MATCHED,))]
+    return [sensitivity_table("Sensitivity of PD at equal loss", found, (_of_equal_loss(findings),))]
 
 
 def matched_differences(findings: Findings) -> list[Table]:
     rows = pd_difference_rows(findings, When.EQUAL_LOSS)
-    return [Table("Differences of PD at matched loss", PD_DIFFERENCES, rows, (OF_MATCHED,))]
+    return [Table("Differences of PD at equal loss", PD_DIFFERENCES, rows, (_of_equal_loss(findings),))]
 
 
 # ---------------------------------------------------------------- loss against PD

@@ -13,16 +13,17 @@ from analysis import stats
 from analysis.differences import Difference, against, shared_distances
 from analysis.measure import MeasuredCell, by_model, with_breakdown
 from analysis.stats import Estimate
+from metrics import PAIR_METRICS
 
-ON_CONTEXTS = ("relative_pd", "top1_mismatches", "global_pd")
 GROUPING = "text_block"
 
 
 def on_contexts(cell: MeasuredCell) -> dict[str, float | None]:
-    """Means over pairs on the shared probe set, and where each model of a pair is scored on other contexts."""
+    """Means over pairs of every metric on the shared probe set, and where each model of a pair is scored on other
+    contexts; None where a cell file does not say."""
     apart = [pair.get("different_contexts", {}) for pair in cell.pairs]
-    shared = {f"shared_{name}": _mean([pair.get(name) for pair in cell.pairs]) for name in ON_CONTEXTS}
-    return shared | {f"different_{name}": _mean([pair.get(name) for pair in apart]) for name in ON_CONTEXTS}
+    shared = {f"shared_{name}": _mean([pair.get(name) for pair in cell.pairs]) for name in PAIR_METRICS}
+    return shared | {f"different_{name}": _mean([pair.get(name) for pair in apart]) for name in PAIR_METRICS}
 
 
 def _mean(values: list[Any]) -> float | None:

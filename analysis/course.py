@@ -10,10 +10,15 @@ from analysis.omnibus import Sensitivity
 
 @dataclass(frozen=True)
 class Moment:
-    """What the rule says of every architecture after ``step`` training steps."""
+    """What the rule says of every architecture after ``step`` training steps, by primary metric."""
 
     step: int
-    sensitivities: list[Sensitivity]
+    by_metric: dict[str, list[Sensitivity]]
+
+    @property
+    def sensitivities(self) -> list[Sensitivity]:
+        """Those of relative PD."""
+        return self.by_metric["relative_pd"]
 
 
 def shared_steps(measured: list[MeasuredCell]) -> list[int]:
@@ -37,15 +42,14 @@ def _cell_at(cell: MeasuredCell, step: int, metrics: list[str]) -> MeasuredCell:
     return measure(cell.content | {"pairs": pairs})
 
 
-def course(measured: list[MeasuredCell], at_end: list[Sensitivity]) -> list[Moment]:
-    """The rule for PD at every shared evaluation; p is adjusted over the architectures at that step alone.
+def course(measured: list[MeasuredCell], at_end: dict[str, list[Sensitivity]]) -> list[Moment]:
+    """The rule at every shared evaluation; p is adjusted over the family at that step alone.
 
     ``at_end`` is what it says at the end of training, which is not computed again.
     """
     ends = {cell.pairs[0]["history"]["step"][-1] for cell in measured if cell.pairs}
-    found = []
-    for step in shared_steps(measured):
-        is_end = ends == {step}
-        sensitivities = at_end if is_end else omnibus.sensitivities(cells_at(measured, step), "relative_pd")
-        found.append(Moment(step, sensitivities))
-    return found
+    metrics = tuple(name for name in at_end if name in followed_metrics(measured))
+    return [
+        Moment(step, at_end if ends == {step} else omnibus.sensitivities(cells_at(measured, step), metrics))
+        for step in shared_steps(measured)
+    ]

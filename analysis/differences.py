@@ -1,25 +1,27 @@
 """Two activations of one architecture: how far apart they are, and whether that is shown. Pure functions.
 
-Trials are matched by seed: a difference is taken over the seeds that both cells completed. Random permutations start
-from ``SEED``, so that the same cells give the same numbers.
+Trials are matched by seed. A difference is estimated over the seeds that both cells completed, and tested together
+with all others of its architecture, over the seeds that all its cells completed. What is random starts from ``SEED``,
+so that the same cells give the same numbers.
 """
 
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis import stats
+from analysis import stats, stats_many
 from analysis.measure import MeasuredCell, by_model
-from analysis.stats import Estimate, Significance
+from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate, Significance
+from analysis.stats_many import ALPHA
 from analysis.table import Row
 from labels import in_order
+from metrics import PAIR_METRICS
 
 SEED = 0
-ALPHA = 0.05
 
 
 # ---------------------------------------------------------------- trials with the same seeds
@@ -50,6 +52,13 @@ def shared_distances(cells: list[MeasuredCell], metric: str) -> tuple[list[int],
     return seeds, distances
 
 
+def shared_values(cells: list[MeasuredCell], metric: str) -> tuple[list[int], np.ndarray]:
+    """The seeds (N,) that every one of ``cells`` (K,) completed, and a metric of their trials (K, N)."""
+    by_seed = [{trial["seed"]: trial[metric] for trial in cell.completed} for cell in cells]
+    seeds = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
+    return seeds, np.array([[values[seed] for seed in seeds] for values in by_seed])
+
+
 def _known_pairs(cell: MeasuredCell, metric: str) -> dict[frozenset[int], float]:
     """The metric by the seeds of the pair."""
     seed = {trial["trial"]: trial["seed"] for trial in cell.trials}
@@ -67,6 +76,17 @@ def _whole(pairs: set[frozenset[int]]) -> list[int]:
     return seeds
 
 
+def compared_cells(cells: list[MeasuredCell], metric: str) -> list[MeasuredCell]:
+    """Those of an architecture that are compared with each other: the ones with enough trials for a verdict or, where
+    that leaves fewer than two, for an interval."""
+    trials = {cell.activation: len(shared_distances([cell], metric)[0]) for cell in cells}
+    for least in (FEWEST_JUDGED, FEWEST):
+        enough = [cell for cell in cells if trials[cell.activation] >= least]
+        if len(enough) > 1:
+            break
+    return enough
+
+
 # ---------------------------------------------------------------- one difference
 
 
@@ -74,8 +94,8 @@ def _whole(pairs: set[frozenset[int]]) -> list[int]:
 class Difference:
     """A metric's mean with ``activation`` minus that with ``other``, over their ``seeds``.
 
-    ``first`` and ``second`` are the two means. ``p`` is that of the paired test; ``p_holm`` is adjusted for all
-    comparisons of the architecture. NaN where there are too few trials.
+    ``first`` and ``second`` are the two means. ``p`` is adjusted for all comparisons of the architecture by this
+    metric, ``n_tests`` of them; NaN where fewer than ``FEWEST_JUDGED`` seeds are shared by its cells.
     """
 
     model: str
@@ -84,9 +104,9 @@ class Difference:
     estimate: Estimate
     first: float
     second: float
-    p: float
     seeds: SharedSeeds
-    p_holm: float = math.nan
+    p: float = math.nan
+    n_tests: int = 0
 
     @property
     def relative(self) -> float:
@@ -96,7 +116,7 @@ class Difference:
     @property
     def shown(self) -> bool | None:
         """Whether the adjusted p is at most ``ALPHA``; None where it could not be tested."""
-        return None if math.isnan(self.p_holm) else self.p_holm <= ALPHA
+        return None if math.isnan(self.p) else self.p <= ALPHA
 
     @property
     def reversed(self) -> "Difference":
@@ -118,15 +138,15 @@ class Difference:
             "other_activation": self.other,
             "difference": self.estimate,
             "relative_difference": self.relative,
-            "p_paired": self.p,
-            "p_holm": self.p_holm,
+            "p_adjusted": self.p,
+            "n_tests": self.n_tests,
             "shown": self.shown,
             **vars(self.seeds),
         }
 
 
 def difference_of_pairs(first: MeasuredCell, second: MeasuredCell, metric: str = "relative_pd") -> Difference:
-    """Of a metric of pairs: the jackknife over seeds, paired."""
+    """Of a metric of pairs: the jackknife over seeds, paired. Without its p."""
     seeds, (a, b) = shared_distances([first, second], metric)
     return Difference(
         first.model,
@@ -135,16 +155,13 @@ def difference_of_pairs(first: MeasuredCell, second: MeasuredCell, metric: str =
         stats.paired_difference(a, b),
         stats.pairwise_estimate(a).mean,
         stats.pairwise_estimate(b).mean,
-        stats.paired_test(a, b).p,
         shared_seeds([first, second], seeds),
     )
 
 
 def difference_of_trials(first: MeasuredCell, second: MeasuredCell, metric: str = "val_loss") -> Difference:
-    """Of a metric of single trials: Student's t, paired."""
-    by_seed = [{trial["seed"]: trial[metric] for trial in cell.completed} for cell in (first, second)]
-    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
-    a, b = (np.array([values[seed] for seed in seeds]) for values in by_seed)
+    """Of a metric of single trials: Student's t, paired. Without its p."""
+    seeds, (a, b) = shared_values([first, second], metric)
     return Difference(
         first.model,
         first.activation,
@@ -152,31 +169,53 @@ def difference_of_trials(first: MeasuredCell, second: MeasuredCell, metric: str 
         stats.mean_estimate(a - b),
         float(a.mean()) if seeds else math.nan,
         float(b.mean()) if seeds else math.nan,
-        stats.paired_t_test(a, b).p if len(seeds) >= stats.FEWEST else math.nan,
         shared_seeds([first, second], seeds),
     )
 
 
 def permuted(first: MeasuredCell, second: MeasuredCell, metric: str = "relative_pd") -> Significance | None:
-    """A second opinion on a difference of pairs: labels of trials permuted, unpaired; None without shared seeds."""
+    """A second opinion on a difference of pairs: labels of trials permuted, unpaired; None with too few seeds."""
     seeds, (a, b) = shared_distances([first, second], metric)
-    return stats.permutation_test(a, b, np.random.default_rng(SEED)) if seeds else None
+    return stats.permutation_test(a, b, np.random.default_rng(SEED)) if len(seeds) >= FEWEST_JUDGED else None
 
 
 # ---------------------------------------------------------------- all differences
 
 
-Comparison = Callable[[MeasuredCell, MeasuredCell], Difference]
-
-
-def all_differences(measured: list[MeasuredCell], compare: Comparison) -> list[Difference]:
-    """Every two activations of every architecture; Holm's method over those of one architecture."""
+def all_differences(measured: list[MeasuredCell], metric: str) -> list[Difference]:
+    """Every two activations of every architecture, by a metric of pairs or of trials."""
+    of_pairs = metric in PAIR_METRICS
+    compare = difference_of_pairs if of_pairs else difference_of_trials
     differences = []
     for cells in by_model(measured).values():
-        family = [compare(*pair) for pair in itertools.combinations(cells, 2)]
-        adjusted = stats.holm([difference.p for difference in family])
-        differences += [replace(each, p_holm=float(p)) for each, p in zip(family, adjusted, strict=True)]
+        p_values = _p_of_pairs(cells, metric) if of_pairs else _p_of_trials(cells, metric)
+        for first, second in itertools.combinations(cells, 2):
+            p = p_values.get((first.activation, second.activation), math.nan)
+            n_tests = sum(not math.isnan(p) for p in p_values.values())
+            differences.append(replace(compare(first, second, metric), p=p, n_tests=n_tests))
     return differences
+
+
+def _p_of_pairs(cells: list[MeasuredCell], metric: str) -> dict[tuple[str, str], float]:
+    """The adjusted p of every two activations of an architecture that can be tested together."""
+    compared = compared_cells(cells, metric)
+    seeds, distances = shared_distances(compared, metric)
+    if len(compared) < 2 or len(seeds) < FEWEST_JUDGED:
+        return {}
+    return _named(compared, stats_many.sign_flip_max_t(distances, np.random.default_rng(SEED)))
+
+
+def _p_of_trials(cells: list[MeasuredCell], metric: str) -> dict[tuple[str, str], float]:
+    compared = [cell for cell in cells if cell.n_trials >= FEWEST_JUDGED]
+    seeds, values = shared_values(compared, metric)
+    if len(compared) < 2 or len(seeds) < FEWEST_JUDGED:
+        return {}
+    return _named(compared, stats_many.sign_flips_of_values(values, np.random.default_rng(SEED)))
+
+
+def _named(cells: list[MeasuredCell], p_values: np.ndarray) -> dict[tuple[str, str], float]:
+    pairs = itertools.combinations((cell.activation for cell in cells), 2)
+    return dict(zip(pairs, map(float, p_values), strict=True))
 
 
 def against(activation: str, differences: Iterable[Difference]) -> list[Difference]:

@@ -1,6 +1,6 @@
 """PD where all activations of an architecture have come to the same loss. Pure functions of measured cells.
 
-The matched loss of an architecture is the highest that any pair of its trials ended at: the mean of the two, over the
+The equal loss of an architecture is the highest that any pair of its trials ended at: the mean of the two, over the
 fixed validation windows of the training curves. A metric at that loss is read off each pair's own curve, linearly
 between the evaluations around it.
 """
@@ -59,7 +59,7 @@ def pair_losses(cell: MeasuredCell, pair: dict) -> list[float]:
 
 
 def at_equal_loss(measured: list[MeasuredCell]) -> list[AtEqualLoss]:
-    """Every cell at the matched loss of its architecture."""
+    """Every cell at the equal loss of its architecture."""
     found = []
     metrics = followed_metrics(measured)
     for cells in by_model(measured).values():

@@ -7,6 +7,7 @@ from collections import Counter
 
 from analysis.differences import Difference
 from analysis.findings import Findings, When
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, trial_counts
 from analysis.metrics_compared import metric_label
 from analysis.omnibus import PLANNED_DIFFERENCES, RULES, Sensitivity
@@ -16,7 +17,7 @@ from analysis.report_tables import (
     MODEL,
     READ_BESIDE_LOSS,
 )
-from analysis.stats import FEWEST_PLANNED
+from analysis.stats import FEWEST_JUDGED, FEWEST_PLANNED
 from analysis.table import (
     Column,
     Row,
@@ -29,8 +30,8 @@ from analysis.table import (
     trial_count,
     with_interval,
 )
-from labels import label
-from metrics import METRICS
+from labels import label, listed
+from metrics import METRICS, primary
 
 OTHER_ACTIVATION = Column("minus", ("other_activation",), label, numeric=False)
 N_SHARED = Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count)
@@ -41,15 +42,24 @@ VERDICT = Column("Verdict", ("verdict",), plain, numeric=False)
 CV_WITHOUT_NOISE = Column("CV without noise (%), 95 % interval", ("cv",), interval(2, 100))
 P = Column("p", ("p",), p_text)
 P_HOLM = Column("p, Holm", ("p_holm",), p_text)
+N_TESTS = Column("over tests", ("n_tests",), plain)
 
-HOLM_WITHIN = (
-    "Holm's method adjusts the paired p for all comparisons within one architecture; a difference is shown where it "
-    "is then at most 0.05. Nothing is adjusted across architectures."
+FAMILY = (
+    "p, Holm: adjusted over the family, which is every architecture of the study by every primary metric "
+    f"({listed(METRICS[name].label for name in primary())}); for another metric, the architectures by it alone. How "
+    "many tests that makes stands beside it."
 )
-CORRECTED = (
-    "The rule and its limits were fixed before any result was seen. Its test and interval were made more cautious "
-    "afterwards; the p that was used first is now the second opinion, p, shuffled."
+WITHIN = (
+    "p: sign flips of whole seeds, step-down (Westfall and Young), which adjusts for all comparisons of one "
+    "architecture by this metric, over the seeds that its activations share; from "
+    f"{FEWEST_JUDGED} trials on. A difference is shown where it is at most 0.05. Nothing is adjusted across "
+    "architectures or metrics."
 )
+FIXED = (
+    "The margin is the least CV that the report calls sensitive. Margin, test and interval were fixed before the "
+    "study of trained models, but after the older studies had been read: those they describe, and confirm nothing."
+)
+SNAPSHOT = "Of one moment of training: --tables course has the others."
 
 
 # ---------------------------------------------------------------- two activations
@@ -68,8 +78,8 @@ def difference_columns(header: str, digits: int = 4, second_opinion: tuple[Colum
         OTHER_ACTIVATION,
         Column(f"{header} [95 % interval]", ("difference",), with_interval(digits)),
         Column("of the second's (%)", ("relative_difference",), number("{:+.2f}", 100)),
-        Column("p, paired", ("p_paired",), p_text),
-        P_HOLM,
+        Column("p, adjusted", ("p_adjusted",), p_text),
+        Column("over comparisons", ("n_tests",), plain),
         *second_opinion,
         Column("Shown", ("shown",), shown_text, numeric=False),
         N_SHARED,
@@ -102,11 +112,12 @@ def pd_difference_rows(findings: Findings, when: When) -> list[Row]:
 def differences(findings: Findings) -> list[Table]:
     of_pd = pd_difference_rows(findings, When.END)
     sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
-    holm_note = f"{HOLM_WITHIN} There are {sizes} of them."
+    within = f"{WITHIN} Comparisons: {sizes}."
     pd_notes = (
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
-        "reproducible. Over the seeds that both completed; interval and p are the jackknife's over seeds, paired.",
-        holm_note,
+        "reproducible. The interval is of this comparison alone: the jackknife's over the seeds that both completed, "
+        "paired.",
+        within,
         "Permuting trial labels, unpaired, is a second opinion on other assumptions: that cells do not share what a "
         "seed does, and vary equally. Every labeling is tried, or as many as give p the Monte Carlo error beside it; "
         "it cannot be below the smallest that so few trials allow.",
@@ -114,8 +125,8 @@ def differences(findings: Findings) -> list[Table]:
     )
     loss_notes = (
         "Mean validation loss of the first activation minus that of the second; below 0 the first is better. Over "
-        "the seeds that both completed; interval and p are those of the paired t test.",
-        holm_note,
+        "the seeds that both completed; the interval is Student's t, paired.",
+        within,
     )
     loss_columns = difference_columns("Difference of val loss (nats/char)")
     loss_rows = [difference.row() for difference in findings.loss_differences]
@@ -129,19 +140,20 @@ def metric_differences(findings: Findings) -> list[Table]:
     """The differences between activations by each judged metric but PD; also at equal loss, where every cell has the
     metric over training."""
     return [
-        _difference_table(findings.differences(metric, when), metric, when)
+        _difference_table(findings.differences(metric, when), metric, when, caveat(findings.loss_alone))
         for when in When
         for metric in findings.metrics(when)
         if metric != "relative_pd"
     ]
 
 
-def _difference_table(found: list[Difference], metric: str, when: When) -> Table:
+def _difference_table(found: list[Difference], metric: str, when: When, about_equal_loss: str) -> Table:
     name = METRICS[metric].label.lower()
     columns = difference_columns(f"Difference of {name}", METRICS[metric].digits)
     note = "Mean over pairs of the first activation minus that of the second, as --tables differences has it of PD."
+    notes = (note, WITHIN, *([f"At equal loss, {about_equal_loss}."] if when is When.EQUAL_LOSS else []))
     rows = [difference.row() for difference in found]
-    return Table(f"Differences of {name} at {when}", columns, rows, (note, HOLM_WITHIN))
+    return Table(f"Differences of {name} at {when}", columns, rows, notes)
 
 
 # ---------------------------------------------------------------- all activations of an architecture
@@ -156,9 +168,8 @@ def sensitivity_table(title: str, found: list[Sensitivity], notes: tuple[str, ..
         Column("CV from noise alone (%)", ("cv_from_noise",), number("{:.2f}", 100)),
         P,
         P_HOLM,
+        N_TESTS,
         VERDICT,
-        Column("p, shuffled", ("p_shuffled", "error_p_shuffled"), p_text),
-        Column("Smallest p of shuffling", ("smallest_p",), p_text),
         N_SHARED,
     )
     return Table(title, columns, [each.row() for each in found], notes)
@@ -172,52 +183,26 @@ def sensitivity(findings: Findings) -> list[Table]:
         "them completed. It contains the noise of the trials and is never 0; the interval is of the CV that would be "
         "left without it, and so starts lower and may even end below the CV observed. From noise alone: the CV to "
         "expect if all activations were alike.",
-        "p: F test of equal means over activations, paired by seed; Geisser and Greenhouse's correction is in it and "
-        "in the interval, because some activations vary more from seed to seed than others. With 3 trials it finds "
-        "very little. p, shuffled: activations shuffled within each seed, which tests that they are alike in every "
-        "way, in how widely they vary too.",
-        CORRECTED,
-        "Sensitive says that activations differ, not that one is best, nor that the loss does not explain it. Not "
-        "shown does not say that no two differ: with a CV of 10 %, one of six could lie 27 % of the mean away.",
-        "Activations with fewer than 3 trials are left out; their CV is in --tables cross_model, without a test.",
+        "p: F test of equal means over activations, paired by seed, with Huynh and Feldt's correction for "
+        "activations that vary unequally from seed to seed (Geisser and Greenhouse's where that is below 0.3).",
+        FAMILY,
+        FIXED,
+        "A verdict says that activations differ, and by how much, not that one is best, nor that the loss does not "
+        "explain it. With a CV of 10 %, one of six activations could lie 27 % of the mean away.",
+        SNAPSHOT,
+        "Activations with fewer than 3 trials are left out, below 6 too where others have more; their CV is in "
+        "--tables cross_model, without a test.",
     )
     return [
-        Table("Sensitivity: the rule, fixed before the numbers", rule_columns, rules),
+        Table("Sensitivity: the rule", rule_columns, rules),
         sensitivity_table("Sensitivity of PD to the activation", findings.sensitivities(), notes),
+        *(
+            sensitivity_table(f"Sensitivity of {METRICS[name].label.lower()}, of the same family", found, ())
+            for name in primary()
+            for found in [findings.sensitivities(name)]
+            if name != "relative_pd" and any(each.tested for each in found)
+        ),
     ]
-
-
-def course(findings: Findings) -> list[Table]:
-    """The verdict on PD at every evaluation: whether the answer depends on when one looks."""
-    columns = (
-        MODEL,
-        Column("Step", ("step",), plain),
-        Column("Val loss (nats/char), mean over activations", ("val_loss",), number("{:.3f}")),
-        Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100)),
-        CV_WITHOUT_NOISE,
-        P_HOLM,
-        VERDICT,
-        N_SHARED,
-    )
-    rows = [
-        each.row() | {"step": moment.step, "val_loss": _loss_at(findings.models[each.model], moment.step)}
-        for moment in findings.course
-        for each in moment.sensitivities
-    ]
-    models = list(findings.models)
-    rows.sort(key=lambda row: models.index(row["model"]))
-    note = (
-        "The rule of --tables sensitivity at every evaluation, each adjusted over the architectures at that step "
-        "only: none of these is a test of the whole course. Step 0 is before any training."
-    )
-    return [Table("The verdict over training", columns, rows, (note,))]
-
-
-def _loss_at(cells: list[MeasuredCell], step: int) -> float:
-    """The mean over the trials of ``cells`` of the loss on the fixed validation windows."""
-    histories = [trial["history"] for cell in cells for trial in cell.completed]
-    losses = [history["val_loss"][history["step"].index(step)] for history in histories]
-    return sum(losses) / len(losses)
 
 
 def metrics(findings: Findings) -> list[Table]:
@@ -225,9 +210,11 @@ def metrics(findings: Findings) -> list[Table]:
         MODEL,
         AT,
         METRIC,
+        Column("Registered as", ("registered",), plain, numeric=False),
         Column("CV (%)", ("cv",), mean_of("{:.2f}", 100)),
         CV_WITHOUT_NOISE,
         P_HOLM,
+        N_TESTS,
         VERDICT,
         Column("Differences shown", ("n_shown", "n_differences"), "{} of {}".format),
         Column("against PD's", ("n_against",), plain),
@@ -237,6 +224,7 @@ def metrics(findings: Findings) -> list[Table]:
         {
             **each.sensitivity.row(),
             "when": each.when,
+            "registered": METRICS[each.sensitivity.metric].registered or "exploratory",
             "n_differences": each.n_differences,
             "n_shown": each.n_shown,
             "n_against": each.n_against,
@@ -244,8 +232,10 @@ def metrics(findings: Findings) -> list[Table]:
         for each in findings.metric_verdicts
     ]
     notes = (
-        "What --tables sensitivity and --tables differences say of relative PD, said of other metrics too; p is "
-        "adjusted over architectures, differences within them, for each metric by itself.",
+        "What --tables sensitivity and --tables differences say of relative PD, said of other metrics too. Primary "
+        f"are {listed(METRICS[name].label for name in primary())}; the others are secondary or exploratory.",
+        f"At equal loss, {caveat(findings.loss_alone)}.",
+        FAMILY,
         "Against PD's: differences that are shown with one sign where that of relative PD over all classes is shown "
         "with the other. Relative PD over all classes counts each alike, however improbable; divergences weigh them.",
     )
@@ -297,9 +287,9 @@ def ranks(findings: Findings) -> list[Table]:
     notes = (
         "Mean rank of each activation over the architectures that have all of them; 1 is the lowest loss, or the "
         "least disagreement. Which order recurs, not how far apart: W is 1 if it is the same in every architecture. "
-        f"From {trials_text(findings.measured)} trials.",
+        f"From {trials_text(findings.measured)} trials. At equal loss, {caveat(findings.loss_alone)}.",
         "p: Friedman's test against no common order, architectures being a sample of all there could be; adjusted "
-        "over the lines. With few architectures it finds too little rather than too much.",
+        "by Holm's method over the lines of this table. With few architectures it finds too little, not too much.",
     )
     return [Table("Activations over all architectures", columns, rows, notes)]
 
@@ -312,7 +302,6 @@ def trials_text(cells: list[MeasuredCell]) -> str:
 TABLES = {
     "sensitivity": sensitivity,
     "differences": differences,
-    "course": course,
     "ranks": ranks,
     "metrics": metrics,
     "metric_differences": metric_differences,

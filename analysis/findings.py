@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property, partial, wraps
+from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from analysis import (
@@ -15,8 +15,10 @@ from analysis import (
     controls,
     course,
     differences,
+    early,
     equal_loss,
     landscape,
+    loss_alone,
     metrics_compared,
     omnibus,
     ranks,
@@ -28,6 +30,7 @@ from analysis.measure import MeasuredCell, by_model, measure_study
 from analysis.omnibus import Sensitivity
 from analysis.ranks import Ranking
 from analysis.stats import Significance
+from metrics import primary
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -110,12 +113,11 @@ class Findings:
     @once
     def differences(self, metric: str = "relative_pd", when: When = When.END) -> list[Difference]:
         """Every two activations of every architecture, by a metric of pairs."""
-        compare = partial(differences.difference_of_pairs, metric=metric)
-        return differences.all_differences(self.cells(when), compare)
+        return differences.all_differences(self.cells(when), metric)
 
     @cached_property
     def loss_differences(self) -> list[Difference]:
-        return differences.all_differences(self.measured, differences.difference_of_trials)
+        return differences.all_differences(self.measured, "val_loss")
 
     @cached_property
     def against_first(self) -> list[Difference]:
@@ -135,8 +137,13 @@ class Findings:
 
     @once
     def sensitivities(self, metric: str = "relative_pd", when: When = When.END) -> list[Sensitivity]:
-        """One for each architecture; that of relative PD with its second opinion."""
-        return omnibus.sensitivities(self.cells(when), metric, shuffle=metric == "relative_pd")
+        """One for each architecture. The primary metrics are one family of tests, every other is one by itself."""
+        family = primary() if metric in primary() else (metric,)
+        return self._family(family, when)[metric]
+
+    @once
+    def _family(self, metrics: tuple[str, ...], when: When) -> dict[str, list[Sensitivity]]:
+        return omnibus.sensitivities(self.cells(when), metrics)
 
     @cached_property
     def metric_verdicts(self) -> list[MetricVerdict]:
@@ -161,8 +168,21 @@ class Findings:
 
     @cached_property
     def course(self) -> list[course.Moment]:
-        """The rule for relative PD at every evaluation."""
-        return course.course(self.measured, self.sensitivities())
+        """The rule for the primary metrics at every evaluation."""
+        return course.course(self.measured, self._family(primary(), When.END))
+
+    @cached_property
+    def without_most_different(self) -> dict[str, list[tuple[str, Sensitivity]]]:
+        """By primary metric: of every architecture, its most different activation and what the rule says without."""
+        return omnibus.without_most_different(self.measured, primary())
+
+    @cached_property
+    def early_steps(self) -> list[early.EarlyStep]:
+        return early.early_steps(self.measured, self.course)
+
+    @cached_property
+    def loss_alone(self) -> list[loss_alone.LossAlone]:
+        return loss_alone.loss_alone(self.measured, self.at_equal_loss)
 
     @cached_property
     def plans(self) -> list[omnibus.Plan]:

@@ -17,9 +17,9 @@ from analysis.stats import Estimate
 from analysis.table import Row
 from config import STREAMS
 from labels import in_order
-from metrics import PAIR_METRICS, TRIAL_METRICS
+from metrics import METRICS, PAIR_METRICS, TRIAL_METRICS
 
-COMPARED_METRICS = ("val_loss", "val_accuracy", "relative_pd", "top1_mismatches", "training_time")
+SETTLED = 0.02  # the share of its loss that a cell may still lose in the last fifth of training
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 
@@ -112,6 +112,15 @@ class MeasuredCell:
         items = self.pairs if metric in PAIR_METRICS else self.completed
         return [item[metric] for item in items if item.get(metric) is not None]
 
+    def settled(self) -> bool | None:
+        """Whether the mean loss on the fixed windows fell by at most ``SETTLED`` in the last fifth of the steps; None
+        without a completed trial."""
+        if not self.completed:
+            return None
+        steps = self.completed[0]["history"]["step"]
+        losses = np.mean([trial["history"]["val_loss"] for trial in self.completed], axis=0)
+        return bool(losses[-1] >= (1 - SETTLED) * np.interp(0.8 * steps[-1], steps, losses))
+
     def row(self) -> Row:
         """The cell as a row of a table: its names and counts, and its estimates by metric."""
         return {
@@ -154,6 +163,14 @@ def over_training(cell: MeasuredCell, metric: str = "relative_pd") -> list[Row]:
         of_pairs = _of_pairs(then, metric, cell.n_trials)
         points.append({"step": step, "val_loss": _of_values(losses), metric: of_pairs})
     return points
+
+
+def untrained(cell: MeasuredCell, metric: str = "relative_pd") -> Estimate:
+    """The metric before the first step; unknown where the cell was not evaluated there."""
+    followed = bool(cell.pairs) and all(metric in pair["history"] for pair in cell.pairs)
+    if not followed or cell.pairs[0]["history"]["step"][0] != 0:
+        return UNKNOWN
+    return _of_pairs([pair | {metric: pair["history"][metric][0]} for pair in cell.pairs], metric, cell.n_trials)
 
 
 def _of_values(values: list[float]) -> Estimate:
@@ -353,7 +370,7 @@ def _flat(cell: MeasuredCell) -> dict:
 
 def _compared(model: str, cells: list[MeasuredCell]) -> dict:
     compared = {"model": model, **trial_counts(cells)}
-    for metric in COMPARED_METRICS:
+    for metric in METRICS:
         spread = spread_over(cells, metric)
         compared |= {
             f"n_activations_{metric}": spread.n,

@@ -1,37 +1,56 @@
-"""All activations of an architecture at once: how sensitive it is, the rule for verdicts, and the planner.
+"""All activations of an architecture at once: how much they differ, the verdict on it, and the planner.
 
 Pure functions of measured cells. The CV over activations is a fraction here; tables show it in percent.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from analysis import stats, stats_many
-from analysis.differences import ALPHA, SEED, SharedSeeds, shared_distances, shared_seeds
+from analysis.differences import SharedSeeds, compared_cells, shared_distances, shared_seeds
 from analysis.measure import UNKNOWN, MeasuredCell, by_model
-from analysis.stats import Estimate, Significance
-from analysis.stats_many import Verdict
+from analysis.stats import FEWEST_JUDGED, Estimate
+from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Row
+from labels import counted, in_prose, listed
+from metrics import METRICS
 
 PLANNED_DIFFERENCES = (0.05, 0.10, 0.20, 0.30)
+TOLD = 0.10  # the difference between two activations that a number of trials "that would tell" is planned for
 RULES = {
-    Verdict.SENSITIVE: "p, adjusted by Holm's method over the study's architectures, is at most 0.05",
-    Verdict.NOT_SHOWN: (
-        "it is not, and the interval of the CV ends below 10 %, the least that the report calls sensitive"
+    EffectVerdict.MATTERS: f"the interval of the CV without noise lies wholly above the margin, {100 * MARGIN:.0f} %",
+    EffectVerdict.DIFFERS: (
+        "it lies wholly below, and a difference is shown: p, adjusted over the family, is at most 0.05"
     ),
-    Verdict.TOO_FEW: "neither, or fewer than 3 trials",
+    EffectVerdict.NO_DIFFERENCE: "it lies wholly below, and no difference is shown",
+    EffectVerdict.UNDECIDED: "the margin is within the interval, or trials do not vary, so that there is no test",
+    EffectVerdict.TOO_FEW: f"fewer than {FEWEST_JUDGED} trials from the same seeds; how many would tell is planned",
 }
 
 
 @dataclass(frozen=True)
+class Family:
+    """The tests whose p are adjusted together, by Holm's method: those made of ``metrics``, in all architectures."""
+
+    metrics: tuple[str, ...]
+    n_architectures: int
+    n_tests: int
+
+    @property
+    def text(self) -> str:
+        """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
+        names = listed(in_prose(METRICS[name].label.split(",")[0]) for name in self.metrics)
+        return f"{counted(self.n_tests, 'test')} ({counted(self.n_architectures, 'architecture')} by {names})"
+
+
+@dataclass(frozen=True)
 class Sensitivity:
-    """How much a metric's mean depends on the activation in one architecture (``stats_many.activation_cv``).
+    """How much a metric's mean depends on the activation in one architecture.
 
     ``cv.mean`` is the CV observed over the activations, ``cv.low`` and ``cv.high`` bound the one that would be left
-    without noise, and ``from_noise`` is the one that noise alone would give. ``p_holm`` is adjusted over the
-    architectures judged together. ``shuffled`` is the second opinion, where it was asked for.
+    without noise (``stats_many.cv_without_noise_interval``), and ``from_noise`` is the one that noise alone would
+    give. ``p`` is that of equal means, NaN below ``FEWEST_JUDGED`` trials; ``p_holm`` is adjusted over ``family``.
     """
 
     model: str
@@ -39,16 +58,21 @@ class Sensitivity:
     n_activations: int
     n_cells: int
     seeds: SharedSeeds
+    family: Family
     cv: Estimate = UNKNOWN
     from_noise: float = math.nan
     p: float = math.nan
-    shuffled: Significance | None = None
     p_holm: float = math.nan
-    verdict: Verdict = Verdict.TOO_FEW
+    verdict: EffectVerdict = EffectVerdict.TOO_FEW
 
     @property
     def tested(self) -> bool:
         return not math.isnan(self.p)
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a difference, however small."""
+        return self.p_holm <= ALPHA
 
     def row(self) -> Row:
         return {
@@ -60,42 +84,68 @@ class Sensitivity:
             "cv_from_noise": self.from_noise,
             "p": self.p,
             "p_holm": self.p_holm,
+            "n_tests": self.family.n_tests,
             "verdict": self.verdict,
-            "p_shuffled": self.shuffled.p if self.shuffled else None,
-            "error_p_shuffled": self.shuffled.standard_error if self.shuffled else None,
-            "smallest_p": self.shuffled.smallest_p if self.shuffled else None,
             **vars(self.seeds),
         }
 
 
-def with_enough_trials(cells: list[MeasuredCell], metric: str) -> list[MeasuredCell]:
-    return [cell for cell in cells if len(shared_distances([cell], metric)[0]) >= stats.FEWEST]
+def sensitivities(measured: list[MeasuredCell], metrics: Sequence[str]) -> dict[str, list[Sensitivity]]:
+    """For each of ``metrics`` one for each architecture; all of them are one family."""
+    return _judged([(metric, cells) for metric in metrics for cells in by_model(measured).values()])
 
 
-def sensitivities(measured: list[MeasuredCell], metric: str, shuffle: bool = False) -> list[Sensitivity]:
-    """One for each architecture, over its activations with at least ``stats.FEWEST`` trials; ``shuffle`` also for
-    the second opinion."""
-    found = [_sensitivity(cells, metric, shuffle) for cells in by_model(measured).values()]
+def without_most_different(
+    measured: list[MeasuredCell], metrics: Sequence[str]
+) -> dict[str, list[tuple[str, Sensitivity]]]:
+    """As ``sensitivities``, of every architecture without the activation whose mean lies furthest from the others',
+    which stands beside it. Architectures with fewer than three are left out."""
+    asked, left_out = [], []
+    for metric in metrics:
+        for cells in by_model(measured).values():
+            compared = compared_cells(cells, metric)
+            if len(compared) > 2:
+                centre = sum(cell.mean(metric) for cell in compared) / len(compared)
+                furthest = max(compared, key=lambda cell: abs(cell.mean(metric) - centre))
+                asked.append((metric, [cell for cell in cells if cell is not furthest]))
+                left_out.append(furthest.activation)
+    judged = _judged(asked)
+    names = iter(left_out)
+    return {metric: [(next(names), each) for each in found] for metric, found in judged.items()}
+
+
+def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensitivity]]:
+    """Of cells of one architecture each, by a metric each: what is found, by metric, all of it one family."""
+    metrics = tuple(dict.fromkeys(metric for metric, _ in asked))
+    nobody = Family(metrics, len({cells[0].model for _, cells in asked}), 0)
+    found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
+    family = replace(nobody, n_tests=sum(each.tested for each in found))
     adjusted = stats.holm([each.p for each in found])
-    return [
-        replace(each, p_holm=float(p), verdict=stats_many.verdict(each.cv, float(p), ALPHA))
+    judged = [
+        replace(
+            each,
+            p_holm=float(p),
+            family=family,
+            verdict=stats_many.effect_verdict(each.cv, float(p), each.seeds.n_seeds if each.n_activations > 1 else 0),
+        )
         for each, p in zip(found, adjusted, strict=True)
     ]
+    return {metric: [each for each in judged if each.metric == metric] for metric in metrics}
 
 
-def _sensitivity(cells: list[MeasuredCell], metric: str, shuffle: bool) -> Sensitivity:
-    compared = with_enough_trials(cells, metric)
+def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family) -> Sensitivity:
+    compared = compared_cells(cells, metric)
     seeds, distances = shared_distances(compared, metric)
-    nothing = Sensitivity(cells[0].model, metric, len(compared), len(cells), shared_seeds(cells, seeds))
+    nothing = Sensitivity(cells[0].model, metric, len(compared), len(cells), shared_seeds(cells, seeds), family)
     if len(compared) < 2:
         return nothing
-    result = stats_many.activation_cv(distances, np.random.default_rng(SEED) if shuffle else None)
+    bounds = stats_many.cv_without_noise_interval(distances)
+    observed = stats.coefficient_of_variation(stats.mean_over_pairs(distances))
     return replace(
         nothing,
-        cv=result.cv,
-        from_noise=result.from_noise,
-        p=result.significance.p,
-        shuffled=result.shuffled,
+        cv=replace(bounds, mean=observed),
+        from_noise=stats_many.cv_from_noise(distances),
+        p=stats_many.equal_means_test(distances).p if len(seeds) >= FEWEST_JUDGED else math.nan,
     )
 
 
@@ -132,7 +182,7 @@ def plans(measured: list[MeasuredCell], metric: str = "relative_pd") -> list[Pla
     """For one comparison chosen beforehand, and for the first step of Holm's method over all of an architecture's."""
     found = []
     for model, cells in by_model(measured).items():
-        pilot = with_enough_trials(cells, metric)
+        pilot = compared_cells(cells, metric)
         seeds, distances = shared_distances(pilot, metric)
         spread, correlation = math.nan, math.nan
         if len(seeds) >= stats.FEWEST:

@@ -3,7 +3,7 @@
 import math
 
 from analysis.findings import Findings
-from analysis.measure import COMPARED_METRICS, MeasuredCell, spread_over, trial_counts
+from analysis.measure import MeasuredCell, spread_over, trial_counts, untrained
 from analysis.stats import Estimate
 from analysis.table import (
     Column,
@@ -20,7 +20,7 @@ from analysis.table import (
     with_std,
 )
 from labels import label
-from metrics import TRIAL_METRICS
+from metrics import METRICS, TRIAL_METRICS
 
 # ---------------------------------------------------------------- columns
 
@@ -41,9 +41,11 @@ TIME = Column("Training time (s) ± std", ("training_time",), with_std(1))
 EXCESS = Column("vs lowest (%)", ("excess",), number("{:+.2f}", 100))
 AGAINST_LOWEST = Column("95 % interval", ("against_lowest",), plain, numeric=False)
 
+UNTRAINED = Column("Relative PD, untrained (step 0)", ("untrained",), mean_of("{:.4f}"))
+
 READ_BESIDE_LOSS = (
-    "Read PD beside the loss: a model that has learned only how frequent each character is agrees with its twin. "
-    "Lower is better for both."
+    "Read PD beside the loss, and beside that of untrained models where it is shown: a model that has learned only "
+    "how frequent each character is agrees with its twin. Lower is better for both."
 )
 INTERVALS = (
     "95 % intervals: PD's is a jackknife over trials, because pairs share trials, and needs three; the loss's is "
@@ -55,19 +57,29 @@ LOWEST_IS_CHOSEN = (
 
 
 def rows_of(cells: list[MeasuredCell]) -> list[Row]:
-    return [cell.row() for cell in cells]
+    return [row_of(cell) for cell in cells]
+
+
+def row_of(cell: MeasuredCell) -> Row:
+    """The cell as a row, with its PD before any training."""
+    return cell.row() | {"untrained": untrained(cell)}
+
+
+def untrained_column(cells: list[MeasuredCell]) -> tuple[Column, ...]:
+    """The baseline beside PD, where any of the cells was evaluated before training."""
+    return (UNTRAINED,) if any(untrained(cell).known for cell in cells) else ()
 
 
 # ---------------------------------------------------------------- the tables
 
 
 def results(findings: Findings) -> list[Table]:
-    columns = (MODEL, ACTIVATION, LOSS, PD, ACCURACY, MISMATCHES, N)
+    columns = (MODEL, ACTIVATION, LOSS, PD, *untrained_column(findings.measured), ACCURACY, MISMATCHES, N)
     return [Table("Results", columns, rows_of(findings.measured), (READ_BESIDE_LOSS, INTERVALS))]
 
 
 def overview(findings: Findings) -> list[Table]:
-    columns = (ACTIVATION, LOSS, PD, ACCURACY, TIME, N)
+    columns = (ACTIVATION, LOSS, PD, *untrained_column(findings.measured), ACCURACY, TIME, N)
     return [
         Table(
             f"3.1 Overview: {label(model)} ({_parameters(cells)})",
@@ -97,8 +109,8 @@ def rank(findings: Findings, metric: str) -> list[Row]:
             lowest = known[0].estimate(metric)
             excess = cell.mean(metric) / lowest.mean - 1 if lowest.mean else None
             beside = "lowest" if place == 1 else _beside(cell.estimate(metric), lowest)
-            rows.append(cell.row() | {"rank": place, "excess": excess, "against_lowest": beside})
-        rows += [cell.row() for cell in cells if not cell.estimate(metric).known]
+            rows.append(row_of(cell) | {"rank": place, "excess": excess, "against_lowest": beside})
+        rows += [row_of(cell) for cell in cells if not cell.estimate(metric).known]
     return rows
 
 
@@ -109,7 +121,8 @@ def _beside(estimate: Estimate, lowest: Estimate) -> str:
 
 
 def reproducibility(findings: Findings) -> list[Table]:
-    columns = (MODEL, RANK, ACTIVATION, PD, EXCESS, AGAINST_LOWEST, MISMATCHES, LOSS, N)
+    baseline = untrained_column(findings.measured)
+    columns = (MODEL, RANK, ACTIVATION, PD, EXCESS, AGAINST_LOWEST, *baseline, MISMATCHES, LOSS, N)
     notes = (READ_BESIDE_LOSS, INTERVALS, LOWEST_IS_CHOSEN)
     return [Table("3.2 Reproducibility ranking", columns, rank(findings, "relative_pd"), notes)]
 
@@ -155,7 +168,9 @@ def _trial_rows(cell: MeasuredCell) -> list[Row]:
 
 
 def architectures(findings: Findings) -> list[Table]:
-    columns = (ACTIVATION, PD, TRUE_LABEL_PD, TOTAL_VARIATION, JENSEN_SHANNON, MISMATCHES, LOSS, ACCURACY, N)
+    baseline = untrained_column(findings.measured)
+    metrics = (PD, *baseline, TRUE_LABEL_PD, TOTAL_VARIATION, JENSEN_SHANNON, MISMATCHES)
+    columns = (ACTIVATION, *metrics, LOSS, ACCURACY, N)
     return [
         Table(f"3.5 {label(model)}", columns, rows_of(cells), (*_spread_lines(cells), READ_BESIDE_LOSS))
         for model, cells in findings.models.items()
@@ -195,7 +210,7 @@ def cross_model(findings: Findings) -> list[Table]:
 
 def _compared_row(model: str, cells: list[MeasuredCell]) -> Row:
     row = {"model": model, **trial_counts(cells)}
-    for metric in COMPARED_METRICS:
+    for metric in METRICS:
         spread = spread_over(cells, metric)
         over = Estimate(spread.mean, math.nan, math.nan, spread.n, spread.std)
         row |= {f"n_{metric}": spread.n, metric: over, f"cv_{metric}": spread.cv}

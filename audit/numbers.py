@@ -93,7 +93,11 @@ class PrintedNumber:
 
 
 def find_section(report: dict, number: str) -> dict:
-    return next(section for section in report["sections"] if section["section"] == number)
+    """The section with this number; LookupError if there is none."""
+    for section in report["sections"]:
+        if section["section"] == number:
+            return section
+    raise LookupError(f"the report has no section {number}")
 
 
 def quantities(row: dict) -> list[str]:

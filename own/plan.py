@@ -6,6 +6,7 @@ never fewer, because fewer are not judged.
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from study.files import UserError
@@ -86,8 +87,10 @@ def extended(done: Plan, cost: Cost, budget: float, workers: int, seeds: int | N
 
 def seconds_of(text: str) -> float:
     """Seconds in "90s", "5min" or "2h"; ValueError for anything else."""
-    unit = next((unit for unit in UNITS if text.endswith(unit)), None)
-    value = float(text.removesuffix(unit)) * UNITS[unit] if unit else math.nan
+    unit = next((unit for unit in UNITS if text.endswith(unit)), "")
+    value = math.nan
+    with suppress(ValueError):
+        value = float(text.removesuffix(unit)) * UNITS.get(unit, math.nan)
     if not 0 < value < math.inf:
         raise ValueError(f"{text!r} is no time such as 90s, 5min or 2h")
     return value

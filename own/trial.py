@@ -88,15 +88,16 @@ class OwnTrial:
                 training, _ = self.model.training, self.model.eval()
                 self._with_targets = self.task.loss is None and takes_targets(self.model(x))
                 self.model.train(training)
-        return training_loss(self.task, self.model, x, y, self._with_targets)
+        loss = training_loss(self.task, self.model, x, y, self._with_targets)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+            raise UserError(f"{self.task.path}: the loss is no single number; reduce it, such as by mean()")
+        return loss
 
     def advance(self, batch: tuple) -> None:
         """One training step on ``batch``."""
         self.model.train()
         seed_everything(stream_seed(self.job.seed, "step", self.step))
         loss = self.loss(*batch)
-        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise UserError(f"{self.task.path}: the loss is no single number; reduce it, such as by mean()")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -49,7 +49,7 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
             raise UserError(f"there is no file {path}, which --scheduler needs for TLS")
     if Path(address).is_file():
         found = read_json(Path(address)).get("address")
-        if not found:
+        if not (isinstance(found, str) and found):
             raise UserError(f"{address} is no scheduler file (it has no address)")
         address = found
     if tls and not address.startswith("tls://"):

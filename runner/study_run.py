@@ -1,9 +1,11 @@
 """A run of a study: trains what is pending, keeps the errors of what failed, and says how the run ended."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 
 from labels import counted
 from runner.cores import usable_cores
@@ -13,7 +15,7 @@ from study import cli
 from study.agreement import describe_agreement
 from study.carry_on import carry_on
 from study.cell import update_cell
-from study.files import UserError, check_writable, write_bytes
+from study.files import UserError, check_may_be_written, check_writable, write_bytes
 from study.locks import warn_without_locks
 from study.plan import Job, Plan, Study, pending_jobs
 from study.store import Cell
@@ -23,12 +25,20 @@ Backend = Callable[[list[Job], Callable[[Event], None], Callable[[], bool]], Non
 
 
 def choose_backend(study: Study, n_workers: int, scheduler: str | None, tls: Mapping[str, str]) -> Backend:
-    """Worker processes of this machine or, with a ``scheduler``, a cluster, reached with the ``tls`` files if any."""
+    """Worker processes of this machine or, with a ``scheduler``, a cluster, reached with the ``tls`` files if any;
+    UserError if that does not answer."""
     if scheduler is None:
         return partial(run_jobs, study, n_workers)
-    from runner.cluster import run_on_cluster  # here, because only this needs dask
+    from runner import cluster  # here, because only this needs dask
 
-    return partial(run_on_cluster, study, scheduler, tls)
+    cluster.connect(scheduler, tls).close()
+    return partial(cluster.run_on_cluster, study, scheduler, tls)
+
+
+def check_places(study: Study) -> None:
+    """UserError if it can be seen without writing that the folders of results and checkpoints cannot be used."""
+    for folder in (study.store.results, study.store.checkpoints):
+        check_may_be_written(folder)
 
 
 def workers_for(device: str) -> int:
@@ -42,9 +52,14 @@ def workers_for(device: str) -> int:
     return usable_cores()
 
 
-def run_study(study: Study, plan: Plan, backend: Backend) -> int:
-    """Train what is pending and report how it goes and how it ended; returns the exit code."""
+def run_study(study: Study, plan: Plan, backend: Backend, started_file: Path | None = None) -> int:
+    """Train what is pending and report how it goes and how it ended; returns the exit code.
+
+    ``started_file`` is written once all that a run needs has been found usable.
+    """
     prepare(study, plan)
+    if started_file is not None:
+        write_bytes(started_file, f"{os.getpid()}\n".encode())
     progress = Progress(study, plan)
 
     def on_event(event: Event) -> None:
@@ -73,6 +88,7 @@ def prepare(study: Study, plan: Plan) -> None:
         check_writable(folder)
     warn_without_locks(study.store.results)
     try:
+        study.store.remove_stale_drafts(plan.cells)
         for cell in plan.carried:
             carry_on(study, cell)
         for cell, content in plan.reused.items():
@@ -108,7 +124,9 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
     """Say how the run ended, and how its trials agree with those of other studies; returns the exit code."""
     failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
     diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
-    stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy)
+    lost = progress.done & set(pending_jobs(study, plan.jobs))
+    progress.done -= lost
+    stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy) - len(lost)
     cli.say(
         f"{len(progress.done)} of {counted(progress.n_jobs, 'trial')} done, "
         f"{len(failed)} failed, {diverged} diverged, in {clock(time.monotonic() - progress.start)}"
@@ -117,6 +135,12 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
         cli.say(f"{counted(len(busy), 'trial')} left to another run, which is training them")
     if stopped:
         cli.say(f"{counted(stopped, 'trial')} not finished, because workers were asked to stop; run again to go on")
+    for cell, number in sorted(lost, key=plan.jobs.index):
+        cli.say(f"lost: {cell.name} trial {number}, whose results were removed while the run went on; run again")
+    made = {cell for cell, _ in progress.done} | plan.reused.keys()
+    removed = [cell for cell in plan.cells if cell in made and not study.store.cell_path(cell).exists()]
+    for cell in removed:
+        cli.say(f"lost: {study.store.cell_path(cell)}, which was removed while the run went on; run again")
     for event in failed:
         (cell, number), path = event.job, study.store.error_path(*event.job)
         if not path.exists():
@@ -125,4 +149,4 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
         cli.say(f"failed: {cell.name} trial {number}, {where}")
     for line in describe_agreement(study, plan.cells):
         cli.say(line)
-    return cli.FAILED if failed or stopped else 0
+    return cli.FAILED if failed or stopped or lost or removed else 0

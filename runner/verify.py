@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
 from study.environment import differing
-from study.files import Damaged, Misplaced, ResultError, UserError, read_sealed
+from study.files import Damaged, Misplaced, ResultError, UserError
 from study.options import MOST_TRIALS, check_names
 from study.plan import Job, Study, finished_trials
-from study.store import Cell, Store, check_identity
+from study.store import Cell, Store, check_identity, check_summary
 
 WRITTEN = ("texts", "passage")  # what of a trial is text and not a number
 
@@ -40,7 +41,7 @@ def kind_of(error: ResultError) -> str:
 
 def report_verification(study: Study, jobs: list[Job]) -> int:
     """Check every result of ``jobs`` and print what is wrong; returns the exit code."""
-    findings = list(verify(study, jobs))
+    findings = [*verify(study, jobs), *verify_summary(study.store)]
     for kind, what in findings:
         cli.say(f"{kind:8} {what}")
     counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
@@ -70,48 +71,59 @@ def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
         yield from verify_cell(study, cell)
 
 
+def verify_summary(store: Store) -> Iterator[Finding]:
+    """Check that the summary, if there is one, is one."""
+    try:
+        check_summary(store.results)
+    except ResultError as error:
+        yield kind_of(error), f"{error}; python analyze_results.py writes it anew"
+
+
 def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     """Check a finished trial's record, predictions and weights."""
     store = study.store
     try:
         record = store.read_record(cell, number)
-    except Damaged as error:
+    except ResultError as error:
         yield kind_of(error), str(error)
         return
+    mend = f"remove {store.record_path(cell, number)} and run again to make them anew; results do not need them"
     checks: list[Callable[[], object]] = [
         lambda: check_identity(store.record_path(cell, number), record, study.identity(cell)),
-        lambda: store.read_predictions(cell, number, record["predictions_sha256"]),
-        lambda: check_weights(store, cell, record),
+        lambda: store.predictions_of(cell, number, record),
+        lambda: check_weights(store, cell, record, mend),
     ]
     for check in checks:
         try:
             check()
         except ResultError as error:
             yield kind_of(error), str(error)
-    yield from verify_sealed(store.last_state_path(cell, number))
+    yield from verify_one_state(study, cell, number, store.last_state_path(cell, number))
 
 
-def check_weights(store: Store, cell: Cell, record: dict) -> None:
+def check_weights(store: Store, cell: Cell, record: dict, mend: str) -> None:
     """Missing if a finished trial has no weights, Damaged if they are not those of its ``record``."""
     path = store.checkpoint_path(cell, record["trial"])
-    if not path.exists():
-        raise Missing(str(path))
+    if not os.path.lexists(path):
+        raise Missing(f"{path} (weights; {mend})")
     store.read_weights(cell, record["trial"], record["weights_sha256"])
 
 
 def verify_state(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
     """Check the saved states that an unfinished trial would continue from."""
     for path in (study.store.checkpoint_path(cell, number), study.store.previous_state_path(cell, number)):
-        yield from verify_sealed(path)
+        yield from verify_one_state(study, cell, number, path)
 
 
-def verify_sealed(path: Path) -> Iterator[Finding]:
+def verify_one_state(study: Study, cell: Cell, number: int, path: Path) -> Iterator[Finding]:
     """Check a saved state, if it is there."""
-    if path.exists():
+    from study.state import read_state  # here, because only this needs torch
+
+    if os.path.lexists(path):
         try:
-            read_sealed(path)
-        except Damaged as error:
-            yield "damaged", str(error)
+            read_state(path, study.identity(cell), number, "cpu")
+        except ResultError as error:
+            yield kind_of(error), str(error)
 
 
 def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Protocol
 
 from study.cli import STOP_SIGNALS, say
@@ -23,6 +25,7 @@ from study.files import ROOT, Busy, UserError
 from study.plan import Job, Study
 
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
+START_ATTEMPTS = 3
 
 # By default glibc returns the memory of a training step to the system, and the next step pays for the page faults.
 KEEP_MEMORY = {
@@ -137,9 +140,7 @@ class Worker:
             # Blocked until the worker has its handlers: a signal that comes before is kept, and does not kill it.
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
             try:
-                self.process.start()
-            except (EOFError, ConnectionError):
-                raise UserError("no worker process could be started; why is above") from None
+                start(self.process)
             finally:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         theirs.close()
@@ -157,6 +158,18 @@ class Worker:
         if code is not None and code < 0:
             return f"the worker process was killed by {signal.Signals(-code).name}: out of memory, or from outside"
         return f"the worker process ended by itself, with exit code {code}; its last output is above"
+
+
+def start(process: BaseProcess) -> None:
+    """Start ``process``, again where the fork server dies meanwhile; UserError if it does so every time."""
+    for attempts_left in reversed(range(START_ATTEMPTS)):
+        try:
+            process.start()
+            return
+        except (EOFError, OSError):
+            if not attempts_left:
+                raise UserError("no worker process could be started; why is above") from None
+            time.sleep(1)  # by then the dead server is known as dead, and a new one is started
 
 
 def start_context(device: str) -> SpawnContext | ForkServerContext:

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from labels import counted
-from study.files import Damaged
+from study.files import ResultError
 from study.plan import Study
 from study.store import Cell, fingerprint, published_studies, read_cell_file
 
@@ -81,7 +81,7 @@ def equal_cells(study: Study, cells: Iterable[Cell]) -> dict[Cell, list[dict]]:
     by_fingerprint = {fingerprint(study.identity(cell)): cell for cell in cells}
     found: dict[Cell, list[dict]] = {}
     for path in files_of_other_studies(study, by_fingerprint.values()):
-        with suppress(Damaged):
+        with suppress(ResultError):
             other = read_cell_file(path)
             if cell := by_fingerprint.get(other["fingerprint"]):
                 found.setdefault(cell, []).append(other)

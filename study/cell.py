@@ -42,31 +42,36 @@ def ignore(progress: dict) -> None:
 def finished_record(study: Study, cell: Cell, number: int, report: Report) -> dict | None:
     """The record of a trial that is done; None if there is none, or if it was damaged and is now out of the way."""
     store = study.store
-    if number not in store.done_trials(cell):
+    if number not in store.recorded_trials(cell):
         return None
     try:
         record = store.read_record(cell, number)
-        store.read_predictions(cell, number, record["predictions_sha256"])
+        # Before its predictions: a record of other settings is never replaced, whatever else is gone.
+        check_identity(store.record_path(cell, number), record, study.identity(cell))
+        if number not in store.done_trials(cell):
+            return None
+        store.predictions_of(cell, number, record)
     except Damaged as error:
         move_damaged(store.record_path(cell, number))
         move_damaged(store.predictions_path(cell, number))
         report({"step": 0, "note": f"{error}; record and predictions moved to *.damaged, retraining"})
         return None
-    check_identity(store.record_path(cell, number), record, study.identity(cell))
     store.settle_weights(cell, number)  # where the run that trained it was killed just before this
     return record
 
 
 def check_cell(study: Study, cell: Cell) -> None:
-    """Damaged if the cell file is; OtherSettings if it or, without one, a trial was made with other settings."""
+    """Damaged if the cell file is; OtherSettings if it or, without one, a trial was made with other settings, even
+    one whose predictions are gone."""
     store = study.store
     previous = store.read_cell(cell)
     if previous is not None:
         check_identity(store.cell_path(cell), previous, study.identity(cell))
         return
-    for number in sorted(store.done_trials(cell))[:1]:
+    for number in sorted(store.recorded_trials(cell)):
         with suppress(Damaged):  # retrained when the trial is next asked for
             check_identity(store.record_path(cell, number), store.read_record(cell, number), study.identity(cell))
+            return  # the others, if they differ, are refused when they are next asked for
 
 
 def taken_over(study: Study, cell: Cell, name: str) -> dict | None:

@@ -11,6 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from study.files import Damaged, UserError
@@ -161,6 +162,11 @@ def nonempty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("the value is empty")
     return text
+
+
+def path(text: str) -> Path:
+    """An option's value that names a file or folder; an empty one, as of a variable that is not set, is none."""
+    return Path(nonempty(text))
 
 
 def whole_number(text: str) -> int | None:

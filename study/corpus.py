@@ -26,7 +26,7 @@ def read_corpus(path: Path = CORPUS_PATH) -> str:
     """The text of Tiny Shakespeare; UserError if it is missing or altered."""
     if not path.is_file():
         raise UserError(f"the corpus {path} is missing; run ./setup.sh")
-    payload = path.read_bytes()
+    payload = files.read_bytes(path)
     if digest(payload) != CORPUS_SHA256:
         raise UserError(f"the corpus {path} was altered (its SHA-256 differs); run ./setup.sh to restore it")
     return payload.decode()
@@ -103,11 +103,12 @@ def fetch(destination: Path, sha256: str, sources: list[Source]) -> str:
     Where the file has them already, it is left as it is and no source is asked. A file with other bytes is renamed
     once the right ones have been read. CorpusError if no source has them.
     """
-    if destination.exists() and files.digest(destination.read_bytes()) == sha256:
+    if destination.is_file() and files.digest(files.read_bytes(destination)) == sha256:
         return ALREADY_THERE
     name, content = first_right_bytes(destination, sha256, sources)
     if destination.exists():
-        move_altered(destination)
+        moved = files.move_damaged(destination)
+        print(f"corpus: {destination} is not the original text; moved to {moved.name}")
     files.write_bytes(destination, content)
     return name
 
@@ -128,16 +129,6 @@ def first_right_bytes(destination: Path, sha256: str, sources: list[Source]) -> 
         f"the corpus {destination} {state} and could not be fetched ({'; '.join(failures)}). "
         f"Put it there by hand: {CANONICAL_ADDRESS} (SHA-256 {sha256})"
     )
-
-
-def move_altered(path: Path) -> None:
-    """Rename an altered file to ``<name>.damaged``, or .damaged2, ... where that name is taken."""
-    number, moved = 1, path.with_name(path.name + ".damaged")
-    while moved.exists():
-        number += 1
-        moved = path.with_name(f"{path.name}.damaged{number}")
-    path.replace(moved)
-    print(f"corpus: {path} is not the original text; moved to {moved.name}")
 
 
 def main() -> int:

@@ -1,11 +1,19 @@
 """Paths of the repository, atomic writes, checked reads, and the errors of all these."""
 
+import errno
 import hashlib
 import json
 import math
 import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS_DIR = ROOT / "results"
@@ -14,6 +22,13 @@ PLOTS_DIR = ROOT / "plots"
 SUMMARY_NAME = "all_experiments_summary.json"
 PAGE_NAME = "report.html"
 PUBLISHED_NAME = "published.txt"
+LARGEST_JSON = 2**28  # bytes, hundreds of times those of the largest cell file
+STALE_AFTER = 3600  # seconds; a draft is being written for moments
+# Why a file cannot be read that may be whole: it must not be taken for a damaged one, which is replaced.
+PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENAMETOOLONG}
+READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+Form = TypeVar("Form")
 
 
 class UserError(Exception):
@@ -22,6 +37,10 @@ class UserError(Exception):
 
 class ResultError(UserError):
     """A result that cannot be used."""
+
+
+class Unreadable(ResultError):
+    """A file that cannot be read now, such as for want of rights, and may be whole."""
 
 
 class Damaged(ResultError):
@@ -36,6 +55,10 @@ class OtherSettings(ResultError):
     """A result that was made with other settings."""
 
 
+class ReadOnly(UserError):
+    """A folder in which nothing may be written."""
+
+
 class Busy(Exception):
     """Another process holds the lock."""
 
@@ -44,26 +67,48 @@ class Busy(Exception):
 
 
 def write_bytes(path: Path, payload: bytes) -> None:
-    """Write the whole file or nothing."""
+    """Write the whole file or nothing. The draft has a name of its own, so that of several writers at once the last
+    one's file stands, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
         raise
 
 
-def read_bytes(path: Path) -> bytes:
-    """The file's content; Damaged if it cannot be read."""
+def remove_stale_drafts(folder: Path) -> None:
+    """Remove the drafts in ``folder`` whose writers were killed: those that nobody has written to for an hour."""
+    for draft in folder.glob("*.part"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > STALE_AFTER:
+                draft.unlink()
+
+
+def read_bytes(path: Path, largest: float = math.inf) -> bytes:
+    """The file's content, of at most ``largest`` bytes; Damaged or Unreadable if it cannot be read.
+
+    What is no regular file (a FIFO, a folder, a device) is refused without being opened, because opening may wait
+    for ever.
+    """
     try:
-        return path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Damaged(f"{path} is not a regular file")
+        # Not to wait if the file is replaced by a FIFO just now; on a regular file the flag has no effect.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > largest:
+                raise Damaged(f"{path} is too large to be a result ({size} bytes)")
+            return file.read()
     except OSError as error:
-        raise Damaged(f"{path} cannot be read: {error.strerror}") from None
+        kind = Unreadable if error.errno in PASSING else Damaged
+        raise kind(f"{path} cannot be read: {error.strerror}") from None
 
 
 def write_json(path: Path, record: dict) -> None:
@@ -80,14 +125,30 @@ def write_json(path: Path, record: dict) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """The object in ``path``; Damaged if it is incomplete."""
+    """The object in ``path``; Damaged if it is incomplete, nested too deeply, or has a number that JSON has not."""
+    payload = read_bytes(path, LARGEST_JSON)
     try:
-        record = json.loads(read_bytes(path))
-    except ValueError as error:
+        record = msgspec.json.decode(payload)
+    except (ValueError, RecursionError) as error:
         raise Damaged(f"{path} is damaged ({error})") from None
     if not isinstance(record, dict):
         raise Damaged(f"{path} is damaged (not a JSON object)")
     return record
+
+
+def check_form(path: Path, content: object, form: type[Form], faults: Callable[[Form], Iterable[str]]) -> None:
+    """Damaged, with the place, unless the ``content`` read from ``path`` has this ``form`` and no ``faults``.
+
+    ``form`` is a msgspec type, that is the declared schema; ``faults`` yields, in words, what a schema cannot say.
+    """
+    try:
+        found = next(iter(faults(msgspec.convert(content, form))), None)
+    except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+        what, _, place = str(error).partition(" - at `$")
+        place = place.strip(".`")
+        found = f"{place}: {what}" if place else what
+    if found:
+        raise Damaged(f"{path} is damaged ({found})")
 
 
 def digest(payload: bytes) -> str:
@@ -99,13 +160,27 @@ def write_checked(path: Path, record: dict) -> None:
     write_json(path, {**record, "checksum": digest(json.dumps(record).encode())})
 
 
-def read_checked(path: Path, required: bool = True) -> dict:
-    """What ``write_checked`` wrote; Damaged if it was altered, or has no checksum though one is ``required``."""
-    record = read_json(path)
-    checksum = record.pop("checksum", None)
-    if (required or checksum is not None) and checksum != digest(json.dumps(record).encode()):
+def read_checked(path: Path) -> dict:
+    """What ``write_checked`` wrote; Damaged if it was altered or has no checksum."""
+    record, has_checksum = read_checked_if_it_can_be(path)
+    if not has_checksum:
         raise Damaged(f"{path} does not match its checksum")
     return record
+
+
+def read_checked_if_it_can_be(path: Path) -> tuple[dict, bool]:
+    """The object in ``path``, and whether it has a checksum; Damaged if that is not its own."""
+    record = read_json(path)
+    if "checksum" not in record:
+        return record, False
+    checksum = record.pop("checksum")
+    try:
+        computed = digest(json.dumps(record).encode())
+    except RecursionError as error:
+        raise Damaged(f"{path} is damaged ({error})") from None
+    if checksum != computed:
+        raise Damaged(f"{path} does not match its checksum")
+    return record, True
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
@@ -122,23 +197,40 @@ def read_sealed(path: Path) -> bytes:
     return payload
 
 
-def move_damaged(path: Path) -> None:
-    """Rename a damaged file to ``<name>.damaged``, so that nothing is lost and nothing trusts it."""
+def move_damaged(path: Path) -> Path:
+    """Rename a damaged file to ``<name>.damaged``, or .damaged2, ... where that name is taken, so that nothing is
+    lost and nothing trusts it; returns the new path."""
+    number, moved = 1, path.with_name(path.name + ".damaged")
+    while os.path.lexists(moved):
+        number += 1
+        moved = path.with_name(f"{path.name}.damaged{number}")
     with suppress(FileNotFoundError):
-        path.replace(path.with_name(path.name + ".damaged"))
+        path.replace(moved)
+    return moved
 
 
 def check_writable(folder: Path) -> None:
-    """UserError unless files can be written in ``folder``, which is made if it is missing."""
+    """UserError unless files can be written in ``folder``, which is made if it is missing; ReadOnly where nothing may
+    be written there."""
     probe = folder / f".write_test_{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(bytes(4096))
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from None
+        kind = ReadOnly if error.errno in READ_ONLY else UserError
+        raise kind(f"cannot write to {folder}: {error.strerror}") from None
     finally:
         with suppress(OSError):
             probe.unlink()
+
+
+def check_may_be_written(folder: Path) -> None:
+    """UserError if it is known without writing that ``folder`` cannot be written to, or not be made."""
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if not there.is_dir():
+        raise UserError(f"cannot write to {folder}: {os.strerror(errno.ENOTDIR)}")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write to {folder}: {there} may not be written to")
 
 
 def finite_or_none(value: float) -> float | None:

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import config as full_config
 import config_cpu
@@ -72,8 +71,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
         "cpu_here where the results of cpu are published ones)",
     )
-    parser.add_argument("--results-dir", type=Path, default=RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--checkpoints-dir", type=Path, default=CHECKPOINTS_DIR, metavar="DIR")
+    parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
+    parser.add_argument("--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR")
 
 
 def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:

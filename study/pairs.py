@@ -26,7 +26,7 @@ def compare_trials(
 
     @cache
     def predictions(number: int) -> np.ndarray:
-        return study.store.read_predictions(cell, number, records[number]["predictions_sha256"])
+        return study.store.predictions_of(cell, number, records[number])
 
     corpus = load_corpus("cpu")
     probe = probe_set(corpus, study.config)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from config import Config
 from study.corpus import read_corpus
-from study.files import Damaged
+from study.files import ResultError
 from study.store import Cell, Store, continues, fingerprint, identity, published_studies
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def finished_trials(study: Study, cell: Cell) -> set[int]:
         return set()
     if study.store.has_trial_files(cell):
         return study.store.done_trials(cell)
-    with suppress(Damaged):  # reported where the cell file itself is checked
+    with suppress(ResultError):  # reported where the cell file itself is checked
         found = study.store.read_cell(cell)
         if found is not None and found["fingerprint"] == fingerprint(study.identity(cell)):
             numbers = {trial["trial"] for trial in found["trials"]}
@@ -124,7 +124,7 @@ def earlier_steps(study: Study, cell: Cell) -> int | None:
     """
     if study.config.study in published_studies(study.store.results):
         return None
-    with suppress(Damaged):  # reported where the cell is checked
+    with suppress(ResultError):  # reported where the cell is checked
         done = sorted(study.store.done_trials(cell))
         found = study.store.read_record(cell, done[0]) if done else study.store.read_cell(cell)
         if found is not None and continues(found["config"], study.identity(cell)):

@@ -5,9 +5,13 @@ of the files they name, so that an altered file is noticed.
 """
 
 import io
+import itertools
 import json
 import os
 import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
@@ -17,7 +21,6 @@ from pathlib import Path
 import numpy as np
 
 from config import RECIPE, Config
-from metrics import PAIR_METRICS, TRIAL_METRICS
 from study.corpus import CORPUS_SHA256
 from study.files import (
     CHECKPOINTS_DIR,
@@ -27,13 +30,19 @@ from study.files import (
     Damaged,
     Misplaced,
     OtherSettings,
+    ResultError,
     UserError,
+    check_form,
     digest,
     read_bytes,
     read_checked,
+    read_checked_if_it_can_be,
+    read_json,
+    remove_stale_drafts,
     write_bytes,
     write_checked,
 )
+from study.schema import CellForm, RecordForm, SummaryForm, cell_faults, no_faults, record_faults
 
 # ---------------------------------------------------------------- identity
 
@@ -180,16 +189,16 @@ class Store:
         return self.checkpoint_path(cell, number).with_suffix(".pt.final")
 
     def last_state_path(self, cell: Cell, number: int) -> Path:
-        """The last resume state of a finished trial, from which it goes on if more steps are asked for."""
+        """The state of a trial after its last step, from which it goes on if more steps are asked for."""
         return self.checkpoint_path(cell, number).with_suffix(".pt.state")
 
     def settle_weights(self, cell: Cell, number: int) -> None:
-        """Put the final weights of a trial whose record is written in the place of its last resume state, and keep
-        that."""
+        """Replace the resume states of a trial whose record is written by its final weights.
+
+        Several processes may do so at once.
+        """
         self.previous_state_path(cell, number).unlink(missing_ok=True)
-        if self.final_weights_path(cell, number).exists():
-            with suppress(FileNotFoundError):
-                self.checkpoint_path(cell, number).replace(self.last_state_path(cell, number))
+        with suppress(FileNotFoundError):
             self.final_weights_path(cell, number).replace(self.checkpoint_path(cell, number))
 
     def error_path(self, cell: Cell, number: int) -> Path:
@@ -198,11 +207,15 @@ class Store:
     def lock_path(self, cell: Cell, what: str) -> Path:
         return self.trials_dir(cell) / f"{what}.lock"
 
+    def recorded_trials(self, cell: Cell) -> set[int]:
+        """Numbers of the trials that have a record."""
+        matches = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in self._names_in_trials_dir(cell))
+        return {int(match[1]) for match in matches if match}
+
     def done_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record and predictions."""
         names = self._names_in_trials_dir(cell)
-        matches = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in names)
-        return {int(match[1]) for match in matches if match and f"trial_{match[1]}.npz" in names}
+        return {number for number in self.recorded_trials(cell) if f"trial_{number}.npz" in names}
 
     def has_trial_files(self, cell: Cell) -> bool:
         """Whether a record or predictions of any trial are here, damaged ones included."""
@@ -212,6 +225,12 @@ class Store:
         folder = self.trials_dir(cell)
         return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
 
+    def remove_stale_drafts(self, cells: Iterable[Cell]) -> None:
+        """Remove what writers that were killed have left of files of ``cells``."""
+        folders = [(self.trials_dir(cell), self.checkpoint_path(cell, 1).parent) for cell in cells]
+        for folder in (self.results, *itertools.chain(*folders)):
+            remove_stale_drafts(folder)
+
     def write_record(self, cell: Cell, number: int, record: dict) -> None:
         write_checked(self.record_path(cell, number), record)
 
@@ -219,6 +238,8 @@ class Store:
         """The record of a finished trial; Damaged if it is not what was written, Misplaced if another trial's."""
         path = self.record_path(cell, number)
         record = read_checked(path)
+        check_form(path, record, RecordForm, record_faults)
+        check_fingerprint(path, record)
         names = ("model", "activation", "study", "trial")
         if tuple(map(record.get, names)) != (cell.model, cell.activation, cell.study, number):
             owner = " ".join(f"{name} {record.get(name)}" for name in names)
@@ -233,13 +254,30 @@ class Store:
         return digest(buffer.getvalue())
 
     def read_predictions(self, cell: Cell, number: int, sha256: str) -> np.ndarray:
-        """Probe probabilities (evaluations, samples, V); Damaged if the file is not the one of the record."""
+        """Probe probabilities (evaluations, samples, V); Damaged if the file is not the one with this hash."""
         path = self.predictions_path(cell, number)
         payload = read_bytes(path)
         if digest(payload) != sha256:
             raise Damaged(f"{path} does not match the hash in its record")
-        with np.load(io.BytesIO(payload)) as arrays:
-            return arrays["probabilities"]
+        try:
+            with np.load(io.BytesIO(payload)) as arrays:
+                probabilities = arrays["probabilities"]
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+            raise Damaged(f"{path} has no predictions") from None
+        if probabilities.dtype != np.float32 or probabilities.ndim != 3:
+            raise Damaged(f"{path} has no predictions ({probabilities.dtype}, {probabilities.ndim} axes)")
+        return probabilities
+
+    def predictions_of(self, cell: Cell, number: int, record: dict) -> np.ndarray:
+        """The predictions of a trial with this ``record``; Damaged unless there are some for each evaluation."""
+        probabilities = self.read_predictions(cell, number, record["predictions_sha256"])
+        shape, config = (len(record["history"]["step"]),), record["config"]
+        shape += tuple(config.get(name) for name in ("probe_contexts", "vocabulary_size"))
+        if probabilities.shape != shape:
+            raise Damaged(
+                f"{self.predictions_path(cell, number)} has {probabilities.shape} predictions instead of {shape}"
+            )
+        return probabilities
 
     def read_weights(self, cell: Cell, number: int, sha256: str) -> bytes:
         """The final weights of a finished trial; Damaged if the file is missing or not the one of the record."""
@@ -255,82 +293,61 @@ class Store:
     def read_cell(self, cell: Cell) -> dict | None:
         """The cell file, or None if there is none."""
         path = self.cell_path(cell)
-        return read_cell_file(path) if path.exists() else None
+        return read_cell_file(path) if os.path.lexists(path) else None
 
 
-# What every cell file, trial and pair has. A metric that a file lacks was declared after it was written.
-TRIAL_REQUIRED = {
-    "trial",
-    "seed",
-    "status",
-    "finished",
-    "history",
-    "environment",
-    "train_loss",
-    "val_loss",
-    "train_accuracy",
-    "val_accuracy",
-    "training_time",
-    "evaluation_time",
-}
-PAIR_REQUIRED = {"trials", "history", "relative_pd", "top1_mismatches", "n_predictions"}
-CELL_REQUIRED = {
-    "model",
-    "activation",
-    "study",
-    "status",
-    "planned_trials",
-    "n_parameters",
-    "config",
-    "fingerprint",
-    "environment",
-    "trials",
-    "pairs",
-}
-CONFIG_REQUIRED = {"iterations", "vary"}
-# What is a number or null.
-TRIAL_NUMBERS = {"trial", "seed", "evaluation_time", *TRIAL_METRICS}
-PAIR_NUMBERS = {"n_predictions", *PAIR_METRICS}
+def read_cell_file(path: Path, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict:
+    """The cell in ``path``; Damaged if it is not whole. It is checked to the leaves even where it has no checksum,
+    which ``on_unchecked`` is told."""
+    content, has_checksum = read_checked_if_it_can_be(path)
+    check_form(path, content, CellForm, cell_faults)
+    check_fingerprint(path, content)
+    cell = Cell(content["model"], content["activation"], content["study"])
+    if path.stem != cell.name:
+        raise Misplaced(f"{path} is the file of another cell ({cell.name})")
+    if not has_checksum:
+        on_unchecked(path)
+    return content
 
 
-def faults_of(cell: dict) -> list[str]:
-    """In words, what ``cell`` lacks of what a cell file has, or has in another form."""
-    faults = [f"no {key}" for key in sorted(CELL_REQUIRED - cell.keys())]
-    config = cell.get("config", {})
-    if not isinstance(config, dict) or (config and CONFIG_REQUIRED - config.keys()):
-        faults.append(f"config without {' and '.join(sorted(CONFIG_REQUIRED))}")
-    for name, keys, numbers in (("trials", TRIAL_REQUIRED, TRIAL_NUMBERS), ("pairs", PAIR_REQUIRED, PAIR_NUMBERS)):
-        entries = cell.get(name, [])
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            faults.append(f"{name} is no list of objects")
-            continue
-        faults += [f"no {key}" for key in sorted({key for entry in entries for key in keys - entry.keys()})]
-        odd = {key for entry in entries for key in numbers if not isinstance(entry.get(key), int | float | None)}
-        faults += [f"{key} is no number" for key in sorted(odd)]
-    return faults
+def check_fingerprint(path: Path, content: dict) -> None:
+    """Damaged unless the fingerprint is that of the settings beside it."""
+    if content["fingerprint"] != fingerprint(content["config"]):
+        raise Damaged(f"{path} is damaged (fingerprint: not that of its config)")
 
 
-def read_cell_file(path: Path) -> dict:
-    """The cell in ``path``; Damaged if it is not whole. One without a checksum is taken as it is."""
-    cell = read_checked(path, required=False)
-    if faults := faults_of(cell):
-        raise Damaged(f"{path} is no cell file ({', '.join(faults)})")
-    cell_of = Cell(cell["model"], cell["activation"], cell["study"])
-    if path.stem != cell_of.name:
-        raise Misplaced(f"{path} is the file of another cell ({cell_of.name})")
-    return cell
+def leave_out(error: ResultError) -> None:
+    """Say on stderr that a file is not read."""
+    print(f"left out: {' '.join(str(error).split())}; restore it or remove it", file=sys.stderr)
 
 
-def read_cells(results_dir: Path, study: str | None = None) -> list[dict]:
-    """Every cell file in ``results_dir``, or those of one study, by name; Damaged if one is damaged."""
+def read_cells(
+    results_dir: Path,
+    study: str | None = None,
+    on_fault: Callable[[ResultError], None] = leave_out,
+    on_unchecked: Callable[[Path], None] = lambda path: None,
+) -> list[dict]:
+    """Every cell file in ``results_dir``, or those of one study, by name. A file that is none, or cannot be used,
+    goes to ``on_fault`` and does not keep the others from being read."""
     cells = []
     for path in sorted(Path(results_dir).glob("*.json")):
         if path.name == SUMMARY_NAME:
             continue
-        cell = read_cell_file(path)
+        try:
+            cell = read_cell_file(path, on_unchecked)
+        except ResultError as error:
+            on_fault(error)
+            continue
         if study is None or cell["study"] == study:
             cells.append(cell)
     return cells
+
+
+def check_summary(results_dir: Path) -> None:
+    """Damaged if there is a summary file that is not one."""
+    path = results_dir / SUMMARY_NAME
+    if os.path.lexists(path):
+        check_form(path, read_json(path), SummaryForm, no_faults)
 
 
 def study_names(cells: list[dict]) -> list[str]:
@@ -343,6 +360,6 @@ def published_studies(results_dir: Path) -> set[str]:
     That file has a name a line; what follows a "#" is a comment.
     """
     path = results_dir / PUBLISHED_NAME
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = read_bytes(path).decode(errors="replace").splitlines() if path.is_file() else []
     names = (line.partition("#")[0].strip() for line in lines)
     return {name for name in names if name}

@@ -115,7 +115,7 @@ class Campaign:
         """Let the run that is going on, if there is one, come to its end."""
         if self.current is not None:
             code = self.ended(self.current)
-            unfinished = re.search("^failed: |not finished, because", self.current.text(), re.MULTILINE)
+            unfinished = re.search("^failed: |^lost: |not finished, because", self.current.text(), re.MULTILINE)
             if code != int(bool(unfinished)):
                 raise Failure(f"exit code {code} though {unfinished and unfinished[0]!r}, see {self.current.log}")
             self.current = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from config import STREAMS
 from study.pairs import break_down, text_groupings
+from study.store import fingerprint
 
 STEPS = (0, 50, 100)
 
@@ -63,6 +64,7 @@ def make_trial(number: int, val_loss: float = 2.6, **changes) -> dict:
             "val_loss": [4.2, 3.1 + 0.01 * number, val_loss],
         },
         "passage": make_passage(number),
+        "predictions_sha256": f"{number:064x}",
         "environment": dict(ENVIRONMENT),
     }
     return trial | changes
@@ -121,8 +123,8 @@ def make_cell(
         "planned_trials": planned,
         "n_parameters": 430_000,
         "config": {
-            **{"model": model, "activation": activation, "shape": {}, "iterations": 100, "device": "cpu"},
-            "vary": list(STREAMS),
+            **{"model": model, "activation": activation, "shape": {}, "iterations": 100, "eval_interval": 50},
+            **{"device": "cpu", "vary": list(STREAMS)},
         },
         "environment": dict(ENVIRONMENT),
         "fingerprint": "f" * 64,
@@ -159,6 +161,7 @@ def awkward_cells() -> list[dict]:
     control = varying((), make_cell(study="again", trials=diverged["trials"]))
     grown = random_cell("hybridlm", "relu", n_trials=4)  # trial 4 was trained elsewhere, so its pairs are not known
     grown["trials"].append(make_diverged(5))
+    grown["planned_trials"] = 5
     grown["pairs"] = [pair for pair in grown["pairs"] if 4 not in pair["trials"]]
     return [*usual, diverged, bent, lost, alone, random_cell("my_model", "my_activation"), control, grown]
 
@@ -167,5 +170,5 @@ def write_cells(folder: Path, cells: list[dict]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for cell in cells:
         path = folder / f"{cell['model']}_{cell['activation']}_{cell['study']}.json"
-        path.write_text(json.dumps(cell))
+        path.write_text(json.dumps(cell | {"fingerprint": fingerprint(cell["config"])}))
     return folder

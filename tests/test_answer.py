@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial
 
+import labels
 from analysis import answer
 from analysis.findings import Findings
-from analysis.stats_many import Verdict
+from analysis.stats_many import EffectVerdict
 from views.render import render
 
 
-def cells_of(model: str, levels: dict[str, float], seed: int, spread: float = 0.01, n_trials: int = 5) -> list[dict]:
+def cells_of(model: str, levels: dict[str, float], seed: int, spread: float = 0.01, n_trials: int = 6) -> list[dict]:
     """Cells with these mean PDs; a trial's own effect on PD scatters by ``spread``."""
     rng = np.random.default_rng(seed)
     cells = []
@@ -26,37 +27,62 @@ def cells_of(model: str, levels: dict[str, float], seed: int, spread: float = 0.
     return cells
 
 
-SENSITIVE = cells_of("charlm", {"relu": 0.4, "gelu": 0.3, "swish": 0.2}, seed=1)
+MATTERS = cells_of("charlm", {"relu": 0.4, "gelu": 0.3, "swish": 0.2}, seed=1)
+DIFFERS = cells_of("convlm", {"relu": 0.31, "gelu": 0.3, "swish": 0.29}, seed=5, spread=0.002)
 ALIKE = cells_of("minigpt", {"relu": 0.3, "gelu": 0.3, "swish": 0.3}, seed=2)
-NOISY = cells_of("tinylstm", {"relu": 0.3, "gelu": 0.3, "swish": 0.3}, seed=3, spread=0.1, n_trials=3)
+OPEN = cells_of("hybridlm", {"relu": 0.34, "gelu": 0.3, "swish": 0.26}, seed=4, spread=0.015)
+FEW = cells_of("tinylstm", {"relu": 0.3, "gelu": 0.3, "swish": 0.3}, seed=3, spread=0.03, n_trials=3)
 
 
 @pytest.fixture(scope="module")
 def findings() -> Findings:
-    return Findings.of_study([*SENSITIVE, *ALIKE, *NOISY], "cpu")
+    return Findings.of_study([*MATTERS, *DIFFERS, *ALIKE, *OPEN, *FEW], "cpu")
 
 
 def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
-    assert [each.verdict for each in findings.sensitivities()] == [
-        Verdict.SENSITIVE,
-        Verdict.NOT_SHOWN,
-        Verdict.TOO_FEW,
+    found = {each.model: each for each in findings.sensitivities()}
+    assert {model: each.verdict for model, each in found.items()} == {
+        "charlm": EffectVerdict.MATTERS,
+        "minigpt": EffectVerdict.NO_DIFFERENCE,
+        "tinylstm": EffectVerdict.TOO_FEW,
+        "convlm": EffectVerdict.DIFFERS,
+        "hybridlm": EffectVerdict.UNDECIDED,
+    }
+    cv = {model: f"{100 * each.cv.mean:.0f} %" for model, each in found.items()}
+    needed = next(plan.trials[0.10] for plan in findings.plans if plan.model == "tinylstm" and plan.comparisons == 3)
+    assert answer.sentences(findings) == [
+        "Yes in 1 of 5 architectures (CharLM): there PD differs by more than the margin of 10 %, with a CV of "
+        f"{cv['charlm']} over activations.",
+        "Yes, but by less than the margin of 10 %, in 1 of 5 architectures (ConvLM): there PD has a CV of "
+        f"{cv['convlm']} over activations.",
+        "No difference of PD above the margin in 1 of 5 architectures (MiniGPT): none is shown, and a CV of 10 % is "
+        "ruled out.",
+        f"Undecided in 1 of 5 architectures (HybridLM): PD has a CV of {cv['hybridlm']} over activations, and the "
+        "margin is within its interval; a difference is shown there.",
+        f"Too few trials to tell in 1 of 5 architectures (TinyLSTM): it would take {needed} of each cell to find "
+        "10 % between two activations.",
     ]
-    cv = 100 * findings.sensitivities()[0].cv.mean
-    assert answer.headline(findings) == (
-        "Yes in 1 of 3 architectures (CharLM): PD depends on the activation, "
-        f"with a CV of {cv:.0f} % over activations. "
-        "No effect on PD is shown, and a CV of 10 % is ruled out, in 1 of 3 architectures (MiniGPT). "
-        "Too few trials to tell in 1 of 3 architectures (TinyLSTM)."
-    )
+    assert answer.headline(findings).endswith(f"Holm's method over {found['charlm'].family.text}, is at most 0.05.")
     alone = answer.headline(Findings.of_study(ALIKE, "cpu"))
-    assert alone.startswith("No effect") and "Yes" not in alone
+    assert alone.startswith("No difference") and "Yes" not in alone
 
 
-def test_the_scope_counts_what_was_trained(findings):
+def test_the_other_primary_metric_has_its_verdicts_in_words(findings):
+    (said,) = answer.other_primary(findings)
+    assert said.startswith("By top-1 mismatches, of the same family, ")
+    assert "too few trials to tell: TinyLSTM" in said
+
+
+def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_training(findings):
     said = answer.scope(findings)
-    assert said.startswith("From 39 trained models: 3 architectures with 3 activations, 3 to 5 trials from each")
+    assert said.startswith("From 81 trained models: 5 architectures with 3 activations, 3 to 6 trials from each")
     assert "about 430 K parameters" in said and "after 100 steps" in said
+    assert "a snapshot of training, not its end. In 15 of 15 cells" in said
+    history = {"step": [0, 50, 80, 100], "train_loss": [4.2, 3, 2.6, 2.6], "val_loss": [4.2, 3, 2.64, 2.6]}
+    trials = [make_trial(1, history=history), make_trial(2, history=history)]
+    pairs = [make_pair(1, 2)]
+    settled = Findings.of_study([make_cell(trials=trials, pairs=pairs, planned=2)], "cpu")
+    assert "snapshot" not in answer.scope(settled)
 
 
 def test_an_architecture_s_effect_is_in_characters(findings):
@@ -65,7 +91,19 @@ def test_an_architecture_s_effect_is_in_characters(findings):
     assert f"PD is {sensitive.pd()}" in sensitive.in_words()
     found = sensitive.sensitivity
     assert f"varies by {100 * found.cv.mean:.1f}\u00a0% (CV)" in sensitive.evidence()
-    assert "3\u00a0of\u00a03 activations, N\u00a0=\u00a05 shared seeds" in sensitive.evidence()
+    assert "3\u00a0of\u00a03 activations, N\u00a0=\u00a06 shared seeds" in sensitive.evidence()
+    assert found.family.text in sensitive.evidence()
+
+
+def test_too_few_trials_get_the_number_that_would_tell_and_no_p(findings):
+    few = next(each for each in answer.architecture_answers(findings) if each.model == "tinylstm")
+    assert f"{few.needed} trials would find 10 % between two activations" in few.evidence()
+    assert "p:" not in few.evidence()
+    verdicts = answer.verdicts(findings)
+    assert "N that would tell" in [column.header for column in verdicts.columns]
+    assert "N that would tell" not in [
+        each.header for each in answer.verdicts(Findings.of_study(ALIKE, "cpu")).columns
+    ]
 
 
 def test_what_cannot_be_compared_is_said_to_be():
@@ -75,7 +113,7 @@ def test_what_cannot_be_compared_is_said_to_be():
     assert found.evidence().startswith("Not tested")
     assert (
         answer.headline(Findings.of_study([one_trial], "cpu"))
-        == "Too few trials to tell in 1 of 1 architecture (CharLM)."
+        == "Too few trials to tell in 1 of 1 architecture (CharLM): it takes at least 6 of each cell."
     )
 
 
@@ -92,4 +130,4 @@ def test_short_tables_show_every_cell_and_every_verdict(findings):
 
 @pytest.mark.parametrize("names, listed", [(["A"], "A"), (["A", "B"], "A and B"), (["A", "B", "C"], "A, B and C")])
 def test_names_are_listed(names, listed):
-    assert answer.listed(names) == listed
+    assert labels.listed(names) == listed

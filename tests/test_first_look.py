@@ -11,10 +11,10 @@ from analysis import answer
 from analysis.findings import Findings
 from analysis.measure import strongest_study
 from labels import label
-from study.files import RESULTS_DIR
+from study.files import RESULTS_DIR, ROOT
 from study.store import read_cells
 from views.drawing import Drawing
-from views.figures import drawings
+from views.figures import drawings, drawn_by
 
 MODELS = ("charlm", "minigpt", "nanotransformer", "tinylstm", "convlm", "hybridlm")
 ACTIVATIONS = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
@@ -86,6 +86,39 @@ def test_an_unknown_table_is_one_line_that_names_all(folder, capsys):
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.count("\n") == 1
     assert all(name in said for name in analyze_results.TABLES)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--html", "--format", "latex"),
+        ("--html", "--figure-format", "pdf"),
+        ("--html", "--all-figures"),
+        ("--audit", "--all-figures"),
+        ("--docs", "--study", "weak"),
+    ],
+    ids=" ".join,
+)
+def test_an_option_without_effect_is_refused_in_one_line(options, capsys):
+    with pytest.raises(SystemExit) as ended:
+        analyze_results.main(list(options))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1
+    assert f"{options[1]} has no effect with {options[0]}" in said
+
+
+def test_each_study_is_measured_once(folder, capsys, monkeypatch):
+    asked = []
+    of_study = Findings.of_study
+    monkeypatch.setattr(Findings, "of_study", lambda contents, name: asked.append(name) or of_study(contents, name))
+    shown(folder, capsys, "--study", "weak")
+    assert sorted(asked) == ["strong", "weak"]
+
+
+def test_figures_depend_on_what_draws_and_computes_them_and_not_on_words():
+    drawn = {str(path.relative_to(ROOT)) for path in drawn_by(ROOT)}
+    assert {"views/figures.py", "views/save.py", "analysis/stats.py", "plot_utils.py", "labels.py"} <= drawn
+    assert not drawn & {"analysis/answer.py", "analysis/finding_tables.py", "views/page.py", "views/docs.py"}
 
 
 def test_the_size_of_an_effect_is_said_in_characters_and_names_the_activations():

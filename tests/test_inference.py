@@ -1,4 +1,4 @@
-"""Tests between activations, companions, matched loss, the front and contexts: hand-worked cases and properties."""
+"""Tests between activations, companions, equal loss, the front and contexts: hand-worked cases and properties."""
 
 import itertools
 import math
@@ -19,12 +19,13 @@ from analysis import (
     omnibus,
     ranks,
     stats,
+    stats_many,
     trade_off,
 )
 from analysis.findings import Findings, MetricVerdict, When
 from analysis.measure import MeasuredCell
 from analysis.ranks import Ranking
-from analysis.stats_many import Verdict
+from analysis.stats_many import EffectVerdict
 from analysis.table import Row
 from analysis.tables import TABLES
 from metrics import PAIR_METRICS
@@ -51,7 +52,7 @@ def symmetric(first: float, second: float, third: float) -> list[list[float]]:
     return [[0, first, second], [first, 0, third], [second, third, 0]]
 
 
-def three_activations(model: str, seed: int, shifts=(0.0, 0.0, 0.0), n: int = 5) -> list[MeasuredCell]:
+def three_activations(model: str, seed: int, shifts=(0.0, 0.0, 0.0), n: int = 7) -> list[MeasuredCell]:
     rng = np.random.default_rng(seed)
     names = ("relu", "gelu", "swish")
     noise = [rng.normal(0, 0.01, n) for _ in names]
@@ -77,20 +78,30 @@ FIRST, SECOND, THIRD = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4), symme
 def test_a_difference_worked_by_hand():
     findings = Findings([cell_of(FIRST, "relu"), cell_of(SECOND, "gelu")])
     (found,), (permuted,) = findings.differences(), findings.second_opinions()
-    # differences .1, .2, .3: U = .2, q = .15, .2, .25, Var = 4 * 2 / 3 * .005; with 2 df p = 1 - t / sqrt(t^2 + 2)
+    # differences .1, .2, .3: U = .2, q = .15, .2, .25, Var = 4 * 2 / 3 * .005
     error = math.sqrt(8 / 3 * 0.005)
-    t = 0.2 / error
     assert found.estimate.mean == pytest.approx(0.2)
     assert found.estimate.high - 0.2 == pytest.approx(4.302653 * error, rel=1e-6)
     assert (found.first, found.second, found.relative) == pytest.approx((0.5, 0.3, 0.2 / 0.3))
-    assert found.p == found.p_holm == pytest.approx(1 - t / math.sqrt(t**2 + 2))
-    assert (found.seeds.n_seeds, found.shown) == (3, False)
-    assert permuted.smallest_p == pytest.approx(0.1)
-    assert permuted.p >= permuted.smallest_p
+    assert (found.seeds.n_seeds, found.shown, found.n_tests, permuted) == (3, None, 0, None)
+    assert math.isnan(found.p)  # below six trials there is an interval and no p
     (row,) = finding_tables.differences(findings)[0].rows
-    assert (row["p_permutation"], row["smallest_p"]) == (permuted.p, permuted.smallest_p)
-    assert (row["difference"], row["shown"]) == (found.estimate, False)
+    assert (row["difference"], row["shown"]) == (found.estimate, None)
     assert "+66.67" in text_of("differences", findings.measured)
+
+
+def test_a_difference_is_tested_from_six_trials_on():
+    effects = np.array([0.01, -0.02, 0.03, 0.0, 0.02, -0.01])
+    cells = [cell_of(additive(effects, 0.5), "relu"), cell_of(additive(-effects, 0.3), "gelu")]
+    (found,), (permuted,) = Findings(cells).differences(), Findings(cells).second_opinions()
+    assert found.p == 2 / 2**6  # all six differences have one sign
+    assert (found.shown, found.n_tests, found.seeds.n_seeds) == (True, 1, 6)
+    assert permuted.p == permuted.smallest_p == stats.smallest_p(6, 6)
+    five = [
+        cell_of(cell_distances[:5, :5], name)
+        for cell_distances, name in ((additive(effects, 0.5), "relu"), (additive(-effects, 0.3), "gelu"))
+    ]
+    assert Findings(five).differences()[0].shown is None
 
 
 def test_only_seeds_that_both_completed_take_part():
@@ -106,10 +117,8 @@ def test_swapping_two_activations_changes_only_the_sign():
     one, other = differences.difference_of_pairs(first, second), differences.difference_of_pairs(second, first)
     assert one.estimate.mean == -other.estimate.mean
     assert one.estimate.low == pytest.approx(-other.estimate.high)
-    assert one.p == other.p
     assert vars(one.reversed) == vars(other)
     assert one.reversed.relative == other.relative
-    assert differences.permuted(first, second).p == differences.permuted(second, first).p
 
 
 def test_every_architecture_is_a_family_of_its_own():
@@ -117,18 +126,29 @@ def test_every_architecture_is_a_family_of_its_own():
     far = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
     found = Findings([*near, *far]).differences()
     assert [each.model for each in found] == ["charlm"] * 3 + ["minigpt"] * 3
-    for family in (found[:3], found[3:]):
-        assert min(each.p_holm for each in family) == pytest.approx(min(1, 3 * min(each.p for each in family)))
+    for cells, own in ((near, found[:3]), (far, found[3:])):
+        distances = differences.shared_distances(cells, "relative_pd")[1]
+        assert [each.p for each in own] == stats_many.sign_flip_max_t(distances).tolist()
+        assert {each.n_tests for each in own} == {3}
     assert {each.shown for each in found[:3]} == {False}
     assert {each.shown for each in found[3:]} == {True}
     assert Findings(near).differences() == found[:3]
+
+
+def test_one_cell_with_few_trials_does_not_keep_the_others_from_being_tested():
+    near = three_activations("charlm", seed=1)
+    found = Findings([*near, cell_of(FIRST, "swiglu")]).differences()
+    with_few = [each for each in found if "swiglu" in (each.activation, each.other)]
+    others = [each for each in found if each not in with_few]
+    assert others == Findings(near).differences()
+    assert {each.shown for each in with_few} == {None} and all(each.estimate.has_interval for each in with_few)
 
 
 def test_six_activations_are_fifteen_comparisons():
     names = ("relu", "gelu", "swish", "swiglu", "smelu_05", "smelu_1")
     measured = [measure.measure(random_cell("charlm", name)) for name in names]
     assert len(pd_rows(measured)) == 15
-    assert "There are 15 of them." in text_of("differences", measured)
+    assert "Comparisons: 15." in text_of("differences", measured)
 
 
 def test_seeds_with_missing_pairs_are_left_out():
@@ -150,13 +170,18 @@ def with_losses(activation: str, losses: dict[int, float]) -> MeasuredCell:
 def test_differences_of_loss_are_paired_over_shared_seeds():
     cells = [with_losses("relu", {1: 9.0, 2: 2.61, 3: 2.65, 4: 2.70}), with_losses("gelu", {2: 2.6, 3: 2.6, 4: 2.6})]
     (found,) = Findings(cells).loss_differences
-    expected = scipy_stats.ttest_rel([2.61, 2.65, 2.70], [2.6, 2.6, 2.6])
-    interval = expected.confidence_interval()
-    assert (found.seeds.n_seeds, found.p_holm) == (3, found.p)
-    assert found.p == pytest.approx(expected.pvalue)
+    interval = scipy_stats.ttest_rel([2.61, 2.65, 2.70], [2.6, 2.6, 2.6]).confidence_interval()
+    assert (found.seeds.n_seeds, found.shown) == (3, None)
     assert found.estimate.mean == pytest.approx(0.16 / 3)
     assert (found.estimate.low, found.estimate.high) == pytest.approx((interval.low, interval.high))
     assert found.relative == pytest.approx(0.16 / 3 / 2.6)
+
+
+def test_losses_are_tested_by_flipping_signs_of_six_seeds():
+    losses = {number: 2.6 + 0.01 * number for number in range(1, 7)}
+    cells = [with_losses("relu", losses), with_losses("gelu", dict.fromkeys(losses, 2.5))]
+    (found,) = Findings(cells).loss_differences
+    assert (found.p, found.shown) == (2 / 2**6, True)
 
 
 def test_two_shared_seeds_are_too_few_for_a_test_of_loss():
@@ -187,7 +212,7 @@ def test_differences_to_the_first_activation_have_the_p_of_the_table():
         in_table = table[each.activation]
         assert each.estimate.mean == -in_table["difference"].mean
         assert each.estimate.low == -in_table["difference"].high
-        assert each.p_holm == in_table["p_holm"]
+        assert each.p == in_table["p_adjusted"]
 
 
 # ---------------------------------------------------------------- all activations of an architecture
@@ -195,43 +220,58 @@ def test_differences_to_the_first_activation_have_the_p_of_the_table():
 
 def test_the_verdict_follows_the_difference_that_is_there():
     alike = three_activations("charlm", seed=1)
-    different = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
-    untested = [cell_of(symmetric(0.1, 0.2, 0.3), "relu", "tinylstm")]
-    found = Findings([*alike, *different, *untested]).sensitivities()
-    assert [each.verdict for each in found] == [Verdict.NOT_SHOWN, Verdict.SENSITIVE, Verdict.TOO_FEW]
-    assert [each.tested for each in found] == [True, True, False]
-    assert set(Verdict) == set(omnibus.RULES)
-    assert found[0].cv.low == 0
-    assert found[1].cv.low > found[1].from_noise
+    small = three_activations("minigpt", seed=2, shifts=(0, 0.02, 0.04), n=12)
+    large = three_activations("convlm", seed=3, shifts=(0, 0.1, 0.2))
+    untested = three_activations("tinylstm", seed=4, shifts=(0, 0.1, 0.2), n=5)
+    found = Findings([*alike, *small, *large, *untested]).sensitivities()
+    assert [each.verdict for each in found] == [
+        EffectVerdict.NO_DIFFERENCE,
+        EffectVerdict.DIFFERS,
+        EffectVerdict.MATTERS,
+        EffectVerdict.TOO_FEW,
+    ]
+    assert [each.tested for each in found] == [True, True, True, False]
+    assert found[3].cv.has_interval  # an interval, and neither p nor verdict
+    assert set(EffectVerdict) == set(omnibus.RULES)
+    assert found[0].cv.low == 0 < found[1].cv.low
 
 
-def test_p_is_adjusted_over_the_architectures_that_are_tested():
-    tested = [three_activations("charlm", seed=1), three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))]
+def test_p_is_adjusted_over_all_architectures_by_the_primary_metrics():
+    models = [three_activations("charlm", seed=1), three_activations("minigpt", seed=2, shifts=(0, 0.01, 0.02))]
+    cells = with_metric([*itertools.chain(*models)], "top1_mismatches", lambda pair: 100 + sum(pair["trials"]) ** 2)
+    cells = with_metric(cells, "total_variation", lambda pair: pair["relative_pd"] / 2)
     untested = [cell_of(symmetric(0.1, 0.2, 0.3), "relu", "tinylstm")]
-    found = Findings([*itertools.chain(*tested), *untested]).sensitivities()
-    adjusted = stats.holm([each.p for each in found])
-    assert [each.p_holm for each in found] == pytest.approx(adjusted.tolist(), nan_ok=True)
-    alone = Findings(tested[1]).sensitivities()[0]
-    assert (found[1].p, found[1].p_holm) == pytest.approx((alone.p, 2 * alone.p))
+    findings = Findings([*cells, *untested])
+    both = [*findings.sensitivities("relative_pd"), *findings.sensitivities("top1_mismatches")]
+    assert [each.p_holm for each in both] == pytest.approx(
+        stats.holm([each.p for each in both]).tolist(), nan_ok=True
+    )
+    assert {each.family.n_tests for each in both} == {4}
+    assert both[0].family.text == "4 tests (3 architectures by relative PD and top-1 mismatches)"
+    secondary = findings.sensitivities("total_variation")
+    assert [each.p for each in secondary] == pytest.approx([each.p for each in both[:3]], nan_ok=True)
+    assert [each.p_holm for each in secondary] == pytest.approx(
+        stats.holm([each.p for each in secondary]).tolist(), nan_ok=True
+    )
+    assert {each.family.n_tests for each in secondary} == {2}
+
+
+def test_trials_that_do_not_vary_leave_it_undecided():
+    cells = [cell_of(level * (1 - np.eye(6)), name) for level, name in ((0.3, "relu"), (0.4, "gelu"))]
+    (found,) = Findings(cells).sensitivities()
+    assert math.isnan(found.p) and found.verdict is EffectVerdict.UNDECIDED
 
 
 def test_the_cv_is_that_of_the_report():
     measured = three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2))
-    (found,) = omnibus.sensitivities(measured, "relative_pd")
+    (found,) = Findings(measured).sensitivities()
     assert found.cv.mean == pytest.approx(measure.spread_over(measured, "relative_pd").cv)
-
-
-def test_only_relative_pd_has_a_second_opinion():
-    findings = Findings(three_activations("minigpt", seed=2, shifts=(0, 0.1, 0.2)))
-    (of_pd,), (of_mismatches,) = findings.sensitivities(), findings.sensitivities("top1_mismatches")
-    assert of_pd.shuffled.p >= of_pd.shuffled.smallest_p > 0
-    assert of_mismatches.shuffled is None
 
 
 def test_activations_with_too_few_trials_are_left_out():
     measured = three_activations("charlm", seed=1)
     late = cell_of([[0, 9.0], [9.0, 0]], "swiglu")
-    (with_late,), (without,) = (omnibus.sensitivities(each, "relative_pd") for each in ([*measured, late], measured))
+    (with_late,), (without,) = (Findings(each).sensitivities() for each in ([*measured, late], measured))
     assert (with_late.n_activations, with_late.n_cells) == (3, 4)
     assert with_late.cv == without.cv
 
@@ -291,7 +331,7 @@ def test_every_metric_is_judged_by_itself():
     assert [pd.sensitivity] == Findings(apart).sensitivities()
     assert (pd.n_shown, pd.n_differences, pd.n_against) == (3, 3, 0)
     assert (opposite.n_shown, opposite.n_against) == (3, 3)
-    assert (alike.sensitivity.verdict, alike.n_shown, alike.n_against) == (Verdict.NOT_SHOWN, 0, 0)
+    assert (alike.sensitivity.shown, alike.n_shown, alike.n_against) == (False, 0, 0)
     assert {name for when, name in found if when is When.END} == set(metrics_compared.judged())
     assert {name for when, name in found if when is When.EQUAL_LOSS} == {"relative_pd", "top1_mismatches"}
 
@@ -302,7 +342,7 @@ def test_equal_loss_is_judged_by_what_is_read_off_there():
     at_end, at_equal_loss = found[When.END, "relative_pd"], found[When.EQUAL_LOSS, "relative_pd"]
     assert at_end.sensitivity.cv.mean == pytest.approx(np.std([3, 2.3, 2.5]) / 2.6)
     assert at_equal_loss.sensitivity.cv.mean == pytest.approx(0, abs=1e-9)
-    assert at_equal_loss.n_shown == 0 < at_end.n_shown
+    assert at_equal_loss.n_shown == 0
 
 
 def test_every_metric_of_every_cell_has_its_interval():
@@ -431,7 +471,7 @@ def test_both_correlations_of_two_metrics_that_disagree():
     assert (row["rho"], row["rho_within"], row["agreement"]) == (*found, "another")
 
 
-# ---------------------------------------------------------------- matched loss
+# ---------------------------------------------------------------- equal loss
 
 
 @pytest.mark.parametrize(
@@ -445,13 +485,13 @@ def test_pd_at_a_loss_is_on_the_line_between_evaluations(level, distance):
 def on_a_curve(activation: str, losses: list[float]) -> MeasuredCell:
     """A cell whose pairs have a PD that the loss alone decides: 5 - loss."""
     history = {"step": list(range(len(losses))), "train_loss": losses, "val_loss": losses}
-    trials = [make_trial(number, losses[-1], history=history) for number in (1, 2, 3)]
+    trials = [make_trial(number, losses[-1], history=history) for number in range(1, 8)]
     curve = {"step": history["step"], "relative_pd": [5 - x for x in losses], "top1_mismatches": [0] * len(losses)}
-    pairs = [make_pair(a, b, 5 - losses[-1], history=curve) for a, b in itertools.combinations((1, 2, 3), 2)]
-    return measure.measure(make_cell(activation=activation, trials=trials, pairs=pairs))
+    pairs = [make_pair(a, b, 5 - losses[-1], history=curve) for a, b in itertools.combinations(range(1, 8), 2)]
+    return measure.measure(make_cell(activation=activation, trials=trials, pairs=pairs, planned=7))
 
 
-def test_where_the_loss_alone_decides_nothing_is_left_at_matched_loss():
+def test_where_the_loss_alone_decides_nothing_is_left_at_equal_loss():
     found = equal_loss.at_equal_loss([on_a_curve("relu", [4, 3, 2]), on_a_curve("gelu", [4, 3.2, 2.7])])
     assert [each.at_end.mean("relative_pd") for each in found] == pytest.approx([3, 2.3])
     assert [each.level for each in found] == [2.7, 2.7]
@@ -470,7 +510,7 @@ def test_what_reading_between_evaluations_may_be_off_is_said():
     assert table.notes[-1].endswith("would be read up to 0.5000 off.")
 
 
-def test_differences_at_matched_loss_are_tested_as_those_at_the_end():
+def test_differences_at_equal_loss_are_tested_as_those_at_the_end():
     rng = np.random.default_rng(3)
     at_end, matched = [], []
     for activation, shift in (("relu", 0.0), ("gelu", 0.01), ("swish", 1.0)):
@@ -591,7 +631,9 @@ def test_contexts_are_means_over_pairs():
     cell = measure.measure(make_cell(pairs=[pair(1, 2, 0.7), pair(1, 3, 0.8), pair(2, 3, 0.9)]))
     found = contexts.on_contexts(cell)
     assert found["shared_relative_pd"] == pytest.approx(0.2)
-    assert [found[f"different_{name}"] for name in contexts.ON_CONTEXTS] == pytest.approx([0.8, 800, 0.4])
+    assert [found[f"different_{name}"] for name in ("relative_pd", "top1_mismatches", "global_pd")] == pytest.approx(
+        [0.8, 800, 0.4]
+    )
     (texts,) = companion_tables.context_table(Findings([cell]))[0].texts()
     assert texts[2:4] == ["0.2000", "0.8000"] and "800 / 1000" in texts
 

@@ -528,7 +528,7 @@ def test_cvs_are_those_of_the_findings_with_interval_noise_and_threshold():
     intervals = by_label["95 % interval, noise taken out"]
     assert [list(x) for x in intervals] == [[100 * each.cv.low, 100 * each.cv.high] for each in found]
     assert [list(x) for x in by_label["what noise alone gives"]] == [[100 * each.from_noise] for each in found]
-    assert [list(x) for x in by_label["10 %: the report's threshold"]] == [[10, 10]]
+    assert [list(x) for x in by_label["10 %: the margin"]] == [[10, 10]]
 
 
 def labels_of(lines) -> set[str]:
@@ -611,7 +611,7 @@ def measured_at(loss: float, pd: float) -> MeasuredCell:
 
 def difference(activation: str, value: float, p: float) -> Difference:
     estimate = Estimate(value, value - 0.02, value + 0.01, 3)
-    return Difference("charlm", activation, "relu", estimate, 1 + value, 1.0, p, SharedSeeds(3, 0, 3), p)
+    return Difference("charlm", activation, "relu", estimate, 1 + value, 1.0, SharedSeeds(3, 0, 3), p)
 
 
 def test_only_differences_that_are_shown_are_filled(ax):

@@ -305,7 +305,7 @@ def test_setup_refuses_unknown_options(repository):
 # --- run_background.sh ------------------------------------------------------------------------------------
 
 STAND_IN_RUNNER = """
-import signal, sys, time
+import os, signal, sys, time
 options = sys.argv[1:]
 if "--help" in options:
     print("the runner's help")
@@ -315,6 +315,7 @@ elif "--wrong" in options:
 elif "--dry-run" in options:
     print("the plan")
 elif "--fail" in options:
+    time.sleep(1.5)  # as long as imports take
     print("something broke")
     sys.exit(3)
 elif "--finish" not in options:
@@ -323,6 +324,10 @@ elif "--finish" not in options:
         sys.exit(0)
     signal.signal(signal.SIGTERM, stop)
     print("training with", *options)
+    started = options[options.index("--started-file") + 1]
+    with open(started + ".part", "w") as file:
+        print(os.getpid(), file=file)
+    os.rename(started + ".part", started)
     time.sleep(60)
 """
 
@@ -376,7 +381,8 @@ def test_a_run_starts_refuses_a_second_and_stops(background, tmp_path, has_setsi
     (log,) = background.logs()
     assert f"kill {pid}" in started.stdout
     assert log.name in started.stdout
-    assert "training with --analyze --models charlm" in log.read_text()
+    started_file = background.repository / "experiments.started"
+    assert f"training with --analyze --started-file {started_file} --models charlm" in log.read_text()
     if has_setsid:
         assert os.getsid(pid) != os.getsid(0)
 
@@ -387,7 +393,7 @@ def test_a_run_starts_refuses_a_second_and_stops(background, tmp_path, has_setsi
     assert background.pid() == pid
 
     os.kill(pid, signal.SIGTERM)
-    assert wait_until(lambda: not background.pid_file.exists())
+    assert wait_until(lambda: not background.pid_file.exists() and not started_file.exists())
     assert log.read_text().endswith("saved\n")
 
 

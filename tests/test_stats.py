@@ -5,11 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy import special
 from scipy import stats as scipy_stats
 
 from analysis import stats, stats_many
-from benchmarks import coverage
+from benchmarks import coverage, simulated
 
 REPETITIONS = 400
 
@@ -91,9 +90,6 @@ def test_too_few_trials_give_nan_and_never_a_number(rng):
     for few in (one, two):
         assert math.isnan(stats.paired_test(few, few).p)
         assert math.isnan(stats.permutation_test(few, few, rng).p)
-        found = stats_many.activation_cv(np.stack([few, few]), rng)
-        assert math.isnan(found.cv.high) and math.isnan(found.from_noise) and math.isnan(found.significance.p)
-        assert stats_many.verdict(found.cv, found.significance.p) is stats_many.Verdict.TOO_FEW
 
 
 def test_trials_that_do_not_differ_at_all(rng):
@@ -102,10 +98,6 @@ def test_trials_that_do_not_differ_at_all(rng):
     assert (estimate.mean, estimate.low, estimate.high) == pytest.approx((0.5, 0.5, 0.5))
     assert stats.paired_test(same, same).p == 1
     assert stats.permutation_test(same, same, rng).p == 1
-    assert coverage.label_permutation_p(constant_distances(8), 4, rng) == 1
-    found = stats_many.activation_cv(np.stack([same, same, same]), rng)
-    assert (found.cv.mean, found.from_noise) == pytest.approx((0, 0), abs=1e-9)
-    assert (found.significance.p, found.shuffled.p) == (1, 1)
 
 
 def test_matrices_of_the_wrong_kind_are_refused(rng):
@@ -137,18 +129,6 @@ def test_labels_are_enumerated_exactly(rng):
     assert outcome.p == pytest.approx(np.mean(np.array(statistics) >= statistics[0] - 1e-12))
     assert outcome.exact and outcome.standard_error == 0
     assert outcome.smallest_p == pytest.approx(1 / 35)
-
-
-def test_pooled_labels_of_the_benchmark_agree_with_brute_force(rng):
-    pooled = random_distances(rng, 7, 7)
-    statistics = []
-    for group in itertools.combinations(range(7), 3):
-        others = [i for i in range(7) if i not in group]
-        statistics.append(abs(mean_over_pairs(pooled, group) - mean_over_pairs(pooled, others)))
-    exact = np.mean(np.array(statistics) >= statistics[0] - 1e-12)
-    repetitions = 4_000
-    sampled = coverage.label_permutation_p(pooled, 3, rng, repetitions)
-    assert sampled == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / repetitions))
 
 
 def test_permuted_pseudo_values_agree_with_scipy(rng):
@@ -184,15 +164,6 @@ def test_smallest_p_of_equal_groups(n, p):
     assert stats.smallest_p(n, n) == pytest.approx(p, rel=0.02)
 
 
-def test_paired_t_agrees_with_scipy_and_knows_its_limits(rng):
-    a, b = rng.normal(size=(2, 6))
-    assert stats.paired_t_test(a, b).p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue)
-    assert math.isnan(stats.paired_t_test(a[:1], b[:1]).p)
-    assert stats.paired_t_test(a, a).p == 1
-    with pytest.raises(ValueError, match="share their trials"):
-        stats.paired_t_test(a, b[:5])
-
-
 def test_paired_test_says_what_the_interval_says(rng):
     a, b = random_distances(rng, 2, 6, 6)
     p = stats.paired_test(a, b).p
@@ -206,79 +177,6 @@ def test_holm_worked_by_hand():
     assert stats.holm([0.6, 0.7]) == pytest.approx([1, 1])
     assert stats.holm([0.02, math.nan, 0.03]) == pytest.approx([0.04, math.nan, 0.04], nan_ok=True)
     assert stats.holm([]).shape == (0,)
-
-
-# Many activations
-
-
-def test_without_a_generator_there_is_no_second_opinion_and_all_else_is_the_same(rng):
-    cells = random_distances(rng, 3, 5, 5)
-    alone, both = stats_many.activation_cv(cells), stats_many.activation_cv(cells, rng)
-    assert alone.shuffled is None is stats_many.activation_cv(cells[:, :2, :2]).shuffled
-    assert (alone.cv, alone.from_noise, alone.significance) == (both.cv, both.from_noise, both.significance)
-
-
-def test_shuffling_two_activations_is_flipping_signs(rng):
-    cells = random_distances(rng, 2, 7, 7)
-    differences = stats.pseudo_values(cells[0]) - stats.pseudo_values(cells[1])
-    flipped = [abs(np.mean(signs * differences)) for signs in itertools.product((1, -1), repeat=7)]
-    exact = np.mean(np.array(flipped) >= flipped[0] - 1e-12)
-    outcome = stats_many.activation_cv(cells, rng).shuffled
-    assert outcome.p == pytest.approx(exact, abs=4 * outcome.standard_error)
-    assert outcome.smallest_p == 1 / 2**6
-
-
-def test_two_activations_are_tested_as_a_pair(rng):
-    cells = random_distances(rng, 2, 7, 7)
-    assert stats_many.activation_cv(cells, rng).significance.p == pytest.approx(stats.paired_test(*cells).p)
-
-
-@pytest.mark.parametrize("strength", [0.0, 0.05, 0.15, 0.5])
-def test_cv_interval_inverts_the_f_test(rng, strength):
-    k, n = 6, 8
-    cells = random_distances(rng, k, n, n) + strength * np.arange(k)[:, None, None] * (1 - np.eye(n))
-    found = stats_many.activation_cv(cells, rng)
-    table = stats.pseudo_values(cells)
-    residuals = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-    mean_square = (residuals**2).sum() / 35
-    f = n * table.mean(axis=1).var(ddof=1) / mean_square
-    epsilon = geisser_greenhouse(table)
-    df = 5 * epsilon, 35 * epsilon
-    for bound, probability in ((found.cv.low, 0.975), (found.cv.high, 0.025)):
-        noncentrality = epsilon * n * k * (bound * table.mean()) ** 2 / mean_square
-        if bound > 0:
-            assert special.ncfdtr(*df, noncentrality, f) == pytest.approx(probability, abs=1e-6)
-    assert (found.cv.low > 0) == (found.significance.p < 0.025)
-    assert found.significance.p == pytest.approx(scipy_stats.f.sf(f, *df))
-
-
-def test_cv_interval_of_an_overwhelming_difference_has_the_uncertainty_of_the_noise(rng):
-    for size in (3e4, 3e5):  # F about 1e5, and beyond what the noncentral F distribution can compute
-        cells = random_distances(rng, 6, 5, 5) + size * np.arange(6)[:, None, None] * (1 - np.eye(5))
-        cv = stats_many.activation_cv(cells, np.random.default_rng(0), repetitions=9).cv
-        ratios = cv.low / cv.mean, cv.high / cv.mean
-        epsilon = geisser_greenhouse(stats.pseudo_values(cells))
-        assert ratios == pytest.approx(
-            np.sqrt(scipy_stats.chi2.isf([0.975, 0.025], 20 * epsilon) / (20 * epsilon)), rel=0.02
-        )
-
-
-def geisser_greenhouse(table: np.ndarray) -> float:
-    """Epsilon from the eigenvalues of the covariance of orthonormal contrasts, as it is defined; ``table`` (K, N)."""
-    k = len(table)
-    contrasts = np.linalg.svd(np.eye(k) - 1 / k)[0][:, : k - 1].T
-    eigenvalues = np.linalg.eigvalsh(np.cov(contrasts @ table))
-    return float(eigenvalues.sum() ** 2 / ((k - 1) * (eigenvalues**2).sum()))
-
-
-def test_verdict_follows_its_rule():
-    def judge(p: float, high: float) -> stats_many.Verdict:
-        return stats_many.verdict(stats.Estimate(0.08, 0.0, high, 8), p)
-
-    assert judge(0.05, 0.30) is stats_many.Verdict.SENSITIVE
-    assert judge(0.06, 0.09) is stats_many.Verdict.NOT_SHOWN
-    assert judge(0.06, 0.10) is stats_many.Verdict.TOO_FEW
-    assert judge(math.nan, math.nan) is stats_many.Verdict.TOO_FEW
 
 
 # Planning
@@ -305,51 +203,31 @@ def test_trials_needed_respects_the_floor_of_permutation_and_grows_sensibly():
 # Promises, by simulation (longer: python -m benchmarks.coverage). 400 repetitions: standard error .011 at .95
 
 
-@pytest.mark.parametrize("trials", ["equal", "unequal"])
+@pytest.mark.parametrize("spread", [0.0, 0.3])
 @pytest.mark.parametrize("n", [3, 5, 10])
-def test_jackknife_covers_and_t_over_pairs_does_not(rng, n, trials):
-    rates = coverage.coverage(n, coverage.SPREADS[trials], REPETITIONS, rng)
+def test_jackknife_covers_and_t_over_pairs_does_not(rng, n, spread):
+    rates = coverage.coverage_of_predictions(n, spread, REPETITIONS, rng)
     assert 0.91 <= rates["jackknife-t"] <= 0.995
     if n == 10:
         assert rates["t over pairs"] < 0.75
 
 
-@pytest.mark.parametrize("study", [{}, {"spread": 0.3}, {"spread": 0.3, "apart": True}])
-def test_tests_keep_their_level_and_t_over_pairs_does_not(rng, study):
-    rates = coverage.rejections(5, REPETITIONS, rng, **study)
-    assert max(rates["permutation"], rates["Welch"], rates["paired"]) <= 0.085
-    assert rates["t over pairs"] > 0.15
-    assert (rates["pooled labels"] > 0.12) if "apart" in study else (rates["pooled labels"] <= 0.085)
+def test_two_cells_are_told_apart_and_not_where_they_are_alike():
+    alike, different = (coverage.count("equal", 6, cv, REPETITIONS) for cv in (0.0, 0.1))
+    for test in ("paired t", "labels permuted"):
+        assert alike[f"rejections: two cells, {test}"] <= 0.085
+        assert different[f"rejections: two cells, {test}"] > 0.5
+    # sharing a seed makes trials alike, of which only the paired test makes use
+    assert different["rejections: two cells, paired t"] >= different["rejections: two cells, labels permuted"]
 
 
-def test_sharing_seeds_is_used_by_the_paired_test_alone(rng):
-    study = {"spread": 0.3, "correlation": 0.7}
-    alike = coverage.rejections(6, REPETITIONS, rng, **study)
-    different = coverage.rejections(6, REPETITIONS // 2, rng, scales=(0.5, 0.66), **study)
-    assert 0.02 <= alike["paired"] <= 0.085
-    assert max(alike["Welch"], alike["permutation"]) < 0.03
-    assert different["paired"] > 1.3 * different["Welch"]
-
-
-def test_cv_of_alike_and_of_different_activations(rng):
-    study = {"spread": 0.3, "correlation": 0.7, "apart": True}
-    alike = coverage.sensitivity(5, np.full(6, 0.5), REPETITIONS, rng, **study)
-    assert alike["from noise"] == pytest.approx(alike["observed CV"], rel=0.12)
-    assert alike["covered"] >= 0.92
-    assert max(alike["p <= .05"], alike["any pair by Holm"]) <= 0.085
-    different = coverage.sensitivity(5, np.linspace(0.35, 0.65, 6), REPETITIONS // 2, rng, **study)
-    assert different["from noise"] == pytest.approx(alike["from noise"], rel=0.12)
-    assert different["covered"] >= 0.92
-    assert different["p <= .05"] > 0.6
-
-
-def test_one_activation_that_varies_more_does_not_pass_for_a_difference(rng):
-    rates = coverage.sensitivity(5, repetitions=REPETITIONS, rng=rng, correlation=0.7, **coverage.one_varies_more())
-    assert rates["shuffled p <= .05"] > 0.11
-    assert rates["p <= .05"] < 0.11
-    assert rates["covered"] >= 0.9
+def test_the_cv_from_noise_is_what_alike_activations_have(rng):
+    values, _ = simulated.scenario("equal")(rng, REPETITIONS, 6, 0.0)
+    cells = simulated.distances_of(values)
+    observed = [stats.coefficient_of_variation(stats.mean_over_pairs(each)) for each in cells]
+    assert np.mean([stats_many.cv_from_noise(each) for each in cells]) == pytest.approx(np.mean(observed), rel=0.05)
 
 
 def test_planned_trials_have_the_planned_power(rng):
-    plan = coverage.planned(0.29, 0.3, 0.7, REPETITIONS, rng)
+    plan = coverage.planned(0.3, 0.7, REPETITIONS, rng)
     assert 0.7 <= plan["power"] <= 0.92

@@ -193,14 +193,6 @@ def test_cells_written_before_a_metric_existed_show_a_dash(added, written_before
     )
 
 
-def test_a_cell_file_that_lacks_an_added_metric_is_whole(added, monkeypatch):
-    monkeypatch.setattr(store, "PAIR_NUMBERS", {"n_predictions", *metrics.PAIR_METRICS})
-    cell = random_cell("charlm", "relu")
-    assert store.faults_of(cell) == []
-    cell["pairs"][0][added] = "0.2"
-    assert store.faults_of(cell) == [f"{added} is no number"]
-
-
 # ---------------------------------------------------------------- each test is made once
 
 
@@ -212,8 +204,7 @@ def asked(arrays: tuple[np.ndarray, ...]) -> frozenset:
 def test_each_question_is_tested_once(monkeypatch):
     questions: dict[str, Counter] = {}
 
-    def counted(name: str):
-        module = stats if hasattr(stats, name) else stats_many
+    def counted(module, name: str):
         function, counts = getattr(module, name), questions.setdefault(name, Counter())
 
         def call(*arguments):
@@ -223,14 +214,20 @@ def test_each_question_is_tested_once(monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    for name in ("paired_test", "paired_t_test", "permutation_test", "activation_cv"):
-        counted(name)
-    cells = [random_cell(model, name) for model in ("charlm", "tinylstm") for name in ("relu", "smelu_05", "smelu_1")]
+    counted(stats, "permutation_test")
+    for name in ("sign_flip_max_t", "sign_flips_of_values", "equal_means_test", "cv_without_noise_interval"):
+        counted(stats_many, name)
+    cells = [
+        random_cell(model, name, n_trials=6)
+        for model in ("charlm", "tinylstm")
+        for name in ("relu", "smelu_05", "smelu_1")
+    ]
     for cell in cells:  # no two metrics or points of training with the same values
         for pair in cell["pairs"]:
             for place, metric in enumerate(name for name in metrics.PAIR_METRICS if name in pair):
                 pair[metric] *= 1 + 0.01 * place * pair["relative_pd"]
-            pair["history"]["relative_pd"] = [scale * pair["relative_pd"] for scale in (0.3, 0.7, 1)]
+            for name in metrics.primary():
+                pair["history"][name] = [scale * pair[name] for scale in (0.3, 0.7, 1)]
     findings = Findings.of_study(cells, "cpu")
     tables_of(findings)
     report = files.read_json(files.ROOT / "data" / "report.json")
@@ -240,13 +237,16 @@ def test_each_question_is_tested_once(monkeypatch):
     headline(findings), short_tables(findings), architecture_answers(findings), findings.against_first
     assert {name: max(counts.values()) for name, counts in questions.items()} == dict.fromkeys(questions, 1)
     models, pairs = 2, len(list(itertools.combinations(range(3), 2)))
+    n_course = len(metrics.primary()) * (len(findings.course) - 1)  # the course's end is that of the study
+    n_left_out = len(metrics.primary())
     n_metrics = sum(len(findings.metrics(when)) for when in When)
     assert {name: counts.total() for name, counts in questions.items()} == {
-        "paired_test": models * pairs * n_metrics,
-        "paired_t_test": models * pairs,
         "permutation_test": models * pairs * len(When),
-        # the audit asks for the report's global formula too; the course's end is that of the study
-        "activation_cv": models * (n_metrics + 1 + len(findings.course) - 1),
+        "sign_flip_max_t": models * n_metrics,
+        "sign_flips_of_values": models * (n_metrics + 1),  # and of losses
+        # the audit asks for the report's global formula too
+        "equal_means_test": models * (n_metrics + 1 + n_course + n_left_out),
+        "cv_without_noise_interval": models * (n_metrics + 1 + n_course + n_left_out),
     }
 
 

@@ -236,8 +236,8 @@ def test_a_saved_state_of_other_settings_is_refused(tiny_study):
     stop = iter([False, True])
     with pytest.raises(train.Interrupted):
         run(tiny_study, should_stop=lambda: next(stop))
-    with pytest.raises(OtherSettings, match="iterations 6 there, 9 here"):
-        run(with_config(tiny_study, iterations=9))
+    with pytest.raises(OtherSettings, match="iterations 6 there, 5 here"):
+        run(with_config(tiny_study, iterations=5))
 
 
 def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written(tiny_study):
@@ -523,7 +523,7 @@ def test_the_command_trains_a_cell_and_prints_its_results(tiny_study, tiny_confi
         (("--activation", "sine"), "unknown activation 'sine'"),
         (("--trials", "-1"), "'-1' is not a whole number above 0"),
         (("--study", "n" * 101), "at most 100"),
-        (("--iterations", "7"), "iterations 6 there, 7 here"),
+        (("--iterations", "5"), "iterations 6 there, 5 here"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tiny_study, tiny_configuration, capsys, options, reason):

@@ -7,7 +7,9 @@ import sys
 import pytest
 import torch
 
+from runner import workers
 from runner.workers import assign_gpus, worker_environment
+from study.files import UserError
 
 SHOW = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
 
@@ -35,3 +37,21 @@ def test_a_worker_sees_only_its_gpu_and_uses_one_thread(monkeypatch, visible, gp
     with worker_environment(gpu):
         assert seen_by_child() == seen
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("deaths", [0, 2, 3])
+def test_a_worker_is_started_again_where_the_fork_server_died_meanwhile(monkeypatch, deaths):
+    monkeypatch.setattr(workers.time, "sleep", lambda seconds: None)
+    outcomes = iter([*[EOFError] * deaths, None])
+
+    class Process:
+        def start(self) -> None:
+            if outcome := next(outcomes):
+                raise outcome
+
+    if deaths == workers.START_ATTEMPTS:
+        with pytest.raises(UserError, match="no worker process could be started"):
+            workers.start(Process())
+    else:
+        workers.start(Process())
+        assert not list(outcomes)

@@ -6,6 +6,7 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 import json
 import re
 import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,14 +17,16 @@ from analysis import answer, contexts
 from analysis.course import cells_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
-from analysis.stats_many import Verdict
+from analysis.robustness_tables import saving
 from analysis.table import Table, p_text
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from audit.ours import Ours
-from labels import label
+from labels import label, listed
+from views import simulation_tables
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import render
@@ -106,11 +109,28 @@ class Numbers:
         return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"
 
     def course(self, study: str) -> str:
-        """In how many architectures the rule finds an effect at each evaluation after the first."""
+        """In how many architectures a difference, however small, is shown at each evaluation after the first."""
         moments = [moment for moment in self.findings(study).course if moment.step > 0]
-        found = [sum(each.verdict is Verdict.SENSITIVE for each in moment.sensitivities) for moment in moments]
-        steps = answer.listed(str(moment.step) for moment in moments)
-        return f"{answer.listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
+        found = [sum(each.shown for each in moment.sensitivities) for moment in moments]
+        steps = listed(str(moment.step) for moment in moments)
+        return f"{listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
+
+    def other_primary(self, study: str) -> str:
+        return " ".join(answer.other_primary(self.findings(study)))
+
+    def equal_loss_caveat(self, study: str) -> str:
+        return caveat(self.findings(study).loss_alone)
+
+    def saving(self, study: str) -> str:
+        return saving(self.findings(study))
+
+    def loss_alone(self, study: str) -> str:
+        """The range over architectures of R^2 of loss and log step."""
+        return _range([each.r_squared for each in self.findings(study).loss_alone], "{:.2f}")
+
+    def family(self, study: str) -> str:
+        """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
+        return self.findings(study).sensitivities()[0].family.text
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
@@ -161,7 +181,7 @@ class Numbers:
         models = self.findings(study).models
         found = [self._difference(study, model, first, second, metric, when) for model in models]
         texts = [f"{_signed(each)} in {label(each.model)}" for each in found if each.shown]
-        return answer.listed(texts) if texts else "shown in no architecture"
+        return listed(texts) if texts else "shown in no architecture"
 
     def cell(self, study: str, model: str, activation: str) -> MeasuredCell:
         return next(cell for cell in self.findings(study).models[model] if cell.activation == activation)
@@ -238,6 +258,16 @@ class Numbers:
     def benchmark(self, name: str) -> dict:
         """What a benchmark measured when it was run last, from ``benchmarks/results/``."""
         return json.loads((self.root / "benchmarks" / "results" / f"{name}.json").read_text())
+
+    def simulated(self, name: str) -> str:
+        """One of the tables of ``simulation_tables``, from the committed record."""
+        tables: dict[str, Callable[[dict], Table]] = {
+            "goals": simulation_tables.goals,
+            "missed": simulation_tables.missed,
+            "power": simulation_tables.power,
+            "verdicts": simulation_tables.verdicts,
+        }
+        return render(tables[name](self.benchmark("coverage")), "github").rstrip()
 
     # ------------------------------------------------ figures
 

@@ -1,7 +1,9 @@
 """Every figure that there is something to draw for, of a study, its architectures and its cells."""
 
+import ast
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -83,3 +85,25 @@ def _drawn(kind: Kind, *about) -> Callable[[], Figure]:
 def _in_project_style(draw: Callable[..., Figure], *about) -> Figure:
     with project_style():
         return draw(*about)
+
+
+def drawn_by(root: Path) -> list[Path]:
+    """The project's modules that figures depend on: this one, ``save``, and all that those import, in order."""
+    found, waiting = set(), [Path("views", "figures.py"), Path("views", "save.py")]
+    while waiting:
+        module = waiting.pop()
+        if module not in found and (root / module).is_file():
+            found.add(module)
+            waiting += _imported(root / module)
+    return [root / module for module in sorted(found)]
+
+
+def _imported(source: Path) -> list[Path]:
+    """The files that the imports of ``source`` would mean if they were of the project."""
+    names = []
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [Path(*name.split(".")).with_suffix(".py") for name in names]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from analysis.answer import QUESTION, architecture_answers, scope
+from analysis.answer import QUESTION, architecture_answers, other_primary, scope
 from analysis.differences import Difference
-from analysis.finding_tables import CORRECTED
+from analysis.finding_tables import FAMILY, FIXED
 from analysis.findings import Findings, When
 from analysis.measure import MeasuredCell, shared_environment
 from analysis.metrics_compared import metric_label
@@ -246,7 +246,8 @@ def page(
         two_by_two=two_by_two(findings.differences()),
         read_beside_loss=READ_BESIDE_LOSS,
         rules=RULES,
-        corrected=CORRECTED,
+        about_the_rule=(FAMILY, FIXED),
+        by_other_primary=other_primary(findings),
         pictures=pictures,
         more_figures=more_figures,
         more_figures_link=more_figures_link,

@@ -14,14 +14,14 @@ from analysis.differences import Difference, first_activation
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, over_training, spread_over
 from analysis.omnibus import Sensitivity
-from analysis.stats_many import RELEVANT_CV
+from analysis.stats_many import MARGIN
 from analysis.table import ABSENT, number
 from analysis.trade_off import pareto_front
 from labels import in_order, label
 from views.drawing import Kind
 
 PD, LOSS = "relative_pd", "val_loss"
-SHOWN = "adjusted p at most .05 (Holm, within the architecture)"
+SHOWN = "p at most .05 over the architecture (sign flips, step-down)"
 PATHS = (
     "Over training, from the first evaluation after its start to the end (diamond); grey: the ends of the others.\n"
     "Loss: on fixed windows, at the end on the whole split."
@@ -59,19 +59,19 @@ def plot_cv(ax: Axes, sensitivities: Sequence[Sensitivity]) -> Axes:
             ax.annotate("needs two activations", (0, row), (4, 0), textcoords="offset points", va="center", size=9)
             continue
         ax.plot(100 * found.cv.mean, row, "o", color=plots.DARK, ms=7, label="observed", zorder=3)
-        if found.tested:
+        if found.cv.has_interval:
             bounds = [100 * found.cv.low, 100 * found.cv.high]
             ax.plot(bounds, [row, row], "-|", color=plots.DARK, lw=1.8, ms=9, label="95 % interval, noise taken out")
             noise = 100 * found.from_noise
             ax.plot(noise, row, "|", color="#999999", ms=14, mew=3.5, label="what noise alone gives", zorder=2)
     ax.axvline(
-        100 * RELEVANT_CV,
+        100 * MARGIN,
         color=plots.GREY,
         lw=1,
         ls=":",
-        label=f"{100 * RELEVANT_CV:.0f} %: the report's threshold",
+        label=f"{100 * MARGIN:.0f} %: the margin",
     )
-    ax.set_xlim(0, 1.05 * max(ax.get_xlim()[1], 100 * RELEVANT_CV))
+    ax.set_xlim(0, 1.05 * max(ax.get_xlim()[1], 100 * MARGIN))
     ax.set_xlabel("% of mean PD")
     return plots.name_rows(plots.few_ticks(ax, x=6), [_cv_row_name(found) for found in sensitivities])
 

@@ -1,0 +1,172 @@
+"""The tables of what the answer depends on: when one looks, the loss, one activation alone.
+
+Pure functions of ``Findings``, which has computed what they show.
+"""
+
+from analysis.early import over_architectures
+from analysis.finding_tables import (
+    CV_WITHOUT_NOISE,
+    METRIC,
+    N_SHARED,
+    N_TESTS,
+    P_HOLM,
+    VERDICT,
+)
+from analysis.findings import Findings
+from analysis.measure import MeasuredCell, trial_counts
+from analysis.omnibus import Sensitivity
+from analysis.report_tables import MODEL, N
+from analysis.table import Column, Row, Table, mean_of, number, plain, with_interval
+from labels import label
+
+RHO = with_interval(2)
+
+
+def course(findings: Findings) -> list[Table]:
+    """The verdict on PD at every evaluation: whether the answer depends on when one looks."""
+    columns = (
+        MODEL,
+        Column("Step", ("step",), plain),
+        Column("Val loss (nats/char), mean over activations", ("val_loss",), number("{:.3f}")),
+        Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100)),
+        CV_WITHOUT_NOISE,
+        P_HOLM,
+        N_TESTS,
+        VERDICT,
+        N_SHARED,
+    )
+    rows = [
+        each.row() | {"step": moment.step, "val_loss": _loss_at(findings.models[each.model], moment.step)}
+        for moment in findings.course
+        for each in moment.sensitivities
+    ]
+    models = list(findings.models)
+    rows.sort(key=lambda row: models.index(row["model"]))
+    note = (
+        "The rule of --tables sensitivity at every evaluation, each adjusted over the family at that step only: none "
+        "of these is a test of the whole course. Step 0 is before any training."
+    )
+    return [Table("The verdict over training", columns, rows, (note,))]
+
+
+def _loss_at(cells: list[MeasuredCell], step: int) -> float:
+    """The mean over the trials of ``cells`` of the loss on the fixed validation windows."""
+    histories = [trial["history"] for cell in cells for trial in cell.completed]
+    losses = [history["val_loss"][history["step"].index(step)] for history in histories]
+    return sum(losses) / len(losses)
+
+
+def early(findings: Findings) -> list[Table]:
+    """Whether an early look would have told what the end says: the report's 7.1."""
+    found = findings.early_steps
+    columns = (
+        MODEL,
+        Column("Step", ("step",), plain),
+        Column("Verdict then", ("verdict_then", "shown_then"), _verdict, numeric=False),
+        Column("Verdict at the end", ("verdict", "shown"), _verdict, numeric=False),
+        Column("CV then (%)", ("cv_then",), with_interval(1, 100)),
+        Column("CV at the end (%)", ("cv",), with_interval(1, 100)),
+        Column("Order: PD then and PD at the end", ("pd_to_pd",), RHO),
+        Column("Loss then and PD at the end", ("loss_to_pd",), RHO),
+        Column("Loss then and at the end", ("loss_to_loss",), RHO),
+        N_SHARED,
+    )
+    notes = (
+        "Orders: Spearman's rank correlation over the activations of the architecture, with the 95 % interval of "
+        "resampled seeds (percentile bootstrap, too narrow for few seeds). CVs: as observed, with the interval of "
+        "what is left without noise.",
+        "Each verdict is adjusted over the family at its step only.",
+    )
+    summed = over_architectures(found)
+    summary = (
+        Column("Step", ("step",), plain),
+        Column("CV then and at the end, rank correlation over architectures", ("cv_to_cv",), RHO),
+        Column("Same verdict", ("same_verdict", "n"), "{} of {}".format),
+        Column("Same verdict, and order told", ("predicts", "n"), "{} of {}".format),
+    )
+    conclusion = (
+        f"{saving(findings)} Intervals over architectures: Bonett and Wright's. Order told: the interval of PD's "
+        "rank correlation lies above 0. The report's 7.1 would judge an architecture by 100 to 500 steps only."
+    )
+    rows: list[Row] = [each._asdict() for each in summed]
+    return [
+        Table("Does an early look tell the end?", columns, [each.row() for each in found], notes),
+        Table("Does an early look tell the end? Over architectures", summary, rows, (conclusion,)),
+    ]
+
+
+def _verdict(verdict: str, shown: bool) -> str:
+    return f"{verdict}; a difference is shown" if verdict == "undecided" and shown else verdict
+
+
+def saving(findings: Findings) -> str:
+    """Whether stopping early, which the report promises, is supported, in a sentence."""
+    summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
+    if not summed:
+        return "There is no earlier step to judge by."
+    enough = [each.step for each in summed if each.predicts == each.n]
+    if enough:
+        return f"Verdict and order of the end are told in every architecture from step {min(enough)} on."
+    best = max(summed, key=lambda each: each.predicts)
+    return (
+        "The promised saving is not supported: at no earlier step are verdict and order those of the end in every "
+        f"architecture (at best in {best.predicts} of {best.n}, at step {best.step})."
+    )
+
+
+def loss_alone(findings: Findings) -> list[Table]:
+    r_squared = number("{:.3f}")
+    columns = (
+        MODEL,
+        Column("Cells x evaluations", ("n_points",), plain),
+        Column("R squared of loss and log step", ("r_squared",), r_squared),
+        Column("and a level for each activation", ("with_activation",), r_squared),
+        Column("Rank correlation of step and PD, at equal loss", ("step_at_equal_loss",), number("{:+.2f}")),
+        N,
+    )
+    notes = (
+        "How much of PD's variance a straight line in the loss and the logarithm of the step describes, over all "
+        "activations and evaluations of an architecture after the start; and how much more when each activation may "
+        "lie higher or lower. What the first column explains is speed of learning, not the activation as such. "
+        "Points along one curve are not independent, so that this describes and tests nothing.",
+        "At equal loss activations have trained for different numbers of steps. Where the last column is near 1, "
+        "those that took longer to get there disagree more, so that equal loss is not equal training.",
+    )
+    rows = [each.row() | trial_counts(findings.models[each.model]) for each in findings.loss_alone]
+    return [Table("What is loss, and what is activation?", columns, rows, notes)]
+
+
+def left_out(findings: Findings) -> list[Table]:
+    """The verdict with and without the activation that is most different."""
+    columns = (
+        MODEL,
+        METRIC,
+        Column("Verdict with all", ("verdict_with",), plain, numeric=False),
+        Column("CV with all (%), without noise", ("cv_with",), with_interval(1, 100)),
+        Column("Left out", ("left_out",), label, numeric=False),
+        Column("Verdict without it", ("verdict",), plain, numeric=False),
+        Column("CV without it (%), without noise", ("cv",), with_interval(1, 100)),
+        P_HOLM,
+        N_TESTS,
+        N_SHARED,
+    )
+    rows = []
+    for metric, found in findings.without_most_different.items():
+        whole: dict[str, Sensitivity] = {each.model: each for each in findings.sensitivities(metric)}
+        for name, without in found:
+            with_all = whole[without.model]
+            rows.append(without.row() | {"left_out": name, "verdict_with": with_all.verdict, "cv_with": with_all.cv})
+    note = (
+        "Left out: the activation whose mean lies furthest from the others'. It was chosen after looking, so that "
+        "the verdict without it says whether the effect is one activation's, and is no test of its own. p: as in "
+        "--tables sensitivity, over the family of all architectures and primary metrics, each without its own."
+    )
+    return [Table("With and without the most different activation", columns, rows, (note,))]
+
+
+TABLES = {
+    "course": course,
+    "early": early,
+    "loss_alone": loss_alone,
+    "left_out": left_out,
+}

@@ -1,0 +1,314 @@
+"""What each kind of file holds, declared once: the types that msgspec checks where a file is read, to the leaves.
+
+What types cannot say, such as which trials a pair may have, is yielded as faults: the place and what is wrong there,
+in words. Keys that are not declared are let through, so that a file of a later version can be read; a metric that a
+file lacks was declared after it was written.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+
+from config import STREAMS
+from metrics import PAIR_METRICS, TRIAL_METRICS, Metric
+
+LARGEST = 1e38  # about that of float32, in which losses are computed; squares and sums of such numbers are finite
+ROUNDING = 1e-6  # by which a computed number may lie outside of its bounds
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
+Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+Distance = Annotated[float, Meta(ge=0, le=2 + ROUNDING)]  # relative PD
+Fraction = Annotated[float, Meta(ge=0, le=1 + ROUNDING)]
+Seconds = Annotated[float, Meta(ge=0, le=1e10)]
+Count = Annotated[int, Meta(ge=0, le=10**13)]
+Positive = Annotated[int, Meta(ge=1, le=10**13)]
+TrialNumber = Annotated[int, Meta(ge=1, le=10**9)]
+Seed = Annotated[int, Meta(ge=0, le=2**33)]
+Scalar = str | int | Number | bool | None
+Fact = Scalar | list[str] | dict[str, Scalar]
+Environment = dict[str, Fact]
+
+
+def measured(metrics: dict[str, Metric], declared: type[Struct]) -> list[tuple[str, Any, Any]]:
+    """A field for each of ``metrics`` that ``declared`` lacks: a number in its bounds, null or absent."""
+
+    def bounded(metric: Metric) -> Any:
+        return Annotated[
+            float, Meta(ge=max(metric.least - ROUNDING, -LARGEST), le=min(metric.most + ROUNDING, LARGEST))
+        ]
+
+    left = (name for name in metrics if name not in declared.__struct_fields__)
+    return [(name, bounded(metrics[name]) | None | UnsetType, UNSET) for name in left]
+
+
+# ---------------------------------------------------------------- the parts
+
+
+class Config(Struct):
+    """The settings of a trial (``store.identity``)."""
+
+    model: Name
+    activation: Name
+    iterations: Positive
+    eval_interval: Positive
+    vary: list[Literal[STREAMS]]  # type: ignore[valid-type]
+    seed_base: Seed | UnsetType = UNSET
+    device: Name | UnsetType = UNSET
+    shape: dict[str, Count | list[Count]] | UnsetType = UNSET
+    context: Positive | UnsetType = UNSET
+    batch_size: Positive | UnsetType = UNSET
+    probe_contexts: Positive | UnsetType = UNSET
+    vocabulary_size: Positive | UnsetType = UNSET
+    texts: Count | UnsetType = UNSET
+    dropout: Fraction | UnsetType = UNSET
+    learning_rate: Number | UnsetType = UNSET
+
+
+class History(Struct):
+    """Losses on the evaluation windows; null where they were not finite."""
+
+    step: Annotated[list[Count], Meta(min_length=1)]
+    train_loss: list[Number | None]
+    val_loss: list[Number | None]
+
+
+class Passage(Struct):
+    text: str
+    predicted: str
+    probability: list[Fraction]
+
+
+class TrialFacts(Struct, kw_only=True):
+    trial: TrialNumber
+    seed: Seed
+    status: Literal["completed", "diverged"]
+    finished: datetime
+    history: History
+    environment: Environment
+    train_loss: Number | None
+    val_loss: Number | None
+    train_accuracy: Fraction | None
+    val_accuracy: Fraction | None
+    training_time: Seconds
+    evaluation_time: Seconds
+    predictions_sha256: Hash
+    texts: list[str] | None | UnsetType = UNSET
+    passage: Passage | None | UnsetType = UNSET
+
+
+class Groups(Struct):
+    """A pair's predictions by groups of samples; the PD of a group without samples is null."""
+
+    group: list[str]
+    n_predictions: list[Count]
+    relative_pd: list[Distance | None]
+    top1_mismatches: list[Count]
+
+
+class OtherContexts(Struct):
+    relative_pd: Distance
+    top1_mismatches: Count
+    global_pd: Fraction
+
+
+class PairFacts(Struct):
+    trials: tuple[TrialNumber, TrialNumber]
+    n_predictions: Positive
+    relative_pd: Distance
+    top1_mismatches: Count
+    history: dict[str, list[Number | None]]
+    different_contexts: OtherContexts | UnsetType = UNSET
+    breakdown: dict[str, Groups] | UnsetType = UNSET
+
+
+if TYPE_CHECKING:
+    TrialForm = TrialFacts
+    PairForm = PairFacts
+else:  # with every other metric of the registry
+    TrialForm = defstruct("TrialForm", measured(TRIAL_METRICS, TrialFacts), bases=(TrialFacts,), kw_only=True)
+    PairForm = defstruct("PairForm", measured(PAIR_METRICS, PairFacts), bases=(PairFacts,), kw_only=True)
+
+# ---------------------------------------------------------------- the files
+
+
+class Owned(Struct, kw_only=True):
+    """Whose a file is, and by which settings it was made."""
+
+    model: Name
+    activation: Name
+    study: Name
+    n_parameters: Positive
+    config: Config
+    fingerprint: Hash
+
+
+class CellForm(Owned, kw_only=True):
+    status: Literal["completed", "partial"]
+    planned_trials: TrialNumber
+    environment: Environment
+    trials: Annotated[list[TrialForm], Meta(min_length=1)]
+    pairs: list[PairForm]
+    taken_from: Name | UnsetType = UNSET
+
+
+# Both an Owned and a trial; the fields of two structs cannot be inherited.
+RecordForm = defstruct(
+    "RecordForm", [*Owned.__annotations__.items(), ("weights_sha256", Hash)], bases=(TrialForm,), kw_only=True
+)
+
+
+class StateForm(Struct):
+    """What a trial is continued from; its tensors are checked by ``study.state``."""
+
+    config: Config
+    fingerprint: Hash
+    trial: TrialNumber
+    step: Count
+    history: History
+    train_accuracy: Fraction
+    times: tuple[Seconds, Seconds]
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    finite: Any
+    predictions: Any
+
+
+class StudySummary(Struct):
+    cells: list[dict[str, str | int | Number | None]]
+    architectures: list[dict[str, str | int | Number | None]]
+    environment: dict[str, Scalar | list[Fact] | dict[str, Scalar]]  # a list where trials differ
+    total_time_seconds: Seconds
+
+
+class SummaryForm(Struct):
+    studies: dict[Name, StudySummary]
+
+
+# ---------------------------------------------------------------- what types cannot say
+
+
+def cell_faults(cell: CellForm) -> Iterator[str]:
+    yield from config_faults(cell)
+    trials: dict[int, TrialFacts] = {}
+    for place, trial in enumerate(cell.trials):
+        for fault in trial_faults(trial, cell.config):
+            yield f"trials[{place}].{fault}"
+        if trial.trial in trials:
+            yield f"trials[{place}].trial: trial {trial.trial} twice"
+        trials[trial.trial] = trial
+    if cell.status != ("completed" if len(trials) == cell.planned_trials else "partial"):
+        yield f"status: {cell.status} with {len(trials)} of {cell.planned_trials} trials"
+    if len(trials) > cell.planned_trials:
+        yield f"planned_trials: {cell.planned_trials}, with {len(trials)} trials"
+    seen: set[tuple[int, int]] = set()
+    for place, pair in enumerate(cell.pairs):
+        for fault in pair_faults(pair, trials):
+            yield f"pairs[{place}].{fault}"
+        if pair.trials in seen:
+            yield f"pairs[{place}].trials: the pair {list(pair.trials)} twice"
+        seen.add(pair.trials)
+        if other := unlike(pair, cell.pairs[0]):
+            yield f"pairs[{place}].{other}"
+
+
+def record_faults(record: Any) -> Iterator[str]:
+    yield from config_faults(record)
+    yield from trial_faults(record, record.config)
+    n_texts = len(record.texts or ())
+    if record.status == "completed" and n_texts != (record.config.texts or 0):
+        yield f"texts: {n_texts} instead of {record.config.texts}"
+
+
+def state_faults(state: StateForm) -> Iterator[str]:
+    iterations, interval, steps = state.config.iterations, state.config.eval_interval, state.history.step
+    if fault := step_fault(steps, iterations, interval, whole=False):
+        yield f"history.step: {fault}"
+    if not 0 <= state.step - steps[-1] < interval or state.step > iterations:
+        yield f"step: {state.step} after an evaluation at {steps[-1]}"
+    for name, losses in (("train_loss", state.history.train_loss), ("val_loss", state.history.val_loss)):
+        if len(losses) != len(steps) or None in losses:
+            yield f"history.{name}: not a loss for each step"
+
+
+def config_faults(owned: Owned) -> Iterator[str]:
+    config = owned.config
+    if (config.model, config.activation) != (owned.model, owned.activation):
+        yield f"config: of {config.model} with {config.activation}"
+    if len(set(config.vary)) < len(config.vary):
+        yield "config.vary: a stream twice"
+
+
+def trial_faults(trial: TrialFacts, config: Config) -> Iterator[str]:
+    if config.seed_base is not UNSET and trial.seed != config.seed_base + trial.trial - 1:
+        yield f"seed: {trial.seed} in trial {trial.trial}"
+    outcome = (trial.train_loss, trial.val_loss, trial.train_accuracy, trial.val_accuracy)
+    if trial.status == "completed" and None in outcome:
+        yield "status: completed without losses and accuracies"
+    history = trial.history
+    if fault := step_fault(history.step, config.iterations, config.eval_interval, trial.status == "completed"):
+        yield f"history.step: {fault}"
+    for name, values in (("train_loss", history.train_loss), ("val_loss", history.val_loss)):
+        if len(values) != len(history.step):
+            yield f"history.{name}: {len(values)} values for {len(history.step)} steps"
+        elif trial.status == "completed" and None in values:
+            yield f"history.{name}: null in a completed trial"
+    passage = trial.passage or Passage("", "", [])
+    if not len(passage.text) == len(passage.predicted) == len(passage.probability):
+        yield "passage: text, predicted and probability of different lengths"
+
+
+def step_fault(steps: Sequence[float | None], iterations: int, interval: int, whole: bool) -> str | None:
+    """What is wrong with the ``steps`` of evaluations, those of a ``whole`` trial or of a beginning."""
+    ascending = [step for step in steps if step is not None]
+    if len(ascending) < len(steps) or any(a >= b for a, b in zip(ascending, ascending[1:], strict=False)):
+        return "not ascending"
+    last = ascending[-1] if ascending else -1
+    if last > iterations or (whole and last != iterations):
+        return f"ends at {last} of {iterations}"
+    if sum(step % interval == 0 for step in ascending) != last // interval + 1:
+        return "evaluations are missing"
+    return None
+
+
+def pair_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]:
+    first, second = pair.trials
+    partners = [trials.get(number) for number in pair.trials]
+    if first >= second:
+        yield f"trials: {first} before {second}"
+    for number, partner in zip(pair.trials, partners, strict=True):
+        if partner is None or partner.status != "completed":
+            yield f"trials: there is no completed trial {number}"
+        elif pair.history.get("step") != partner.history.step:
+            yield f"history.step: not that of trial {number}"
+    for name, values in pair.history.items():
+        if len(values) != len(pair.history.get("step", values)):
+            yield f"history.{name}: {len(values)} values for {len(pair.history['step'])} steps"
+    for name in ("relative_pd", "top1_mismatches"):
+        if None in pair.history.get(name, [None]):
+            yield f"history.{name}: missing values"
+    if pair.top1_mismatches > pair.n_predictions:
+        yield f"top1_mismatches: {pair.top1_mismatches} of {pair.n_predictions}"
+    for name, groups in (pair.breakdown or {}).items():
+        columns: tuple[list, ...] = (groups.group, groups.n_predictions, groups.relative_pd, groups.top1_mismatches)
+        if len(set(map(len, columns))) > 1:
+            yield f"breakdown.{name}: columns of different lengths"
+
+
+def unlike(pair: PairFacts, first: PairFacts) -> str | None:
+    """What the pairs of a cell share and ``pair`` does not share with the ``first``."""
+    if pair.n_predictions != first.n_predictions:
+        return f"n_predictions: {pair.n_predictions}, elsewhere {first.n_predictions}"
+    if pair.history.keys() != first.history.keys():
+        return "history: other metrics than elsewhere"
+    names, names_there = (
+        {name: groups.group for name, groups in (each.breakdown or {}).items()} for each in (pair, first)
+    )
+    return None if names == names_there else "breakdown: other groups than elsewhere"
+
+
+def no_faults(content: object) -> Iterator[str]:
+    """Of a form whose types say everything."""
+    yield from ()

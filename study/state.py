@@ -1,0 +1,86 @@
+"""What a trial that is not finished is continued from: read as a whole and checked before anything of it is used."""
+
+import copy
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.files import Damaged, Misplaced, check_form, read_sealed
+from study.schema import StateForm, state_faults
+from study.store import check_identity, continues
+
+MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"mean"})  # of Adam and AdamW, of Muon
+NO_MOMENTS: tuple[set[str], ...] = (set(),)
+
+
+def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
+    """The saved state in ``path``, its tensors on ``device``; Damaged if it is not one, Misplaced if another trial's.
+
+    OtherSettings if it was not made with the settings ``facts``.
+    """
+    payload = read_sealed(path)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    except Exception as error:  # of many kinds, after what the loader happens to meet
+        raise Damaged(f"{path} is no saved state ({type(error).__name__})") from None
+    check_form(path, state, StateForm, state_faults)
+    if not continues(state["config"], facts):
+        check_identity(path, state, facts)
+    if state["trial"] != number:
+        raise Misplaced(f"{path} is of another trial")
+    expected = {
+        "predictions": (
+            torch.float32,
+            (len(state["history"]["step"]), facts["probe_contexts"], facts["vocabulary_size"]),
+        ),
+        "finite": (torch.bool, ()),
+    }
+    for name, form in expected.items():
+        if form_of(state[name]) != form:
+            raise Damaged(f"{path} is damaged ({name}: not of type and shape {form})")
+    return state
+
+
+def form_of(value: object) -> tuple[torch.dtype, tuple[int, ...]] | None:
+    """Type and shape of a tensor; None for anything else."""
+    return (value.dtype, tuple(value.shape)) if isinstance(value, torch.Tensor) else None
+
+
+def load_into(path: Path, state: dict, model: torch.nn.Module, optimizer: Any) -> None:
+    """Give ``model`` and ``optimizer`` the weights and moments of a ``state`` read from ``path``.
+
+    Damaged if they are those of others; then both are as before.
+    """
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+    settings = settings_of(optimizer)
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        fits = settings_of(optimizer) == settings and moments_fit(model, optimizer, begun=state["step"] > 0)
+    except Exception:  # of many kinds, after what torch happens to meet
+        fits = False
+    if not fits:
+        for part, content in zip((model, optimizer), before, strict=True):
+            part.load_state_dict(content)
+        raise Damaged(f"{path} is damaged (model, optimizer: not those of this trial)")
+
+
+def settings_of(optimizer: Any) -> list[dict]:
+    """Of each group of parameters, but for the learning rate, which a schedule changes."""
+    return [
+        {name: value for name, value in group.items() if name not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+
+
+def moments_fit(model: torch.nn.Module, optimizer: Any, begun: bool) -> bool:
+    """Whether each parameter has the moments of an optimizer that has ``begun``, in its own shape."""
+    for parameter in model.parameters():
+        moments = optimizer.state.get(parameter, {})
+        if moments.keys() not in (MOMENTS if begun else NO_MOMENTS):
+            return False
+        if any(value.shape != parameter.shape for name, value in moments.items() if name != "step"):
+            return False
+    return True

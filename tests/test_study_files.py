@@ -1,0 +1,279 @@
+"""A study on the disk in use: what is never overwritten, what is lost under a run, how what is missing comes back."""
+
+import errno
+import io
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+from made_study import CONFIG, OPTIONS, make_study, places, write_trial
+
+import run_all_experiments
+from runner import cluster, study_run
+from runner.workers import Event
+from study import files, options, plan, store
+from study.cell import check_cell, finished_record, ignore
+from study.files import (
+    Damaged,
+    OtherSettings,
+    Unreadable,
+    UserError,
+    digest,
+    write_bytes,
+    write_checked,
+    write_sealed,
+)
+from study.plan import Plan, planned_jobs
+from train import TrialRun
+
+
+@pytest.fixture(autouse=True)
+def tiny_configuration(monkeypatch):
+    monkeypatch.setitem(options.CONFIGS, "cpu", CONFIG)
+
+
+@pytest.fixture
+def made(tmp_path):
+    return make_study(tmp_path)
+
+
+def call(folder, *arguments: str) -> int:
+    try:
+        return run_all_experiments.main([*OPTIONS, *places(folder), *arguments])
+    except SystemExit as stopped:
+        return stopped.code
+
+
+# ---------------------------------------------------------------- what is never overwritten
+
+
+def test_a_record_of_other_settings_is_kept_though_all_else_is_gone(made, monkeypatch):
+    study, cell = made
+    study.store.cell_path(cell).unlink()
+    study.store.predictions_path(cell, 1).unlink()
+    study.store.predictions_path(cell, 2).unlink()
+    assert finished_record(study, cell, 1, ignore) is None  # of these settings: it is trained again
+    monkeypatch.setattr(store, "RECIPE", -1)
+    with pytest.raises(OtherSettings, match="trial_1.json was made with other settings"):
+        check_cell(study, cell)
+    with pytest.raises(OtherSettings, match="trial_2.json was made with other settings"):
+        finished_record(study, cell, 2, ignore)
+    assert study.store.recorded_trials(cell) == {1, 2}
+
+
+def test_what_cannot_be_read_now_is_not_trained_again(made, monkeypatch):
+    study, cell = made
+
+    def no_descriptor(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", no_descriptor)
+    with pytest.raises(Unreadable, match="Too many open files"):
+        finished_record(study, cell, 1, ignore)
+    assert study.store.done_trials(cell) == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "payload, reason",
+    [
+        (b"no archive", "has no predictions"),
+        (np.zeros((3, 40, 65), np.float64), "float64, 3 axes"),
+        (np.zeros((2, 40, 65), np.float32), r"has \(2, 40, 65\) predictions instead of \(3, 40, 65\)"),
+    ],
+)
+def test_predictions_that_are_none_are_damaged_though_their_hash_is_right(made, payload, reason):
+    study, cell = made
+    if isinstance(payload, np.ndarray):
+        buffer = io.BytesIO()
+        np.savez(buffer, probabilities=payload)
+        payload = buffer.getvalue()
+    record = study.store.read_record(cell, 1) | {"predictions_sha256": digest(payload)}
+    write_bytes(study.store.predictions_path(cell, 1), payload)
+    with pytest.raises(Damaged, match=reason):
+        study.store.predictions_of(cell, 1, record)
+
+
+# ---------------------------------------------------------------- states
+
+
+def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
+    study, cell = made
+    run = TrialRun(study, cell, 3)
+    run.evaluate()
+    run.save()
+    path = run.checkpoint_path
+    state = torch.load(io.BytesIO(files.read_sealed(path)), weights_only=True)
+    last = state["model"]
+    first, *_ = last
+
+    def seal(changed: object) -> None:
+        buffer = io.BytesIO()
+        torch.save(changed, buffer)
+        write_sealed(path, buffer.getvalue())
+
+    wrong = {
+        "Expected `object`, got `array`": [1, 2],
+        "Object missing required field `step`": {name: value for name, value in state.items() if name != "step"},
+        "step: 5 after an evaluation at 0": state | {"step": 5},
+        "history.train_loss: not a loss for each step": state | {"history": state["history"] | {"train_loss": []}},
+        "predictions: not of type and shape": state | {"predictions": state["predictions"][:, 1:]},
+        "finite: not of type and shape": state | {"finite": True},
+        "model, optimizer: not those": state | {"model": state["model"] | {first: torch.zeros(1)}},
+        "(model, optimizer: not": state | {"optimizer": {"state": {}, "param_groups": []}},
+        "model, optimizer: not": state | {"model": {name: value + 1 for name, value in last.items()}, "step": 1},
+    }
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    for reason, changed in wrong.items():
+        seal(changed)
+        with pytest.raises(Damaged, match=re.escape(reason)):
+            run.load(path)
+    write_sealed(path, b"not a state at all")
+    with pytest.raises(Damaged, match="is no saved state"):
+        run.load(path)
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    seal(state)
+    run.load(path)
+
+
+# ---------------------------------------------------------------- how a run begins and ends
+
+
+def run_with(study, backend, pending, started_file=None) -> int:
+    return study_run.run_study(
+        study, Plan(planned_jobs(study, ["charlm"], ["gelu"]), pending, {}), backend, started_file
+    )
+
+
+def test_results_removed_under_a_run_are_not_counted_as_done(made, capsys):
+    study, cell = made
+    write = write_trial
+
+    def backend(jobs, on_event, should_stop):
+        for job in jobs:
+            write(study, *job)
+            on_event(Event(job, "done", "completed"))
+            study.store.record_path(*job).unlink()
+
+    study.store.record_path(cell, 2).unlink()
+    assert run_with(study, backend, [(cell, 2)]) == 1
+    said = capsys.readouterr().out
+    assert "1 of 2 trials done" in said
+    assert f"lost: {cell.name} trial 2, whose results were removed while the run went on; run again\n" in said
+
+
+def test_a_cell_file_removed_under_a_run_is_said(made, capsys):
+    study, cell = made
+    assert run_with(study, lambda *_: study.store.cell_path(cell).unlink(), []) == 1
+    assert f"lost: {study.store.cell_path(cell)}, which was removed" in capsys.readouterr().out
+    assert run_with(study, lambda *_: None, []) == 0  # which writes it again
+
+
+def test_a_run_says_by_a_file_that_it_has_begun(made, tmp_path, monkeypatch):
+    study, _ = made
+    started = tmp_path / "started"
+    seen = []
+    run_with(study, lambda *_: seen.append(started.read_text()), [], started)
+    assert seen == [f"{os.getpid()}\n"]
+    started.unlink()
+
+    def refuse(folder):
+        raise UserError(f"cannot write to {folder}")
+
+    monkeypatch.setattr(study_run, "check_writable", refuse)
+    with pytest.raises(UserError):
+        run_with(study, lambda *_: None, [], started)
+    assert not started.exists()
+
+
+def test_a_dry_run_checks_folders_and_scheduler_and_writes_nothing(made, tmp_path, capsys, monkeypatch):
+    def listed() -> set:
+        return {path for path in tmp_path.rglob("*")}
+
+    before = listed()
+    assert call(tmp_path, "--dry-run") == 0
+    assert call(tmp_path, "--dry-run", "--checkpoints-dir", str(tmp_path / "new" / "folder")) == 0
+    in_a_file = study_run.__file__ + "/results"
+    assert call(tmp_path, "--dry-run", "--checkpoints-dir", in_a_file) == 2
+    assert capsys.readouterr().err.count(f"cannot write to {in_a_file}: Not a directory\n") == 1
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert call(tmp_path, "--dry-run") == 2
+    assert f"{tmp_path / 'results'} may not be written to\n" in capsys.readouterr().err
+    monkeypatch.undo()
+    monkeypatch.setitem(options.CONFIGS, "cpu", CONFIG)
+
+    def nobody(address, tls):
+        raise UserError(f"no scheduler answers at {address}")
+
+    monkeypatch.setattr(cluster, "connect", nobody)
+    assert call(tmp_path, "--dry-run", "--scheduler", "tcp://127.0.0.1:1") == 2
+    assert "no scheduler answers at tcp://127.0.0.1:1\n" in capsys.readouterr().err
+    assert listed() == before
+
+
+def test_stale_drafts_of_killed_writers_are_removed_at_the_start(made):
+    study, cell = made
+    drafts = [study.store.record_path(cell, 1), study.store.checkpoint_path(cell, 1), study.store.cell_path(cell)]
+    for path in drafts:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(path.name + ".part")
+        draft.write_text("")
+        os.utime(draft, (1, 1))
+    assert run_with(study, lambda *_: None, []) == 0
+    assert not [path for path in study.store.results.parent.rglob("*.part")]
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def test_verify_says_how_missing_weights_come_back(made, tmp_path, capsys):
+    study, cell = made
+    assert call(tmp_path, "--verify") == 1
+    weights, record = study.store.checkpoint_path(cell, 1), study.store.record_path(cell, 1)
+    assert f"missing  {weights} (weights; remove {record} and run again to make them anew" in capsys.readouterr().out
+
+
+def test_verify_looks_at_the_summary(made, tmp_path, capsys):
+    path = tmp_path / "results" / files.SUMMARY_NAME
+    path.write_text('{"studies": {"tiny": []}}')
+    assert call(tmp_path, "--verify") == 1
+    said = capsys.readouterr().out
+    assert (
+        f"damaged  {path} is damaged (studies[...]: Expected `object`, got `array`); python analyze_results.py"
+        in said
+    )
+
+
+@pytest.mark.parametrize("option", ["--results-dir", "--checkpoints-dir", "--started-file"])
+def test_an_empty_path_is_refused(tmp_path, capsys, option):
+    assert call(tmp_path, option, "") == 2
+    assert f"{option}: the value is empty" in capsys.readouterr().err
+
+
+def test_too_many_open_files_are_one_line(made, tmp_path, capsys, monkeypatch):
+    def no_descriptor(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(run_all_experiments, "run_study", no_descriptor)
+    assert call(tmp_path) == 2
+    assert capsys.readouterr().err == "run_all_experiments.py: error: [Errno 24] Too many open files\n"
+
+
+def test_a_stray_file_does_not_keep_a_study_from_being_reused(made, tmp_path, capsys):
+    (tmp_path / "results" / "notes.json").write_text("{")
+    assert call(tmp_path, "--study", "mine", "--reuse", "tiny", "--dry-run") == 0
+    captured = capsys.readouterr()
+    assert "copied from study 'tiny': charlm_gelu_mine" in captured.out and "left out: " in captured.err
+
+
+def test_a_cell_without_a_checksum_is_read_and_an_altered_one_is_not(made):
+    study, cell = made
+    path = study.store.cell_path(cell)
+    content = study.store.read_cell(cell)
+    files.write_json(path, content)
+    assert study.store.read_cell(cell) == content
+    write_checked(path, content | {"pairs": content["pairs"] * 2})
+    with pytest.raises(Damaged, match=re.escape("pairs[1].trials: the pair [1, 2] twice")):
+        study.store.read_cell(cell)
+    assert plan.finished_trials(study, cell) == {1, 2}
