@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from own.plan import Cost, Plan
 from own.task import load_task
 from own.trial import Job, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
-from study.files import UserError
+from study.files import ROOT, UserError
 from train import Interrupted
 
 NANOGPT = '''
@@ -439,3 +440,28 @@ def test_the_verdict_is_that_of_known_differences(n, late, early, verdict, said)
         assert f"{more} more, which take about {int(np.ceil(2.5 * more))} min" in words[0]
     if verdict == "not settled":
         assert words[1].startswith("At that step: the activation matters")
+
+
+# ---------------------------------------------------------------- what the docs promise
+
+
+def test_the_task_of_the_docs_and_the_command_of_the_readme_work(capsys):
+    doc = (ROOT / "docs" / "sensitivity.md").read_text()
+    task, gated = (
+        re.search(rf"<!-- example: {part} -->\n```python\n(.*?)```", doc, re.DOTALL)[1] for part in ("task", "gated")
+    )
+    write_task(task, "my_task.py")
+    readme = (ROOT / "docs" / "templates" / "README.md").read_text()
+    for text in (doc, readme):
+        (command,) = re.findall(r"^python sensitivity\.py (.*)$", text, re.MULTILINE)
+        assert sensitivity.main([*shlex.split(command, comments=True), "--dry-run", "--workers", "2"]) == 0
+        assert re.search(
+            r"plan: 3 activations x 8 seeds x \d+ steps, 24 trials on 2 workers: about 5.0 min", said(capsys)
+        )
+    write_task(task + gated, "my_task.py")
+    assert sensitivity.main(["my_task.py", "--activations", "relu", "swiglu", "--dry-run"]) == 0
+    assert "warning" not in said(capsys)
+
+
+def said(capsys) -> str:
+    return capsys.readouterr().out
