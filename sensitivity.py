@@ -224,17 +224,21 @@ def train(begun: Begun) -> int:
     """Train what is pending; returns the exit code. UserError for a trial that failed, as all would."""
     folder, failed = begun.setting.folder, []
     check_writable(folder)
-    bar = tqdm(total=len(begun.pending), unit="trial", disable=not sys.stderr.isatty(), leave=False)
+    steps = begun.plan.steps
+    bar = tqdm(total=len(begun.pending) * steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
     start = time.monotonic()
+    reached: dict[Job, int] = {}
 
     def on_event(event: Event) -> None:
         if event.kind == "failed":
             failed.append(event)
-        elif event.kind == "done":
-            bar.update()
-            if bar.disable:
-                name, seed = event.job
-                cli.say(f"[{time.monotonic() - start:.0f} s]  {name} seed {seed}  {event.detail}")
+        if event.kind in ("progress", "done"):
+            now = event.progress.get("step", steps)
+            bar.update(now - reached.get(event.job, 0))
+            reached[event.job] = now
+        if event.kind == "done" and bar.disable:
+            name, seed = event.job
+            cli.say(f"[{time.monotonic() - start:.0f} s]  {name} seed {seed}  {event.detail}")
 
     try:
         with exclusive(folder / ".lock"), cli.stop_signals() as received:

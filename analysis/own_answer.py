@@ -143,7 +143,7 @@ def _verdict(answer: OwnAnswer, minutes_a_seed: float) -> str:
     if answer.at_the_end in told:
         return f"{told[answer.at_the_end]}."
     if not answer.cv.known:
-        return "too few trials to tell, or models without any disagreement."
+        return "undecided, because no two models disagree on any sample: there is nothing to compare."
     fewest = max(needed or 0, FEWEST_JUDGED)
     if answer.seeds < fewest:
         more = fewest - answer.seeds

@@ -2,9 +2,11 @@
 
 import io
 import math
+import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -141,12 +143,16 @@ class OwnTrial:
 
 
 def train_own(setting: Setting, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
-    """The ``runner.workers.Work`` of this part: train one trial to its end, from where it was stopped."""
+    """The ``runner.workers.Work`` of this part: train one trial to its end, from where it was stopped.
+
+    What the task prints goes to stderr, so that nothing mixes with a command's output.
+    """
 
     def report(step: int) -> None:
         send(Event(job, "progress", progress={"step": step}))
 
-    return outcome_of(job, lambda: run_own_trial(setting, job, report, should_stop))
+    with redirect_stdout(sys.stderr):
+        return outcome_of(job, lambda: run_own_trial(setting, job, report, should_stop))
 
 
 def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], should_stop: Callable[[], bool]) -> str:

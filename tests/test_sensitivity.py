@@ -11,6 +11,7 @@ import pytest
 
 import sensitivity
 from analysis.own_answer import own_answer, sentences
+from analysis.stats import FEWEST_JUDGED
 from own import plan as planning
 from own.plan import Cost, Plan
 from own.task import load_task
@@ -106,6 +107,8 @@ PLAIN = """
 import numpy as np
 import torch
 from torch import nn
+
+print("what a task prints is not part of the answer")
 
 x = np.random.default_rng(0).standard_normal((300, 6))
 y = (x[:, :3].argmax(axis=1)).astype(np.int32)
@@ -382,6 +385,7 @@ def test_a_plan_costs_what_its_trials_take():
 
 
 def test_steps_give_way_and_seeds_do_not():
+    assert planning.FEWEST_SEEDS == FEWEST_JUDGED
     assert planning.plan(COST, planning.START + 12, workers=1).seeds == 6
     for budget in np.linspace(13, 400, 40):
         assert planning.plan(COST, budget, 2).seeds >= planning.FEWEST_SEEDS
