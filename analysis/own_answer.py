@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import stats, stats_many
-from analysis.compared_shown import as_json, words
+from analysis.compared_shown import as_json, estimate_json, words
 from analysis.comparing import ALPHA, MARGIN, Compared, compare_groups
 from analysis.model_files import Pairing
 from analysis.predictions import MISMATCHES, check_all, compare_pairs, predictions, read_targets
@@ -33,7 +33,7 @@ class OwnAnswer:
     compared    the groups, one for each activation, and every two of them
     cv          of the activations' mean mismatches, without the noise of the seeds; ``p`` that of equal means
     at_the_end  what the rule says of the models as they are at the end
-    change      of the mean mismatches over the last fifth of the steps, as a fraction
+    change      of the mean mismatches over the last fifth of the steps, as a fraction, with its interval over seeds
     seeds       complete ones; ``seeds_needed`` to show a difference of ``MARGIN``, None where it cannot be told
     """
 
@@ -41,14 +41,16 @@ class OwnAnswer:
     cv: Estimate
     p: float
     at_the_end: EffectVerdict
-    change: float
+    change: Estimate
     seeds: int
     seeds_needed: int | None
 
     @property
     def settled(self) -> bool | None:
-        """None where nothing disagreed at first."""
-        return None if math.isnan(self.change) else abs(self.change) <= SETTLED_CHANGE
+        """Whether the change is at most ``SETTLED_CHANGE``; None where it is larger but may be noise, or unknown."""
+        if abs(self.change.mean) <= SETTLED_CHANGE:
+            return True
+        return False if self.change.low > 0 or self.change.high < 0 else None
 
     @property
     def verdict(self) -> str:
@@ -68,8 +70,6 @@ def own_answer(
     """From the probabilities (samples, classes) of every activation's models, in the order of ``seeds``, at the
     ``end`` and a fifth of the steps before; at least two activations and two seeds."""
     compared, mismatches = _compare(end, seeds, targets)
-    before = _mean_mismatches(early)
-    now = float(stats.mean_over_pairs(mismatches).mean())
     cv = stats_many.cv_without_noise_interval(mismatches)
     p = stats_many.equal_means_test(mismatches).p if mismatches.any() else math.nan
     return OwnAnswer(
@@ -77,7 +77,7 @@ def own_answer(
         cv=cv,
         p=p,
         at_the_end=stats_many.effect_verdict(cv, p, len(seeds), MARGIN, ALPHA),
-        change=now / before - 1 if before > 0 else math.nan,
+        change=_change(_mismatches(early), mismatches),
         seeds=len(seeds),
         seeds_needed=compared.models_needed.get(MARGIN),
     )
@@ -102,11 +102,20 @@ def _compare(
     return compared, np.stack([distances.mean[MISMATCHES][place, place] for place in places])
 
 
-def _mean_mismatches(groups: Mapping[str, list[np.ndarray]]) -> float:
-    """Mean over the pairs of each group, then over groups."""
+def _mismatches(groups: Mapping[str, list[np.ndarray]]) -> np.ndarray:
+    """Shares of the samples (K, N, N)."""
     labels = np.stack([[p.argmax(axis=1) for p in group] for group in groups.values()])  # (K, N, samples)
-    first, second = np.triu_indices(labels.shape[1], 1)
-    return float(np.mean([(of_group[first] != of_group[second]).mean() for of_group in labels]))
+    return np.stack([[(of_group != one).mean(axis=1) for one in of_group] for of_group in labels])
+
+
+def _change(early: np.ndarray, end: np.ndarray) -> Estimate:
+    """Of the mean over pairs and activations, both (K, N, N), relative to the early one, with a jackknife over seeds
+    that takes that one as given."""
+    before = float(stats.mean_over_pairs(early).mean())
+    if before == 0:
+        return Estimate(math.nan, math.nan, math.nan, end.shape[-1])
+    found = stats.pairwise_estimate((end - early).mean(axis=0) / before)
+    return Estimate(found.mean, found.low, found.high, end.shape[-1])
 
 
 # ---------------------------------------------------------------- in words and as JSON
@@ -115,10 +124,10 @@ def _mean_mismatches(groups: Mapping[str, list[np.ndarray]]) -> float:
 def sentences(answer: OwnAnswer, steps: int, minutes_a_seed: float) -> Iterator[str]:
     """The verdict, then what ``compare.py`` says of the same models."""
     if answer.settled is False:
-        way = "rose" if answer.change > 0 else "fell"
+        way = "rose" if answer.change.mean > 0 else "fell"
         yield (
-            f"Not settled: disagreement {way} {100 * abs(answer.change):.0f} % over the last fifth of the steps, so "
-            f"what follows is a snapshot of step {steps}. Train longer: --steps, with a fresh --results-dir."
+            f"Not settled: disagreement {way} {100 * abs(answer.change.mean):.0f} % over the last fifth of steps, "
+            f"so what follows is a snapshot of step {steps}. Train longer: --steps, with a fresh --results-dir."
         )
         yield f"At that step: {_verdict(answer, minutes_a_seed)}"
     else:
@@ -162,13 +171,9 @@ def own_json(answer: OwnAnswer, plan: Mapping[str, object], said: list[str]) -> 
         "settled": answer.settled,
         "verdict": answer.verdict,
         "verdict_at_the_end": str(answer.at_the_end),
-        "change_over_the_last_fifth": None if math.isnan(answer.change) else answer.change,
-        "cv": {name: value if math.isfinite(value) else None for name, value in _bounds(answer.cv)},
+        "change_over_the_last_fifth": estimate_json(answer.change),
+        "cv": estimate_json(answer.cv),
         "p": answer.p if math.isfinite(answer.p) else None,
         "seeds_needed": answer.seeds_needed,
         "words": said,
     }
-
-
-def _bounds(estimate: Estimate) -> list[tuple[str, float]]:
-    return [("mean", estimate.mean), ("low", estimate.low), ("high", estimate.high)]

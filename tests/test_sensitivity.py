@@ -1,5 +1,6 @@
 """sensitivity.py: models written elsewhere, checks before anything is spent, plans, exact resume, answers."""
 
+import gzip
 import json
 import os
 import re
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 import sensitivity
-from analysis.own_answer import own_answer, sentences
+from analysis.own_answer import NOT_SETTLED, own_answer, sentences
 from analysis.stats import FEWEST_JUDGED
+from analysis.stats_many import EffectVerdict
 from own import plan as planning
 from own.plan import Cost, Plan
 from own.task import load_task
 from own.trial import Job, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
+from study import corpus, files
 from study.files import ROOT, UserError
 from train import Interrupted
 
@@ -182,10 +185,8 @@ def test_a_model_written_elsewhere_runs_as_it_is(capsys, text):
     answer = found(capsys, "--seeds", "6", "--steps", "25", "--html", "page.html")
     assert answer["plan"]["activations"] == ["relu", "gelu"]
     assert (answer["plan"]["seeds"], answer["plan"]["steps"]) == (6, 25)
-    assert (
-        answer["verdict"] in ("not settled", "undecided", "too few trials to tell") or "margin" in answer["verdict"]
-    )
-    assert answer["settled"] in (True, False)
+    assert answer["verdict"] in {NOT_SETTLED, *EffectVerdict}
+    assert (answer["verdict"] == NOT_SETTLED) == (answer["settled"] is False)
     assert [(group["name"], group["n_models"], group["n_samples"]) for group in answer["groups"]] == [
         ("relu", 6, 40),
         ("gelu", 6, 40),
@@ -437,6 +438,7 @@ def test_the_verdict_is_that_of_known_differences(n, late, early, verdict, said)
     end, before = (models(n, dict(zip(names, sizes, strict=True)), 5) for sizes in (late, early))
     answer = own_answer(end, before, range(n), None)
     assert answer.verdict == verdict
+    assert answer.settled is (verdict != "not settled")
     words = list(sentences(answer, 100, minutes_a_seed=2.5))
     assert words[0].startswith(said)
     if verdict == "too few trials to tell":
@@ -444,6 +446,13 @@ def test_the_verdict_is_that_of_known_differences(n, late, early, verdict, said)
         assert f"{more} more, which take about {int(np.ceil(2.5 * more))} min" in words[0]
     if verdict == "not settled":
         assert words[1].startswith("At that step: the activation matters")
+
+
+def test_a_change_within_noise_is_not_called_one():
+    end, before = (models(6, {"relu": 0.05, "gelu": 0.05}, seed) for seed in (5, 6))
+    answer = own_answer(end, before, range(6), None)
+    assert abs(answer.change.mean) > 0.05 and answer.change.low < 0 < answer.change.high
+    assert answer.settled is None and answer.verdict != NOT_SETTLED
 
 
 # ---------------------------------------------------------------- what the docs promise
@@ -465,6 +474,18 @@ def test_the_task_of_the_docs_and_the_command_of_the_readme_work(capsys):
     write_task(task + gated, "my_task.py")
     assert sensitivity.main(["my_task.py", "--activations", "relu", "swiglu", "--dry-run"]) == 0
     assert "warning" not in said(capsys)
+
+
+def test_the_example_of_digits_has_equal_sizes_and_learns(capsys, monkeypatch):
+    digits = np.c_[np.random.default_rng(0).integers(0, 17, (1797, 64)), np.arange(1797) % 10]
+    content = gzip.compress("\n".join(",".join(map(str, row)) for row in digits).encode())
+    monkeypatch.setattr(corpus, "from_carrier", lambda *_: content)  # the download itself is tested for the corpus
+    monkeypatch.setattr(files, "ROOT", Path.cwd())
+    path = ROOT / "examples" / "digits.py"
+    assert path.read_text().count("\n") <= 40
+    assert sensitivity.main([str(path), "--activations", "relu", "swish", "swiglu", "--dry-run"]) == 0
+    printed = said(capsys)
+    assert "plan: 3 activations" in printed and "warning" not in printed
 
 
 def said(capsys) -> str:
