@@ -3,7 +3,7 @@
 ``analysis/stats.py`` compares activations whose trials share their seeds. Here the two groups may have different
 numbers of models, trained from any seeds. The mean over the pairs of each group is a U-statistic with its own
 jackknife variance; the groups are independent, so the variances add, on Welch's (1947, Biometrika 34:28) degrees of
-freedom. The test is the one that belongs to this interval. In simulation (``benchmarks/coverage.py``'s models,
+freedom. The test is the one that belongs to this interval. In simulation (``benchmarks/simulated.py``'s models,
 1,500 studies a case, 6 v 6 and 6 v 10) it rejects equal means at a nominal 5 % in .02 to .06 of studies where both
 groups are alike, the models in each equally or unequally far from the rest, and in .07 to .10 where the models of
 one group alone are very unequal. Permuting the models' labels, also of a studentized statistic (Janssen 1997, Stat.

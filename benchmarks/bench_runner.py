@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
@@ -31,7 +32,7 @@ from study.environment import environment
 from study.files import ROOT, write_json
 from study.pairs import compare_predictions
 from study.plan import Job, Study, load_corpus, planned_jobs
-from study.store import CELL_REQUIRED, TRIAL_REQUIRED, Cell, Store, fingerprint
+from study.store import Cell, Store, fingerprint
 from training.dataset import probe_set, shuffled_probe
 
 GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
@@ -152,11 +153,35 @@ def make_done(study: Study) -> None:
             for number in numbers:
                 study.store.record_path(cell, number).write_text("{}")
                 study.store.predictions_path(cell, number).touch()
-            facts = study.identity(cell)
-            content = dict.fromkeys(CELL_REQUIRED) | asdict(cell)
-            content |= {"config": facts, "fingerprint": fingerprint(facts), "pairs": []}
-            trials = [dict.fromkeys(TRIAL_REQUIRED) | {"trial": number} for number in numbers]
-            write_json(study.store.cell_path(cell), content | {"trials": trials})
+            write_json(study.store.cell_path(cell), done_cell(study, cell, numbers))
+
+
+def done_cell(study: Study, cell: Cell, numbers: Iterable[int]) -> dict:
+    """What a cell file has to hold; its trials have diverged, so there are no pairs and none are lacking."""
+    facts = study.identity(cell)
+    outcome = dict.fromkeys(("train_loss", "val_loss", "train_accuracy", "val_accuracy"))
+    trial = {
+        "status": "diverged",
+        **outcome,
+        "finished": "2026-01-01T00:00:00+00:00",
+        "history": {"step": [0], "train_loss": [None], "val_loss": [None]},
+        "environment": {},
+        "training_time": 1.0,
+        "evaluation_time": 1.0,
+        "predictions_sha256": "0" * 64,
+    }
+    trials = [{"trial": number, "seed": study.config.seed_base + number - 1, **trial} for number in numbers]
+    return {
+        **asdict(cell),
+        "status": "completed",
+        "planned_trials": len(trials),
+        "n_parameters": 1,
+        "environment": {},
+        "config": facts,
+        "fingerprint": fingerprint(facts),
+        "trials": trials,
+        "pairs": [],
+    }
 
 
 def plan(folder: str, *options: str) -> dict:

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell
+from test_plots import check_readable
 
 from analysis import early, loss_alone, measure, report_tables, robustness_tables
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
+from labels import label
+from plot_utils import project_style
+from views.course_figure import COURSE_FIGURE
 
 N = 7
 STEPS = [0, 50, 100]
@@ -140,3 +144,29 @@ def test_studies_that_were_not_followed_have_empty_tables():
     for make in robustness_tables.TABLES.values():
         assert make(alone)
     assert robustness_tables.saving(alone) == "There is no earlier step to judge by."
+
+
+def test_the_figure_has_a_point_and_a_bar_for_every_evaluation_filled_where_a_difference_is_shown():
+    findings = Findings(study([0.25] * 4, RISING) + study(RISING, RISING, "tinylstm"))
+    with project_style():
+        figure = COURSE_FIGURE.draw(findings, {})
+    check_readable(figure)
+    drawn = {
+        (ax.get_title(), line.get_xdata()[0], line.get_ydata()[0]): line.get_markerfacecolor() != "white"
+        for ax in figure.axes
+        for line in ax.lines
+        if line.get_marker() == "o"
+    }
+    said = {
+        (label(each.model), moment.step, 100 * each.cv.mean): each.shown
+        for moment in findings.course
+        for each in moment.sensitivities
+        if each.tested
+    }
+    assert drawn == said and set(said.values()) == {True, False} and len(said) >= 4
+
+
+def test_without_tests_there_is_no_figure_of_the_course():
+    assert not COURSE_FIGURE.is_there(
+        Findings([measure.measure(random_cell("charlm", name, n_trials=3)) for name in NAMES])
+    )

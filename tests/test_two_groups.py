@@ -7,7 +7,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from analysis import stats, stats_many, two_groups
-from benchmarks import coverage
+from benchmarks import simulated
 
 REPETITIONS = 500
 
@@ -25,8 +25,8 @@ def random_distances(rng: np.random.Generator, n: int, scale: float = 1.0) -> np
 def pooled_groups(rng, n_a: int, n_b: int, repetitions: int = REPETITIONS, **study):
     """Distances within two groups of simulated models, of one population unless ``study`` says otherwise."""
     n = max(n_a, n_b)
-    for pooled in coverage.simulate(rng, repetitions, n, **{"scales": (coverage.SCALE,) * 2, **study}):
-        yield pooled[:n_a, :n_a], pooled[n : n + n_b, n : n + n_b]
+    for first, second in simulated.simulate(rng, repetitions, n, **{"scales": (simulated.SCALE,) * 2, **study}):
+        yield first[:n_a, :n_a], second[:n_b, :n_b]
 
 
 def test_the_unpaired_test_and_interval_are_welch_s_on_pseudo_values(rng):
@@ -89,9 +89,9 @@ def test_paired_models_of_one_population_are_seldom_found_to_differ(rng):
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_intervals_cover_a_known_ratio_and_difference(rng, paired):
-    scale = 1.2 * coverage.SCALE
-    means = coverage.true_mean(scale, 0.3), coverage.true_mean(spread=0.3)
-    study = {"scales": (scale, coverage.SCALE), "spread": 0.3, "correlation": 0.5 * paired}
+    scale = 1.2 * simulated.SCALE
+    means = simulated.true_mean(scale, 0.3), simulated.true_mean(spread=0.3)
+    study = {"scales": (scale, simulated.SCALE), "spread": 0.3, "correlation": 0.5 * paired}
     covered = np.zeros(2)
     for a, b in pooled_groups(rng, 6, 6, 300, **study):
         ratio, difference = two_groups.distance_ratio(a, b, paired), two_groups.distance_difference(a, b, paired)
@@ -103,6 +103,6 @@ def test_intervals_cover_a_known_ratio_and_difference(rng, paired):
 
 
 def test_a_large_known_difference_is_found(rng):
-    scales = (1.6 * coverage.SCALE, coverage.SCALE)
+    scales = (1.6 * simulated.SCALE, simulated.SCALE)
     p = [two_groups.welch_test(a, b) for a, b in pooled_groups(rng, 8, 6, 100, scales=scales)]
     assert np.mean(np.array(p) <= 0.05) > 0.9

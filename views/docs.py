@@ -33,7 +33,7 @@ from views.render import render
 
 TEMPLATES = Path("docs") / "templates"
 README = "README.md"
-WIDTH = 118
+WIDTH = 130
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
 GALLERY = ("reference", "modern", "cpu")  # the published studies, in the order of the gallery
 

@@ -12,6 +12,7 @@ from labels import label
 from plot_utils import activation_colours, project_style
 from views.architecture_figures import ARCHITECTURE_FIGURES
 from views.cell_figures import CELL_FIGURES
+from views.course_figure import COURSE_FIGURE
 from views.drawing import Drawing, Kind, Level
 from views.landscape_figure import LANDSCAPE_FIGURE
 from views.study_figures import STUDY_FIGURES
@@ -35,7 +36,7 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
             kind.title,
             _drawn(kind, findings, colours),
         )
-        for kind in (*STUDY_FIGURES, LANDSCAPE_FIGURE)
+        for kind in (*STUDY_FIGURES, COURSE_FIGURE, LANDSCAPE_FIGURE)
         if kind.is_there(findings)
     ]
     of_architectures = [
