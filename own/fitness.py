@@ -52,7 +52,7 @@ def look(task: Task, job: Job, device: str, steps: int | None) -> Look:
         times: list[float] = []
         while len(times) < (steps or STEPS):
             start = time.perf_counter()
-            trial.advance(trial.batch(0))
+            trial.advance(*trial.batch(0))
             times.append(time.perf_counter() - start)
             if steps is None and len(times) >= FEWEST_STEPS and sum(times) > ENOUGH_SECONDS:
                 break

@@ -122,12 +122,8 @@ def names_in(folder: Path) -> Iterator[Callable[[], set[Path]]]:
     hidden = {}
     if folder != ROOT:
         for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if (
-                name.partition(".")[0] in names
-                and file
-                and Path(file).parent in (ROOT, ROOT / name.partition(".")[0])
-            ):
+            top, file = name.partition(".")[0], getattr(module, "__file__", None)
+            if top in names and file and Path(file).parent in (ROOT, ROOT / top):
                 hidden[name] = sys.modules.pop(name)
     before = set(sys.modules)
 
@@ -152,7 +148,8 @@ def users_code(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{place_of(error, path.resolve())}: {type(error).__name__}: {error}") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"{place_of(error, path.resolve())}: {type(error).__name__}: {said}") from error
 
 
 def place_of(error: BaseException, path: Path) -> str:

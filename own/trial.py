@@ -2,6 +2,7 @@
 
 import io
 import math
+import random
 import sys
 import time
 import zipfile
@@ -28,7 +29,7 @@ from own.task import (
 from runner.workers import Event, outcome_of
 from study.files import Damaged, UserError, move_damaged, read_sealed, write_bytes, write_sealed
 from train import Interrupted
-from training.seeding import deterministic, numpy_stream, seed_everything, stream_seed
+from training.seeding import deterministic, numpy_stream, stream_seed
 
 EARLY = 0.8  # the share of the steps at which predictions are kept, to see whether they have settled
 SAVE_SECONDS = 30
@@ -61,12 +62,12 @@ class Setting:
 
 
 class OwnTrial:
-    """A model in training. Step k draws its batch, and all that PyTorch draws, from streams of (seed, k) alone, so a
-    resumed trial draws what an uninterrupted one does; initial values come from the seed's stream ``init``."""
+    """A model in training. Its initial values, each batch, step and prediction draw from streams of their own, of the
+    seed and the step alone, so a resumed trial draws what an uninterrupted one does."""
 
     def __init__(self, task: Task, job: Job, device: str):
         self.task, self.job, self.device = task, job, device
-        seed_everything(stream_seed(job.seed, "init"))
+        self.seed_generators("init")
         model = task.model(activation_named(job.activation))
         if not isinstance(model, nn.Module):
             raise UserError(f"{task.path}: model(activation) returned {type(model).__name__}, not a torch.nn.Module")
@@ -76,30 +77,46 @@ class OwnTrial:
         self.step = 0
         self.losses: list[float] = []
         self.early: np.ndarray | None = None
-        self._with_targets: bool | None = None
+        self._computes_loss: bool | None = None
+
+    def seed_generators(self, stream: str, step: int = 0) -> None:
+        """Seed PyTorch's, NumPy's and Python's generators. ``torch.manual_seed`` seeds those of all kinds of devices,
+        which would take a fifth of a small model's step."""
+        seed = stream_seed(self.job.seed, stream, step)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        if self.device == "cuda":
+            torch.cuda.manual_seed_all(seed)
 
     def batch(self, step: int) -> tuple:
+        self.seed_generators("batch", step)
         drawn = self.task.batch(numpy_stream(self.job.seed, "batch", step))
         if not isinstance(drawn, tuple | list) or len(drawn) != 2:
             raise UserError(f"{self.task.path}: batch(rng) must return two things, inputs and their classes")
         return to_tensor(tuple(drawn), self.device)
 
     def loss(self, x: object, y: object) -> torch.Tensor:
-        if self._with_targets is None:
-            with torch.no_grad():
-                training, _ = self.model.training, self.model.eval()
-                self._with_targets = self.task.loss is None and takes_targets(self.model(x))
-                self.model.train(training)
-        loss = training_loss(self.task, self.model, x, y, self._with_targets)
+        loss = training_loss(self.task, self.model, x, y, self.computes_loss(x))
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
             raise UserError(f"{self.task.path}: the loss is no single number; reduce it, such as by mean()")
         return loss
 
-    def advance(self, batch: tuple) -> None:
-        """One training step on ``batch``."""
+    def computes_loss(self, x: object) -> bool:
+        """Whether the model computes its own loss from targets; tried once, without training."""
+        if self._computes_loss is None:
+            training = self.model.training
+            with torch.no_grad():
+                self._computes_loss = self.task.loss is None and takes_targets(self.model.eval()(x))
+            self.model.train(training)
+        return self._computes_loss
+
+    def advance(self, x: object, y: object) -> None:
+        """One training step on a batch."""
+        self.computes_loss(x)  # before the generators are seeded, because a resumed trial tries it anew
         self.model.train()
-        seed_everything(stream_seed(self.job.seed, "step", self.step))
-        loss = self.loss(*batch)
+        self.seed_generators("step", self.step)
+        loss = self.loss(x, y)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -107,6 +124,7 @@ class OwnTrial:
         self.step += 1
 
     def predict(self) -> np.ndarray:
+        self.seed_generators("predict", self.step)
         return predictions(self.task, self.model, self.device)
 
     # ------------------------------------------------ resume
@@ -170,7 +188,7 @@ def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], sho
                 trial.save(setting.state_path(job))
                 raise Interrupted
             with users_code(setting.path):
-                trial.advance(trial.batch(trial.step))
+                trial.advance(*trial.batch(trial.step))
                 if trial.step == setting.early_step:
                     trial.early = trial.predict()
             if time.monotonic() - saved > SAVE_SECONDS:

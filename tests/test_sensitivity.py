@@ -244,8 +244,22 @@ def same(a: Result, b: Result) -> bool:
     return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("end", "early", "losses"))
 
 
-def test_stopped_and_continued_is_uninterrupted_to_the_bit():
-    write_task()
+# Batches from PyTorch's own generator, as nanoGPT's get_batch draws them, and predictions that are sampled.
+DRAWN = """
+
+def batch(rng):
+    i = torch.randint(200, (16,))
+    return x[i], y[i]
+
+
+def predict(model, probe):
+    return model.train()(probe).softmax(-1)
+"""
+
+
+@pytest.mark.parametrize("text", [PLAIN, PLAIN + DRAWN], ids=["rng", "torch"])
+def test_stopped_and_continued_is_uninterrupted_to_the_bit(text):
+    write_task(text)
     whole = trained("whole", [])
     assert len(whole.losses) == 12 and not np.array_equal(whole.early, whole.end)
     assert same(whole, trained("stopped", [3, 7, 1]))  # also after the early predictions
