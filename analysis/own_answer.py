@@ -29,7 +29,8 @@ PAIRING = Pairing(
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """
+    """What the trials of one task say.
+
     compared    the groups, one for each activation, and every two of them
     cv          of the activations' mean mismatches, without the noise of the seeds; ``p`` that of equal means
     at_the_end  what the rule says of the models as they are at the end
@@ -133,6 +134,12 @@ def sentences(answer: OwnAnswer, steps: int, minutes_a_seed: float) -> Iterator[
     else:
         verdict = _verdict(answer, minutes_a_seed)
         yield f"{verdict[0].upper()}{verdict[1:]}"
+    if answer.settled is None and answer.change.has_interval:
+        low, mean, high = (100 * x for x in (answer.change.low, answer.change.mean, answer.change.high))
+        yield (
+            f"Whether it has settled cannot be told: disagreement changed by {mean:+.0f} % [{low:+.0f}, {high:+.0f}] over "
+            "the last fifth of steps."
+        )
     yield from words(answer.compared)
 
 

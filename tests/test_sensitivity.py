@@ -467,6 +467,7 @@ def test_a_change_within_noise_is_not_called_one():
     answer = own_answer(end, before, range(6), None)
     assert abs(answer.change.mean) > 0.05 and answer.change.low < 0 < answer.change.high
     assert answer.settled is None and answer.verdict != NOT_SETTLED
+    assert any(word.startswith("Whether it has settled cannot be told") for word in sentences(answer, 100, 1.0))
 
 
 # ---------------------------------------------------------------- what the docs promise
