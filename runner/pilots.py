@@ -34,7 +34,7 @@ from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS, check_names, na
 from study.plan import Job, Plan, Study, pending_jobs, planned_jobs
 from study.store import Store, fingerprint
 
-RATES = (0.001, 0.002, 0.004, 0.008)
+RATES = (0.002, 0.004, 0.008)  # not 0.001: after 800 steps of it CharLM was at 1.93 to 2.17 nats
 SEED_BASE = 9000
 FILE = RESULTS_DIR / "pilots" / "trained.json"
 RULE = (
