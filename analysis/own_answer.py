@@ -137,8 +137,8 @@ def sentences(answer: OwnAnswer, steps: int, minutes_a_seed: float) -> Iterator[
     if answer.settled is None and answer.change.has_interval:
         low, mean, high = (100 * x for x in (answer.change.low, answer.change.mean, answer.change.high))
         yield (
-            f"Whether it has settled cannot be told: disagreement changed by {mean:+.0f} % [{low:+.0f}, {high:+.0f}] over "
-            "the last fifth of steps."
+            f"Whether it has settled cannot be told: disagreement changed by {mean:+.0f} % [{low:+.0f}, {high:+.0f}] "
+            "over the last fifth of steps."
         )
     yield from words(answer.compared)
 

@@ -296,6 +296,27 @@ def test_what_is_complete_is_answered_from_and_the_same_command_goes_on(capsys, 
     assert more["groups"][0]["n_models"] == 7 and more["plan"]["steps"] == 20
 
 
+def test_damaged_results_are_trained_again_and_diverged_seeds_left_out(capsys):
+    write_task()
+    whole = found(capsys, "--seeds", "7", "--steps", "20")
+    relu, gelu = (Path(f"sensitivity_results/task/{name}/seed_45.npz") for name in ("relu", "gelu"))
+    relu.write_bytes(relu.read_bytes()[:-30])
+    assert found(capsys, "--seeds", "7")["groups"] == whole["groups"]
+    done = Result.read(gelu)
+    Result(np.full_like(done.end, np.nan), done.early, done.losses).write(gelu)
+    without = found(capsys, "--seeds", "7")
+    assert [group["n_models"] for group in without["groups"]] == [6, 6]
+    assert "relu seed 45" not in without["groups"][0]["models"]
+    assert without["words"][-1].startswith("Diverged") and "gelu seed 45" in without["words"][-1]
+
+
+def test_a_trial_whose_loss_is_not_finite_ends_as_diverged():
+    path = write_task(PLAIN + "\n\ndef loss(output, y):\n    return output.sum() * float('inf')\n").absolute()
+    setting, job = Setting(path, Path("diverged").absolute(), 12, "cpu"), Job("relu", 1)
+    assert run_own_trial(setting, job, lambda step: None, lambda: False) == "diverged"
+    assert len(Result.read(setting.result_path(job)).losses) == 1
+
+
 def test_what_would_mix_trials_is_refused(capsys):
     write_task()
     found(capsys, "--seeds", "6", "--steps", "20")
