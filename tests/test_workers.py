@@ -66,6 +66,9 @@ def test_workers_that_die_at_once_are_no_success(monkeypatch, tiny_study, capsys
             self.job, self.gpu, self.connection, self.process = None, None, io.BytesIO(), threading.Thread()
             self.process.start()
 
+        def successor(self):
+            return self
+
         def give(self, job):
             raise BrokenPipeError
 
