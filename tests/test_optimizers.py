@@ -127,10 +127,6 @@ def test_an_unknown_name_lists_the_known_ones(tiny_study, setting, known):
         run(with_config(tiny_study, **setting))
 
 
-def test_the_command_line_knows_the_optimizers_that_there_are():
-    assert tuple(OPTIMIZERS) == NAMES
-
-
 def test_no_setting_of_a_recipe_is_ignored(tiny_study):
     study = with_config(tiny_study, optimizer="adamw", **MODERN)
     changes = [{}, {"weight_decay": 0.0}, {"floor": 0.9}, {"betas": (0.9, 0.9)}, {"optimizer": "muon"}]
