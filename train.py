@@ -28,7 +28,7 @@ from study import cli
 from study.agreement import describe_agreement
 from study.carry_on import carry_on, continuation_of
 from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
-from study.environment import environment
+from study.environment import differing, environment
 from study.files import (
     Busy,
     Damaged,
@@ -71,6 +71,7 @@ class TrialRun:
         # In a control, streams that do not vary are those of the first trial.
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
         self.environment = environment(study.device)  # before the work, so that nothing about it can fail after it
+        self.begun_elsewhere: list[dict] = []  # steps up to which another environment trained it, and that
         self.corpus = load_corpus(study.device)
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
@@ -166,6 +167,8 @@ class TrialRun:
             "train_accuracy": self.train_accuracy,
             "predictions": torch.from_numpy(np.stack(self.predictions)),
             "times": [self.training_time, self.evaluation_time],
+            "environment": self.environment,
+            "begun_elsewhere": self.begun_elsewhere,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -214,6 +217,10 @@ class TrialRun:
         self.history = {name: [values[i] for i in evaluations] for name, values in state["history"].items()}
         self.predictions = list(state["predictions"].cpu().numpy()[evaluations])
         self.training_time, self.evaluation_time = state["times"]
+        self.begun_elsewhere = state.get("begun_elsewhere", [])
+        there = state.get("environment", self.environment)
+        if differing(there, self.environment)[0]:
+            self.begun_elsewhere = [*self.begun_elsewhere, {"step": self.step, "environment": there}]
 
     # ------------------------------------------------ the end
 
@@ -244,6 +251,8 @@ class TrialRun:
             "fingerprint": fingerprint(facts),
             "environment": self.environment,
         }
+        if self.begun_elsewhere:
+            record["begun_elsewhere"] = self.begun_elsewhere
         if self.config.landscape and record["status"] == "completed":
             self._settle_with_barriers(record, buffer.getvalue(), report)
         else:

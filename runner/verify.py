@@ -206,9 +206,8 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
     account = tabulate(rows, ["", "there", "again", "difference"])
     if not same_predictions and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
-    there, here = before["environment"], after["environment"]
-    account += "\n\n" + compare_environments(there, here)
-    return same_bits, account if same_bits else f"{account}\n\n{possible_causes(there, here)}"
+    account += "\n\n" + compare_environments(before["environment"], after["environment"])
+    return same_bits, account if same_bits else f"{account}\n\n{causes(before, after['environment'])}"
 
 
 def known_trial(study: Study, cell: Cell, number: int) -> dict:
@@ -258,6 +257,14 @@ def compare_environments(before: dict, here: dict) -> str:
         for name in here
     ]
     return tabulate(rows, ["environment", "there", "here", ""])
+
+
+def causes(trial: dict, here: dict) -> str:
+    """The possible causes of other bits in a ``trial``: of where it ended and of where its steps before were made."""
+    lines = [possible_causes(trial["environment"], here)]
+    for part in trial.get("begun_elsewhere", []):
+        lines.append(f"its steps up to {part['step']}: {possible_causes(part['environment'], here)}")
+    return "\n".join(lines)
 
 
 def possible_causes(there: dict, here: dict) -> str:

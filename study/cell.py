@@ -30,6 +30,7 @@ TRIAL_KEYS = (
     "passage",
     "predictions_sha256",
     "environment",
+    "begun_elsewhere",
 )
 
 Report = Callable[[dict], None]

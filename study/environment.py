@@ -61,7 +61,7 @@ def environment(device: str) -> dict:
 
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # of a type of its own, which a saved state may not have
         "numpy": np.__version__,
         "system": platform.system(),
         "machine": platform.machine(),

@@ -82,6 +82,13 @@ class Passage(Struct):
     probability: list[Fraction]
 
 
+class Beginning(Struct):
+    """The steps of a trial up to ``step``, where they were made in another environment than the rest."""
+
+    step: Count
+    environment: Environment
+
+
 class TrialFacts(Struct, kw_only=True):
     trial: TrialNumber
     seed: Seed
@@ -98,6 +105,7 @@ class TrialFacts(Struct, kw_only=True):
     predictions_sha256: Hash
     texts: list[str] | None | UnsetType = UNSET
     passage: Passage | None | UnsetType = UNSET
+    begun_elsewhere: list[Beginning] | UnsetType = UNSET
 
 
 class Groups(Struct):
@@ -178,6 +186,8 @@ class StateForm(Struct):
     optimizer: dict[str, Any]
     finite: Any
     predictions: Any
+    environment: Environment | UnsetType = UNSET
+    begun_elsewhere: list[Beginning] | UnsetType = UNSET
 
 
 class StudySummary(Struct):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from study.files import ROOT, Busy, write_json
 from study.locks import exclusive
 from study.options import CONFIGS
 from study.plan import Job
+from training.dataset import whole_split
 from training.seeding import deterministic
 
 # ---------------------------------------------------------------- what a record says
@@ -149,6 +151,26 @@ def test_where_bits_differ_the_causes_are_named():
     words = verify.possible_causes(there, {**environment.environment("cpu"), "torch": "2.13.0", "processor": "B"})
     assert words.startswith("what bits depend on and differs: processor; not recorded there: numpy, ")
     assert "commit" not in words
+
+
+def test_a_trial_continued_elsewhere_says_where_it_began(tiny_study, monkeypatch):
+    cell, here = tiny_study.cell("charlm", "gelu"), environment.environment("cpu")
+    monkeypatch.setattr(train, "whole_split", lambda tokens, config: islice(whole_split(tokens, config), 1))
+    monkeypatch.setattr(train, "text_noise", lambda config: [])
+    for steps, processor in ((1, "A"), (2, "A"), (1, "B")):
+        monkeypatch.setattr(train, "environment", lambda device, name=processor: here | {"processor": name})
+        countdown = iter([False] * steps + [True])
+        with pytest.raises(train.Interrupted):
+            train.run_trial(tiny_study, cell, 1, should_stop=lambda countdown=countdown: next(countdown))
+    monkeypatch.setattr(train, "environment", lambda device: here)
+    record = train.run_trial(tiny_study, cell, 1)
+    parts = [(part["step"], part["environment"]["processor"]) for part in record["begun_elsewhere"]]
+    assert parts == [(3, "A"), (4, "B")] and record["environment"] == here
+    assert tiny_study.store.read_cell(cell)["trials"][0]["begun_elsewhere"] == record["begun_elsewhere"]
+    assert verify.causes(record, here).splitlines()[1:] == [
+        "its steps up to 3: what bits depend on and differs: processor",
+        "its steps up to 4: what bits depend on and differs: processor",
+    ]
 
 
 def test_facts_that_older_records_lack_are_no_other_machine(monkeypatch):
