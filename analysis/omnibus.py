@@ -25,7 +25,9 @@ RULES = {
     ),
     EffectVerdict.NO_DIFFERENCE: "it lies wholly below, and no difference is shown",
     EffectVerdict.UNDECIDED: "the margin is within the interval, or trials do not vary, so that there is no test",
-    EffectVerdict.TOO_FEW: f"fewer than {FEWEST_JUDGED} trials from the same seeds; how many would tell is planned",
+    EffectVerdict.TOO_FEW: (
+        f"fewer than {FEWEST_JUDGED} trials from the same seeds; --tables planner says how many would tell"
+    ),
 }
 
 
