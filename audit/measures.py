@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from analysis import stats
 from analysis.differences import Difference
+from analysis.early import over_architectures
 from analysis.findings import Findings
 from analysis.measure import UNKNOWN, MeasuredCell, over_training
 from analysis.metrics_compared import metric_label, rank_correlation
@@ -217,14 +218,13 @@ def activation_cv(findings: Findings, asked: dict) -> list[Measurement]:
 
 
 def early_verdicts(findings: Findings, asked: dict) -> list[Measurement]:
-    """In how many architectures the rule gives at the first evaluation the verdict that it gives at the last."""
-    moments = [moment for moment in findings.course if moment.step > 0]
-    if len(moments) < 2:
+    """In how many architectures the rule says at the first evaluation after the start what it says at the last."""
+    summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
+    if not summed:
         return []
-    first, last = moments[0], moments[-1]
-    same = sum(a.verdict is b.verdict for a, b in zip(first.sensitivities, last.sensitivities, strict=True))
-    what = f"the verdict at step {first.step} is that at step {last.step} in"
-    return [Measurement(what, _without_interval(same), f"of {len(last.sensitivities)} architectures", digits=0)]
+    first, last = summed[0], findings.course[-1].step
+    what = f"the verdict at step {first.step} is that at step {last} in"
+    return [Measurement(what, _without_interval(first.same_verdict), f"of {first.n} architectures", digits=0)]
 
 
 def correlation(findings: Findings, asked: dict) -> list[Measurement]:

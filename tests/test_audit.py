@@ -507,10 +507,15 @@ def test_hypotheses_are_answered_from_the_findings(spread):
     assert len(said) == len(hypotheses.HYPOTHESES)
     smooth = said["Smooth activations make predictions more reproducible than ReLU"]
     shown = [each.shown for each in spread.differences() if each.activation == "relu"]
-    assert re.match("A smooth activation minus ReLU: Of 4 differences, .*; from [+]2", smooth)
+    assert re.match(r"A smooth activation minus ReLU: of 4 differences, .*; from [+]2.* GELU minus ReLU\)", smooth)
     assert (f"shown lower in 0 and higher in {shown.count(True)};" in smooth) == (None not in shown)
-    assert said["A larger β of SmeLU improves reproducibility"].endswith("Not compared in this study.")
+    assert said["A larger β of SmeLU improves reproducibility"].endswith("not compared in this study.")
     assert "rank correlation -1.00" in said["Loss and reproducibility are a trade-off"]
+    lstm = said["An LSTM is 10-30 times as reproducible as a transformer"]
+    assert lstm == "Not measured in this study."
+    relu = [make_cell(model, "relu", pairs=pairs_of(pd, 9)) for model, pd in (("charlm", 0.1), ("tinylstm", 0.4))]
+    lstm = hypotheses.recurrent_is_most_reproducible(Findings.of_study(relu, "cpu"))
+    assert lstm.startswith("PD with ReLU, as a multiple of TinyLSTM's: CharLM 0.25. TinyLSTM's is 0.400")
 
 
 def test_awkward_studies_are_audited_too():
