@@ -1,6 +1,6 @@
 """The figure of the verdict over training: how much PD depends on the activation, at every evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from views.drawing import Kind
 Course = Sequence[tuple[int, Sensitivity]]  # of one architecture: training steps and what the rule says after them
 
 
-def courses(findings: Findings) -> dict[str, Course]:
+def courses(findings: Findings) -> Mapping[str, Course]:
     """By architecture, the evaluations at which its activations are tested."""
     found: dict[str, list[tuple[int, Sensitivity]]] = {}
     for moment in findings.course:
