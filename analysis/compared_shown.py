@@ -67,7 +67,7 @@ def _comparison_json(each: Comparison) -> dict:
             metric: {
                 **_difference(effect.difference),
                 "p": _or_none(effect.p),
-                "ratio": _estimate(effect.ratio),
+                "ratio": estimate_json(effect.ratio),
                 "verdict": str(effect.verdict),
             }
             for metric, effect in each.effects.items()
@@ -80,12 +80,12 @@ def _comparison_json(each: Comparison) -> dict:
     }
 
 
-def _estimate(value: Estimate) -> dict[str, float | None]:
+def estimate_json(value: Estimate) -> dict[str, float | None]:
     return {"mean": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
 
 
 def _estimates(values: dict[str, Estimate]) -> dict[str, dict]:
-    return {metric: _estimate(value) for metric, value in values.items()}
+    return {metric: estimate_json(value) for metric, value in values.items()}
 
 
 def _difference(value: Estimate) -> dict[str, float | None]:

@@ -18,7 +18,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from study.cli import STOP_SIGNALS, say
 from study.files import ROOT, Busy, UserError
@@ -39,21 +39,33 @@ KEEP_MEMORY = {
 class Event:
     """What a worker reports of its job.
 
+    job       what it was given: a ``study.plan.Job``, or another unit of work that ``run_jobs`` has the function for
     kind      "progress", or how the job ended: "stopped", "busy" (another run is training it), "done" or "failed"
     detail    "done": the record's status; "failed": the error's text
     progress  "progress": the report of train.run_trial
     """
 
-    job: Job
+    job: Any
     kind: Literal["progress", "done", "failed", "stopped", "busy"]
     detail: str = ""
     progress: dict = field(default_factory=dict)
 
 
+class Setting(Protocol):
+    """What all jobs of a run share and every worker is given, such as a ``Study``; it is pickled."""
+
+    @property
+    def device(self) -> str: ...
+
+
+# Does one job, a function of a module: of the setting, the job, what to call on each event, and whether to stop.
+Work = Callable[[Any, Any, Callable[[Event], None], Callable[[], bool]], Event]
+
+
 # ---------------------------------------------------------------- inside a worker
 
 
-def serve(connection: Connection, study: Study) -> None:
+def serve(connection: Connection, setting: Setting, work: Work) -> None:
     """Run the jobs that come through ``connection`` until it is closed or the process is asked to stop.
 
     While a job runs, nothing comes but None, which asks to stop, or the end of the pipe, because the runner is gone.
@@ -73,7 +85,7 @@ def serve(connection: Connection, study: Study) -> None:
 
     try:
         while job := connection.recv():
-            event = Event(job, "stopped") if should_stop() else run_job(study, job, connection.send, should_stop)
+            event = Event(job, "stopped") if should_stop() else work(setting, job, connection.send, should_stop)
             connection.send(event)
             if event.kind == "stopped":
                 return
@@ -82,12 +94,22 @@ def serve(connection: Connection, study: Study) -> None:
 
 
 def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
-    """Train one trial; whatever it raises becomes the job's outcome."""
-    from train import Interrupted, run_trial  # here, because they load PyTorch, which the runner does without
+    """Train one trial of a study; whatever it raises becomes the job's outcome."""
+    from train import run_trial  # here, because it loads PyTorch, which the runner does without
+
+    def report(progress: dict) -> None:
+        send(Event(job, "progress", progress=progress))
+
+    return outcome_of(job, lambda: run_trial(study, *job, report, should_stop)["status"])
+
+
+def outcome_of(job: Any, do: Callable[[], str]) -> Event:
+    """Do a job; the status that it returns, or whatever it raises, becomes the job's outcome."""
+    from train import Interrupted  # here, because they load PyTorch
     from training.step import RecordingError
 
     try:
-        record = run_trial(study, *job, lambda progress: send(Event(job, "progress", progress=progress)), should_stop)
+        return Event(job, "done", do())
     except Interrupted:
         return Event(job, "stopped")
     except Busy:
@@ -98,7 +120,6 @@ def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: 
         raise
     except Exception:
         return Event(job, "failed", traceback.format_exc())
-    return Event(job, "done", record["status"])
 
 
 # ---------------------------------------------------------------- the pool
@@ -107,13 +128,13 @@ def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: 
 class Worker:
     """A worker process, its pipe, and the job it has."""
 
-    def __init__(self, study: Study, gpu: int | None):
+    def __init__(self, setting: Setting, gpu: int | None, work: Work):
         # A new process is given this one's sys.path and main script, so it finds the code from any folder.
-        context = start_context(study.device)
+        context = start_context(setting.device)
         self.connection, theirs = context.Pipe()
-        self.gpu = gpu
-        self.job: Job | None = None
-        self.process = context.Process(target=serve, args=(theirs, study), daemon=True)
+        self.setting, self.gpu, self.work = setting, gpu, work
+        self.job: Any = None
+        self.process = context.Process(target=serve, args=(theirs, setting, work), daemon=True)
         resource_tracker.ensure_running()  # before the signals are blocked, because starting it unblocks them
         with worker_environment(gpu):
             # Blocked until the worker has its handlers: a signal that comes before is kept, and does not kill it.
@@ -124,7 +145,10 @@ class Worker:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         theirs.close()
 
-    def give(self, job: Job) -> None:
+    def successor(self) -> "Worker":
+        return Worker(self.setting, self.gpu, self.work)
+
+    def give(self, job: Any) -> None:
         self.job = job
         self.connection.send(job)
 
@@ -192,13 +216,16 @@ def worker_environment(gpu: int | None) -> Iterator[None]:
 
 
 def run_jobs(
-    study: Study,
+    setting: Setting,
     n_workers: int,
-    jobs: Iterable[Job],
+    jobs: Iterable[Any],
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
+    work: Work = run_job,
 ) -> None:
     """Run ``jobs`` in order on ``n_workers`` processes: one thread each on the CPU, one GPU each with CUDA.
+
+    ``work`` does one job under the ``setting``: by default, trains a trial of a study.
 
     ``on_event`` is called with every event. A worker that dies fails its job and is replaced. When ``should_stop``
     says so, workers finish their step, save and stop, and no further job is begun. KeyboardInterrupt, which a second
@@ -206,9 +233,9 @@ def run_jobs(
     """
     pending = deque(jobs)
     n_workers = min(n_workers, len(pending))
-    workers = [Worker(study, gpu) for gpu in assign_gpus(study.device, n_workers)]
+    workers = [Worker(setting, gpu, work) for gpu in assign_gpus(setting.device, n_workers)]
     try:
-        work_through(study, workers, pending, on_event, should_stop)
+        work_through(workers, pending, on_event, should_stop)
         dismiss(workers)
     except KeyboardInterrupt:
         for worker in workers:
@@ -222,9 +249,8 @@ def run_jobs(
 
 
 def work_through(
-    study: Study,
     workers: list[Worker],
-    pending: deque[Job],
+    pending: deque[Any],
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> None:
@@ -235,7 +261,7 @@ def work_through(
             return
         for index, worker in enumerate(workers):
             if worker.job is None and pending:
-                workers[index] = start_next(worker, pending, study)
+                workers[index] = start_next(worker, pending)
         receive_events(workers, on_event)
 
 
@@ -247,12 +273,12 @@ def dismiss(workers: list[Worker]) -> None:
         worker.process.join(PATIENCE)
 
 
-def start_next(worker: Worker, pending: deque[Job], study: Study) -> Worker:
+def start_next(worker: Worker, pending: deque[Any]) -> Worker:
     """Give the next pending job to ``worker``, or to its successor if it has died."""
     try:
         worker.give(pending[0])
     except ConnectionError:
-        worker = Worker(study, worker.gpu)
+        worker = worker.successor()
         worker.give(pending[0])
     pending.popleft()
     return worker

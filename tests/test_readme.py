@@ -104,6 +104,7 @@ def test_an_activation_an_architecture_and_a_metric_are_added_as_described(tmp_p
     corpus = tmp_path / "study" / "corpus.py"
     corpus.write_text(corpus.read_text().replace(CORPUS_SHA256, digest(text)))
     write_bytes(tmp_path / "data" / CORPUS_PATH.name, text)
+    shutil.copy(ROOT / "data" / "report.json", tmp_path / "data")
     blocks = to_append()
     assert blocks.keys() == {"activations.py", "metrics.py", "model.py", "config_cpu.py"}
     blocks["config_cpu.py"] += SMALLER
@@ -134,4 +135,8 @@ def test_an_activation_an_architecture_and_a_metric_are_added_as_described(tmp_p
     cell = json.loads((tmp_path / "results" / "grulm_snake_mine.json").read_text())
     (pair,) = cell["pairs"]
     assert 0 < pair["largest_difference"] <= 1 and len(pair["history"]["largest_difference"]) == 2
-    assert "Largest difference" in run("analyze_results.py", "--tables", "cell_metrics", "--no-plots")
+    csv = run("analyze_results.py", "--tables", "cell_metrics", "--format", "csv", "--no-plots")
+    assert "largest_difference" in csv
+    run("analyze_results.py", "--html")
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert page.count("Largest difference") >= 1 and "grulm" in page.lower()

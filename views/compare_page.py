@@ -1,5 +1,6 @@
 """One page about a comparison of groups of models: words, tables and one picture in one HTML file."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from matplotlib.figure import Figure
@@ -22,8 +23,8 @@ CAPTION = (
 )
 
 
-def compare_page(compared: Compared) -> str:
-    """The whole page; the same comparison gives the same text."""
+def compare_page(compared: Compared, said: Sequence[str] | None = None, command: str = "compare.py") -> str:
+    """The whole page; the same comparison gives the same text. ``said`` are the sentences of another ``command``."""
     names = listed(group.name for group in compared.groups)
     n_models = sum(group.n_models for group in compared.groups)
     return template("compare.html").render(
@@ -31,7 +32,8 @@ def compare_page(compared: Compared) -> str:
         names=names,
         scope=f"{counted(n_models, 'model')} on {compared.groups[0].n_samples:,} samples.",
         picture=Picture(CAPTION, Level.STUDY, figure_bytes(draw_groups(compared))),
-        words=list(words(compared)),
+        words=list(words(compared)) if said is None else said,
+        command=command,
         tables=[shown_table(table) for table in tables(compared)],
         groups=compared.groups,
     )

@@ -1,0 +1,170 @@
+"""Is a user's task fit to be asked? A few steps of every activation, twice, before anything is spent; they also tell
+what a step costs.
+
+The steps are all on the first batch, whose loss must then fall.
+"""
+
+import hashlib
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from own.plan import Cost
+from own.task import Task, users_code
+from own.trial import Job, OwnTrial
+from study.files import UserError
+
+STEPS, FEWEST_STEPS = 8, 3
+ENOUGH_SECONDS = 2  # after which fewer than ``STEPS`` are enough
+LARGEST_SIZE_DIFFERENCE = 0.02  # of parameter counts over activations
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a few steps showed. ``initial`` and ``batch`` are hashes; ``before`` and ``after`` the loss of the batch,
+    without dropout; times in seconds."""
+
+    n_parameters: int
+    initial: str
+    batch: str
+    losses: tuple[float, ...]
+    predictions: np.ndarray
+    before: float
+    after: float
+    building: float
+    step: float
+    predicting: float
+
+
+def look(task: Task, job: Job, device: str, steps: int | None) -> Look:
+    """Train a few ``steps``, or as many as ``ENOUGH_SECONDS`` allow; everything is done as in a trial."""
+    with users_code(task.path):
+        start = time.perf_counter()
+        trial = OwnTrial(task, job, device)
+        building = time.perf_counter() - start
+        initial, n_parameters = hashed(trial.model.state_dict()), sum(p.numel() for p in trial.model.parameters())
+        batch_hash = hashed(trial.batch(0))
+        before = batch_loss(trial)
+        times: list[float] = []
+        while len(times) < (steps or STEPS):
+            start = time.perf_counter()
+            trial.advance(*trial.batch(0))
+            times.append(time.perf_counter() - start)
+            if steps is None and len(times) >= FEWEST_STEPS and sum(times) > ENOUGH_SECONDS:
+                break
+        after = batch_loss(trial)
+        start = time.perf_counter()
+        predicted = trial.predict()
+        predicting = time.perf_counter() - start
+    step = statistics.median(times[1:])  # the first one also prepares
+    losses = tuple(trial.losses)
+    return Look(n_parameters, initial, batch_hash, losses, predicted, before, after, building, step, predicting)
+
+
+@torch.no_grad()
+def batch_loss(trial: OwnTrial) -> float:
+    trial.model.eval()
+    return float(trial.loss(*trial.batch(0)))
+
+
+def hashed(value: object) -> str:
+    """A hash of all tensors in a value."""
+    found = hashlib.sha256()
+
+    def add(part: object) -> None:
+        if isinstance(part, torch.Tensor):
+            found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif isinstance(part, Mapping):
+            for name in part:
+                found.update(str(name).encode())
+                add(part[name])
+        elif isinstance(part, tuple | list):
+            for each in part:
+                add(each)
+
+    add(value)
+    return found.hexdigest()
+
+
+# ---------------------------------------------------------------- what is checked
+
+
+def examine(task: Task, activations: tuple[str, ...], seed: int, device: str) -> tuple[Cost, list[str]]:
+    """What training costs, and warnings. UserError for a task that is not fit."""
+    looks = {}
+    for name in activations:
+        first = look(task, Job(name, seed), device, None)
+        check_predictions(task, name, first)
+        again = look(task, Job(name, seed), device, len(first.losses))
+        if fault := not_deterministic(first, again):
+            raise UserError(f"{task.path}: with {name} the same seed twice does not give the same: {fault}")
+        looks[name] = first
+    if same := same_output(looks):
+        raise UserError(
+            f"{task.path}: {same[0]} and {same[1]} give the same predictions after "
+            f"{len(looks[same[0]].losses)} steps from equal weights; does model(activation) use its activation?"
+        )
+    cost = Cost(
+        step={name: each.step for name, each in looks.items()},
+        trial={name: each.building + 2 * each.predicting for name, each in looks.items()},
+    )
+    return cost, [*size_warnings(looks), *loss_warnings(looks)]
+
+
+def check_predictions(task: Task, name: str, found: Look) -> None:
+    shape = found.predictions.shape
+    if task.targets is not None and (len(task.targets) != shape[0] or not task.targets.min() >= 0):
+        raise UserError(f"{task.path}: {len(task.targets)} targets from 0 on are needed for {shape[0]} predictions")
+    if task.targets is not None and task.targets.max() >= shape[1]:
+        raise UserError(f"{task.path}: targets holds class {task.targets.max()}, predictions have {shape[1]} classes")
+    sums = found.predictions.sum(axis=1)
+    if np.isfinite(sums).all() and (found.predictions.min() < 0 or np.abs(sums - 1).max() > 0.005):
+        raise UserError(f"{task.path}: predict(model, probe) must return probabilities; with {name} they are none")
+
+
+def not_deterministic(first: Look, again: Look) -> str | None:
+    """What differs between two runs of one seed, the earliest of what can be told apart; None if nothing does."""
+    if first.initial != again.initial:
+        return "initial values (is randomness in model(activation) drawn from PyTorch's, NumPy's or Python's own?)"
+    if first.batch != again.batch:
+        return "batches (does batch(rng) draw all its randomness from rng, and keep no state?)"
+    if not np.array_equal(first.losses, again.losses, equal_nan=True):
+        return "losses from equal weights and batches (in the forward pass, the loss or the optimizer)"
+    if not np.array_equal(first.predictions, again.predictions, equal_nan=True):
+        return "predictions after equal losses (in the optimizer, predict or the forward pass of eval mode)"
+    return None
+
+
+def same_output(looks: Mapping[str, Look]) -> tuple[str, str] | None:
+    """Two activations whose models began with equal weights and, after some steps, still predict the same."""
+    seen: dict[tuple[str, bytes], str] = {}
+    for name, each in looks.items():
+        other = seen.setdefault((each.initial, each.predictions.tobytes()), name)
+        if other != name:
+            return other, name
+    return None
+
+
+def size_warnings(looks: Mapping[str, Look]) -> list[str]:
+    sizes = {name: each.n_parameters for name, each in looks.items()}
+    least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    more = sizes[most] / max(1, sizes[least]) - 1
+    if more <= LARGEST_SIZE_DIFFERENCE:
+        return []
+    return [
+        f"{most} has {100 * more:.0f} % more parameters than {least} ({sizes[most]:,} and {sizes[least]:,}), so size "
+        "may explain a difference; for a gated activation make the layer in front narrower"
+    ]
+
+
+def loss_warnings(looks: Mapping[str, Look]) -> list[str]:
+    return [
+        f"{name}: the loss of one batch does not fall when trained on it ({each.before:.4g}, after "
+        f"{len(each.losses)} steps {each.after:.4g}); look at the learning rate and the loss"
+        for name, each in looks.items()
+        if not each.after < each.before
+    ]

@@ -1,0 +1,64 @@
+"""The folder that the trials of one task lie in: what they were made with, and which are complete."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from own.plan import Plan
+from own.task import Task
+from own.trial import Job, Result, Setting
+from study.files import OtherSettings, read_checked, write_checked
+
+PLAN_NAME = "plan.json"
+
+
+def facts_of(task: Task, device: str) -> dict:
+    """What a trial's numbers depend on, beside its activation, seed and steps."""
+    probe = hashlib.sha256()
+    if isinstance(task.probe, np.ndarray | torch.Tensor):
+        probe.update(np.ascontiguousarray(torch.as_tensor(task.probe).cpu().numpy()).tobytes())
+    return {"source": task.source, "probe": probe.hexdigest(), "device": device, "torch": torch.__version__}
+
+
+def planned_before(folder: Path, facts: dict) -> Plan | None:
+    """The plan that a folder was begun with; OtherSettings if its trials were made with other ``facts``."""
+    path = folder / PLAN_NAME
+    if not path.exists():
+        return None
+    found = read_checked(path)
+    differ = [name for name in facts if found["facts"].get(name) != facts[name]]
+    if differ:
+        what = {"source": "the task's code", "probe": "probe", "device": "the device", "torch": "PyTorch's version"}
+        raise OtherSettings(
+            f"{folder} has trials from before {' and '.join(what[name] for name in differ)} changed; "
+            "choose another --results-dir, or remove it"
+        )
+    return Plan(**found["plan"])
+
+
+def write_plan(folder: Path, facts: dict, plan: Plan) -> None:
+    write_checked(folder / PLAN_NAME, {"facts": facts, "plan": asdict(plan)})
+
+
+def jobs_of(activations: Sequence[str], seeds: int, seed_base: int) -> list[Job]:
+    """Seed by seed over all activations, so that stopping early leaves whole seeds."""
+    return [Job(name, seed) for seed in range(seed_base, seed_base + seeds) for name in activations]
+
+
+def pending_of(setting: Setting, jobs: Sequence[Job]) -> list[Job]:
+    return [job for job in jobs if Result.read(setting.result_path(job)) is None]
+
+
+def complete_seeds(
+    setting: Setting, activations: Sequence[str], seeds: Sequence[int]
+) -> Iterator[tuple[int, dict[str, Result]]]:
+    """Each seed whose trials are complete with every activation, and their results."""
+    for seed in seeds:
+        found = {name: Result.read(setting.result_path(Job(name, seed))) for name in activations}
+        complete = {name: result for name, result in found.items() if result is not None}
+        if len(complete) == len(found):
+            yield seed, complete
