@@ -488,17 +488,6 @@ def test_the_cv_comes_with_the_verdict_of_the_findings(spread):
     ]
 
 
-def test_fishers_interval_covers_as_it_says():
-    rng, rho, covered = np.random.default_rng(0), 0.5, 0
-    for _ in range(300):
-        x = rng.normal(size=20)
-        y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=20)
-        ranks = [np.argsort(np.argsort(values)) for values in (x, y)]
-        bounds = measures.with_fisher_interval(float(np.corrcoef(*ranks)[0, 1]), 20)
-        covered += bounds.low <= 6 / math.pi * math.asin(rho / 2) <= bounds.high  # Spearman's of a normal pair
-    assert 0.92 <= covered / 300 <= 0.98
-
-
 def test_hypotheses_are_answered_from_the_findings(spread):
     said = {
         each.hypothesis.words: each.answer
