@@ -79,7 +79,7 @@ def test_the_interval_of_a_rank_correlation_covers_it():
 def test_few_cells_give_no_interval():
     assert spearman_estimate(0.5, 4).known and not spearman_estimate(0.5, 4).has_interval
     assert not spearman_estimate(None, 0).known
-    assert not spearman_estimate(1.0, 36).has_interval  # nor does a perfect order, which is not known to no width
+    assert not spearman_estimate(1.0, 36).has_interval  # a perfect order has none either
 
 
 def test_the_figure_is_readable_and_shows_every_cell(findings):
