@@ -130,7 +130,8 @@ def loss_alone(findings: Findings) -> list[Table]:
     notes = (
         "How much of PD's variance a straight line in the loss and the logarithm of the step describes, over all "
         "activations and evaluations of an architecture after the start; and how much more when each activation may "
-        "lie higher or lower. What the first column explains is speed of learning, not the activation as such. "
+        "lie higher or lower. The first has what goes with how far training has come, faster learning with some "
+        "activations included; the second adds what an activation does beside that. "
         "Points along one curve are not independent, so that this describes and tests nothing.",
         "At equal loss activations have trained for different numbers of steps. Where the last column is near 1, "
         "those that took longer to get there disagree more, so that equal loss is not equal training.",
