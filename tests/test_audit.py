@@ -304,6 +304,12 @@ def test_a_range_that_covers_others(least, most, verdict):
     assert audit_checks.covers(REPORT, {"range": [least, most], "of": of}).verdict is verdict
 
 
+def test_a_range_of_round_numbers_may_be_off_by_their_last_digit_that_counts():
+    check = {"range": ["10", "20"], "of": [["the number itself", "3.5.1/cv"], ["the number itself", "3.5.2/cv"]]}
+    assert audit_checks.covers(REPORT, check).verdict is ClaimVerdict.FAILS  # 21.9 to 26.9
+    assert audit_checks.covers(REPORT, check | {"unit": "10"}).verdict is ClaimVerdict.ROUNDED
+
+
 def test_of_several_checks_the_gravest_counts():
     holds, fails = ({"check": "reading", "verdict": verdict, "why": verdict} for verdict in ("holds", "contradicted"))
     result = audit_checks.checked(REPORT, {"checks": [holds, fails]})
