@@ -41,7 +41,7 @@ def _sentence(found: list["ArchitectureAnswer"], total: int) -> str:
     where = f"in {len(found)} of {counted(total, 'architecture')} ({_names(found)})"
     if not has_interval:
         if verdict is EffectVerdict.UNDECIDED:
-            return f"Undecided {where}: trials do not vary there, so that there is no interval and no test."
+            return f"Undecided {where}: trials do not vary there, so that the CV has no interval."
         return f"Too few trials to tell {where}: it takes two activations with at least {FEWEST_JUDGED} trials each."
     sizes = sorted(100 * each.sensitivity.cv.mean for each in found)
     size = f"{sizes[0]:.0f}" if f"{sizes[0]:.0f}" == f"{sizes[-1]:.0f}" else f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
@@ -146,6 +146,11 @@ class ArchitectureAnswer:
     def compared(self) -> bool:
         return len(self.cells) > 1
 
+    @property
+    def unsettled(self) -> int:
+        """In how many of the cells the loss still fell."""
+        return [cell.settled() for cell in self.cells].count(False)
+
     def disagreement(self) -> str:
         """On how many of 100 next characters two trainings disagree, such as "14 (SmeLU β=1) to 25 (SwiGLU)"."""
         return self._span("top1_mismatches", lambda cell: f"{mismatches_of_100(cell):.0f}")
@@ -187,9 +192,8 @@ class ArchitectureAnswer:
             test = f"Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
         else:
             test = f"No test: {self.would_tell()} ({basis})."
-        falling = [cell.settled() for cell in self.cells].count(False)
-        unsettled = f" In {falling} of {counted(len(self.cells), 'cell')} the loss still fell." if falling else ""
-        return f"{size} {test}{unsettled}"
+        cells = f"{self.unsettled} of {counted(len(self.cells), 'cell')}"
+        return f"{size} {test}" + (f" In {cells} the loss still fell." if self.unsettled else "")
 
     def would_tell(self) -> str:
         """How many trials it takes."""
@@ -250,13 +254,15 @@ def verdicts(findings: Findings) -> Table:
         Column("over tests", ("n_tests",), plain),
         Column("PD, lowest to highest", ("pd",), plain, numeric=False),
         Column("Of 100 characters, two trainings disagree on", ("disagreement",), plain, numeric=False),
+        *([Column("Loss still fell in", ("unsettled",), plain)] if any(each.unsettled for each in answers) else []),
         Column("N", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
         *([Column("N that would tell", ("needed",), plain)] if any(map(too_few, answers)) else []),
     )
     rows = []
     for answer in answers:
         spans = {"pd": answer.pd(), "disagreement": answer.disagreement()} if answer.compared else {}
-        rows.append(answer.sensitivity.row() | spans | {"needed": answer.needed})
+        unsettled = f"{answer.unsettled} of {counted(len(answer.cells), 'cell')}"
+        rows.append(answer.sensitivity.row() | spans | {"unsettled": unsettled, "needed": answer.needed})
     return Table("Does PD depend on the activation?", columns, rows)
 
 

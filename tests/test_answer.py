@@ -122,8 +122,7 @@ def test_trials_that_do_not_vary_get_no_size_and_no_interval_in_words(level):
     alike = Findings.of_study(cells_of("charlm", {"relu": level, "gelu": level}, seed=1, spread=0), "cpu")
     (found,), (said,) = answer.architecture_answers(alike), answer.sentences(alike)
     assert said == (
-        "Undecided in 1 of 1 architecture (CharLM): trials do not vary there, so that there is no interval and no "
-        "test."
+        "Undecided in 1 of 1 architecture (CharLM): trials do not vary there, so that the CV has no interval."
     )
     assert found.evidence().startswith("Not tested: trials do not vary")
 
