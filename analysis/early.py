@@ -98,7 +98,7 @@ class EarlyStep:
 
 class OverArchitectures(NamedTuple):
     """At one step: rank correlation of CV then and at the end, in how many architectures the verdict and the order
-    are those of the end, and of how many."""
+    are those of the end, and of how many that have a verdict there."""
 
     step: int
     cv_to_cv: Estimate
@@ -160,6 +160,7 @@ def over_architectures(found: list[EarlyStep]) -> list[OverArchitectures]:
         own = [each for each in found if each.step == step]
         known = [each for each in own if each.then.cv.known and each.at_end.cv.known]
         rho = over_few([each.then.cv.mean for each in known], [each.at_end.cv.mean for each in known])
-        same, predicts = sum(each.same_verdict for each in own), sum(each.predicts for each in own)
-        summed.append(OverArchitectures(step, rho, same, predicts, len(own)))
+        judged = [each for each in own if each.at_end.tested]
+        same, predicts = sum(each.same_verdict for each in judged), sum(each.predicts for each in judged)
+        summed.append(OverArchitectures(step, rho, same, predicts, len(judged)))
     return summed

@@ -107,6 +107,8 @@ def saving(findings: Findings) -> str:
     summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
     if not summed:
         return "There is no earlier step to judge by."
+    if not any(each.n for each in summed):
+        return "No architecture has a verdict at the end that an earlier step could tell."
     told = list(takewhile(lambda each: each.predicts == each.n, reversed(summed)))
     if told:
         return f"Verdict and order of the end are told in every architecture from step {told[-1].step} on."

@@ -219,7 +219,7 @@ def activation_cv(findings: Findings, asked: dict) -> list[Measurement]:
 def early_verdicts(findings: Findings, asked: dict) -> list[Measurement]:
     """In how many architectures the rule says at the first evaluation after the start what it says at the last."""
     summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
-    if not summed:
+    if not summed or not summed[0].n:
         return []
     first, last = summed[0], findings.course[-1].step
     what = f"the verdict at step {first.step} is that at step {last} in"

@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from synthetic_cells import awkward_cells, make_cell, make_pair, make_trial, varying
+from synthetic_cells import awkward_cells, make_cell, make_pair, make_trial, random_cell, varying
 
 from analysis.findings import Findings
 from audit import checks as audit_checks
@@ -469,8 +469,10 @@ def test_measurements_worked_by_hand(spread):
     assert measured(spread, "experiments")[0].text() == "18 trials"
     assert measured(spread, "setting", key=["iterations"], unit="steps")[0].text() == "100 steps"
     assert measured(spread, "setting", key=["shape", "layers"]) == []
-    (verdict, _) = measured(spread, "early_verdicts")[0].text().split(" in ", 1)
-    assert verdict == "the verdict at step 50 is that at step 100"
+    assert measured(spread, "early_verdicts") == []  # three trials have no verdict that could be the same
+    six = Findings.of_study([random_cell("charlm", name, "cpu", 6) for name in ("relu", "gelu", "swish")], "cpu")
+    (verdict, count) = measured(six, "early_verdicts")[0].text().split(" in ", 1)
+    assert verdict == "the verdict at step 50 is that at step 100" and count.endswith(" of 1 architectures")
 
 
 def test_a_measured_difference_is_that_of_the_findings_in_percent(spread):

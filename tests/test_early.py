@@ -165,6 +165,12 @@ def test_studies_that_were_not_followed_have_empty_tables():
     assert robustness_tables.saving(alone) == "There is no earlier step to judge by."
 
 
+def test_too_few_trials_to_tell_twice_are_no_verdict_that_was_told():
+    few = Findings.of_study([random_cell("charlm", name, n_trials=3) for name in NAMES], "cpu")
+    assert {each.n for each in early.over_architectures(few.early_steps)} == {0}
+    assert robustness_tables.saving(few).startswith("No architecture has a verdict at the end")
+
+
 def test_the_figure_has_a_point_and_a_bar_for_every_evaluation_filled_where_a_difference_is_shown():
     findings = Findings(study([0.25] * 4, RISING) + study(RISING, RISING, "tinylstm"))
     with project_style():
