@@ -151,7 +151,8 @@ def print_answer(findings: Findings, arguments: argparse.Namespace) -> None:
     """The answer in words, the cells and the verdicts, and where there is more."""
     form, study = arguments.format, f"--study {findings.study} " if arguments.study else ""
     print()
-    print_lines([answer.QUESTION, answer.headline(findings), answer.scope(findings)], form)
+    words = [answer.headline(findings), *answer.other_primary(findings), answer.scope(findings)]
+    print_lines([answer.QUESTION, *words], form)
     print_tables(answer.short_tables(findings), form)
     more = [
         f"More: python analyze_results.py {study}--tables {ALL}, or some of {', '.join(TABLES)}",

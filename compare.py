@@ -37,8 +37,8 @@ PROGRAM = "compare.py"
 LINE = 110  # characters
 LONG = 60  # seconds, above which it is said beforehand how long it takes
 DESCRIPTION = """\
-How much do models disagree that were trained alike but for their seed, and do those of one kind disagree more than
-those of another? Compares predictions on the same samples, from files that any framework can write."""
+How much do models disagree that differ only in their seed, and do those of one kind disagree more than those of
+another? Compares predictions on the same samples, from files that any framework can write."""
 EXAMPLES = """\
 examples:
   compare.py run1.npy run2.npy                         these two models

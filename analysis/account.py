@@ -62,7 +62,7 @@ def which_study(studies: Studies, study: str, chosen: bool) -> list[str]:
     if chosen or not others:
         return []
     return [
-        f"Shown because it is the strongest evidence here: {in_short(contents, study)}. Also here: "
+        f"Chosen because it is the strongest evidence here: {in_short(contents, study)}. Also here: "
         f"{listed(in_short(contents, name) for name in others)}; choose one with --study NAME."
     ]
 

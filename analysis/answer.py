@@ -7,7 +7,7 @@ from analysis.differences import compared_cells
 from analysis.findings import Findings
 from analysis.measure import SETTLED, MeasuredCell
 from analysis.omnibus import TOLD, Sensitivity
-from analysis.stats import FEWEST_JUDGED
+from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
 from labels import counted, label, listed
@@ -27,12 +27,22 @@ def headline(findings: Findings) -> str:
 def sentences(findings: Findings) -> list[str]:
     """One sentence for each verdict on PD that an architecture has, the strongest first."""
     answers = architecture_answers(findings)
-    by_verdict = {verdict: [each for each in answers if each.verdict is verdict] for verdict in EffectVerdict}
-    return [_sentence(verdict, found, len(answers)) for verdict, found in by_verdict.items() if found]
+    groups = [
+        [each for each in answers if each.verdict is verdict and each.sensitivity.cv.has_interval is has_interval]
+        for verdict in EffectVerdict
+        for has_interval in (True, False)
+    ]
+    return [_sentence(found, len(answers)) for found in groups if found]
 
 
-def _sentence(verdict: EffectVerdict, found: list["ArchitectureAnswer"], total: int) -> str:
+def _sentence(found: list["ArchitectureAnswer"], total: int) -> str:
+    """Of architectures with the same verdict, all with an interval or all without."""
+    verdict, has_interval = found[0].verdict, found[0].sensitivity.cv.has_interval
     where = f"in {len(found)} of {counted(total, 'architecture')} ({_names(found)})"
+    if not has_interval:
+        if verdict is EffectVerdict.UNDECIDED:
+            return f"Undecided {where}: trials do not vary there, so that the CV has no interval."
+        return f"Too few trials to tell {where}: it takes two activations with at least {FEWEST_JUDGED} trials each."
     sizes = sorted(100 * each.sensitivity.cv.mean for each in found)
     size = f"{sizes[0]:.0f}" if f"{sizes[0]:.0f}" == f"{sizes[-1]:.0f}" else f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
     cv = f"a CV of {size} % over activations"
@@ -49,8 +59,6 @@ def _sentence(verdict: EffectVerdict, found: list["ArchitectureAnswer"], total: 
         difference = f"; a difference is shown{some}" if some else ""
         return f"Undecided {where}: PD has {cv}, and the margin is within its interval{difference}."
     needed = sorted(each.needed for each in found if each.needed)
-    if not needed:
-        return f"Too few trials to tell {where}: it takes at least {FEWEST_JUDGED} of each cell."
     span = f"{needed[0]}" if needed[0] == needed[-1] else f"{needed[0]} to {needed[-1]}"
     return (
         f"Too few trials to tell {where}: it would take {span} of each cell to find {100 * TOLD:.0f} % between two "
@@ -79,8 +87,8 @@ def other_primary(findings: Findings) -> list[str]:
             by_verdict = {
                 verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
             }
-            parts = [f"{verdict}: {listed(names)}" for verdict, names in by_verdict.items() if names]
-            said.append(f"By {METRICS[metric].label.lower()}, of the same family, {'; '.join(parts)}.")
+            parts = [f"{listed(names)} ({verdict})" for verdict, names in by_verdict.items() if names]
+            said.append(f"The verdicts by {METRICS[metric].label.lower()}, of the same family: {'; '.join(parts)}.")
     return said
 
 
@@ -138,6 +146,11 @@ class ArchitectureAnswer:
     def compared(self) -> bool:
         return len(self.cells) > 1
 
+    @property
+    def unsettled(self) -> int:
+        """In how many of the cells the loss still fell."""
+        return [cell.settled() for cell in self.cells].count(False)
+
     def disagreement(self) -> str:
         """On how many of 100 next characters two trainings disagree, such as "14 (SmeLU β=1) to 25 (SwiGLU)"."""
         return self._span("top1_mismatches", lambda cell: f"{mismatches_of_100(cell):.0f}")
@@ -165,7 +178,10 @@ class ArchitectureAnswer:
         activations = f"{found.n_activations}\u00a0of\u00a0{counted(found.n_cells, 'activation')}"
         basis = f"{activations}, N\u00a0=\u00a0{shared} shared seeds"
         if not found.cv.has_interval:
-            return f"Not tested: it takes two activations with 3 trials from the same seeds ({basis})."
+            enough = found.n_activations > 1 and found.seeds.n_seeds >= FEWEST
+            needed = f"it takes two activations with {FEWEST} trials from the same seeds"
+            why = "trials do not vary" if enough else needed
+            return f"Not tested: {why} ({basis})."
         percent = number("{:.1f}\u00a0%", 100)
         size = (
             f"Over activations, PD varies by {percent(found.cv.mean)} (CV), where noise alone gives "
@@ -176,9 +192,8 @@ class ArchitectureAnswer:
             test = f"Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
         else:
             test = f"No test: {self.would_tell()} ({basis})."
-        falling = [cell.settled() for cell in self.cells].count(False)
-        unsettled = f" In {falling} of {counted(len(self.cells), 'cell')} the loss still fell." if falling else ""
-        return f"{size} {test}{unsettled}"
+        cells = f"{self.unsettled} of {counted(len(self.cells), 'cell')}"
+        return f"{size} {test}" + (f" In {cells} the loss still fell." if self.unsettled else "")
 
     def would_tell(self) -> str:
         """How many trials it takes."""
@@ -239,13 +254,15 @@ def verdicts(findings: Findings) -> Table:
         Column("over tests", ("n_tests",), plain),
         Column("PD, lowest to highest", ("pd",), plain, numeric=False),
         Column("Of 100 characters, two trainings disagree on", ("disagreement",), plain, numeric=False),
+        *([Column("Loss still fell in", ("unsettled",), plain)] if any(each.unsettled for each in answers) else []),
         Column("N", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
         *([Column("N that would tell", ("needed",), plain)] if any(map(too_few, answers)) else []),
     )
     rows = []
     for answer in answers:
         spans = {"pd": answer.pd(), "disagreement": answer.disagreement()} if answer.compared else {}
-        rows.append(answer.sensitivity.row() | spans | {"needed": answer.needed})
+        unsettled = f"{answer.unsettled} of {counted(len(answer.cells), 'cell')}"
+        rows.append(answer.sensitivity.row() | spans | {"unsettled": unsettled, "needed": answer.needed})
     return Table("Does PD depend on the activation?", columns, rows)
 
 

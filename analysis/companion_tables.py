@@ -140,7 +140,7 @@ def matched_loss(findings: Findings) -> list[Table]:
 
 def _cv_lines(findings: Findings) -> list[str]:
     """For each architecture, how much activations differ at the end and at equal loss, and how coarse that is."""
-    lines = []
+    lines, percent = [], number("{:.2f}", 100)
     for model in findings.models:
         known = [
             each
@@ -152,7 +152,7 @@ def _cv_lines(findings: Findings) -> list[str]:
             matched = spread_over([each.matched for each in known], "relative_pd").cv
             shift = max(abs(each.coarse_pd - each.matched.mean("relative_pd")) for each in known)
             lines.append(
-                f"{label(model)}: CV of PD over activations {100 * end:.2f} % at the end, {100 * matched:.2f} % "
+                f"{label(model)}: CV of PD over activations {percent(end)} % at the end, {percent(matched)} % "
                 f"at equal loss. With every other evaluation only, PD there would be read up to {shift:.4f} off."
             )
     return lines

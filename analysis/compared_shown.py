@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from analysis.comparing import ALPHA, MARGIN, Compared, Comparison, Group
+from analysis.comparing import MARGIN, Compared, Comparison, Group
 from analysis.predictions import MISMATCHES
 from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
-from analysis.stats_many import EffectVerdict
+from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.table import ABSENT, Column, Row, Table, number, p_text, plain, with_interval
 from labels import counted
 from metrics import PAIR_METRICS
@@ -19,8 +19,8 @@ TWO_ARE_FEW = (
     "for a test."
 )
 LEARNED_MORE = (
-    "Models that have learned more can disagree more, or less, for that reason alone, so compare such groups at "
-    "equal loss before anything else is made responsible."
+    "Models that have learned more can disagree more, or less, for that reason alone; nothing here tells that from "
+    "what the groups are named for."
 )
 NO_TARGETS = (
     "Without targets nothing says how good these models are, and models that have learned nothing agree with each "
@@ -172,6 +172,8 @@ def _of_losses(each: Comparison) -> Iterator[str]:
 
 def _needed(compared: Compared) -> str:
     known = {difference: n for difference, n in compared.models_needed.items() if n is not None}
+    if not known and any(group.n_models >= FEWEST for group in compared.groups):
+        return "How many models would show a difference cannot be told, because these do not vary."
     if not known:
         return f"From {FEWEST} models of a kind on it is estimated how many would show a difference."
     numbers = ", ".join(f"{n} for {100 * difference:.0f} %" for difference, n in known.items())

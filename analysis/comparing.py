@@ -15,16 +15,19 @@ from scipy import stats as scipy_stats
 
 from analysis import stats, stats_many
 from analysis.model_files import Pairing
-from analysis.predictions import MISMATCHES, Checked, Distances
+from analysis.predictions import MISMATCHES, OF_PROBABILITIES, Checked, Distances
 from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
-from analysis.stats_many import EffectVerdict
+from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.two_groups import distance_difference, distance_ratio, value_difference, welch_test
+from metrics import PAIR_METRICS
 
-ALPHA = 0.05
-MARGIN = 0.10
+MARGIN = 0.10  # of the ratio of two means; that of stats_many is of the CV over activations
 SEED = 0  # of the sign flips of more than twelve pairs of models
 PLANNED_DIFFERENCES = (0.05, 0.10, 0.20)
-MOST = {MISMATCHES: 1.0, "total_variation": 1.0, "jensen_shannon": math.log(2), "relative_pd": 2.0}
+MOST = {
+    MISMATCHES: 1.0,
+    **{name: PAIR_METRICS[name].most for name in OF_PROBABILITIES},
+}  # mismatches are a share here
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 

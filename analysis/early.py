@@ -10,28 +10,27 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy.stats import rankdata
 
-from analysis import stats
+from analysis import metrics_compared, stats
 from analysis.course import Moment, cells_at
 from analysis.differences import SEED, compared_cells, shared_distances
 from analysis.measure import MeasuredCell, by_model
+from analysis.metrics_compared import spearman_estimate
 from analysis.omnibus import Sensitivity
 from analysis.stats import Estimate
 from analysis.table import Row
 
 RESAMPLES = 999
-FEWEST_RANKED = 3  # activations or architectures without which an order says nothing
 
 
 # ---------------------------------------------------------------- rank correlations with intervals
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's; NaN for fewer than ``FEWEST_RANKED`` values or ones that do not differ."""
-    if len(first) < FEWEST_RANKED or not np.ptp(first) or not np.ptp(second):
-        return math.nan
-    return float(scipy_stats.spearmanr(first, second).statistic)
+    """Spearman's, of two quantities (K,); NaN for fewer than three values or ones that do not differ."""
+    rho = metrics_compared.rank_correlation([np.stack([first, second])]) if len(first) else None
+    return math.nan if rho is None else rho
 
 
 def bootstrapped(first: np.ndarray, second: np.ndarray) -> Estimate:
@@ -42,7 +41,7 @@ def bootstrapped(first: np.ndarray, second: np.ndarray) -> Estimate:
     if n < stats.FEWEST or math.isnan(rho):
         return Estimate(rho, math.nan, math.nan, n)
     drawn = np.random.default_rng(SEED).integers(n, size=(RESAMPLES, n))
-    ranks = [scipy_stats.rankdata(values[:, drawn].mean(axis=-1), axis=0) for values in (first, second)]
+    ranks = [rankdata(values[:, drawn].mean(axis=-1), axis=0) for values in (first, second)]
     a, b = (each - each.mean(axis=0) for each in ranks)
     spread = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     known = spread > 0  # not all activations tie
@@ -51,15 +50,9 @@ def bootstrapped(first: np.ndarray, second: np.ndarray) -> Estimate:
 
 
 def over_few(first: list[float], second: list[float]) -> Estimate:
-    """Rank correlation over independent things, such as architectures, with Bonett and Wright's interval; n >= 4."""
-    rho, n = rank_correlation(np.array(first), np.array(second)), len(first)
-    if math.isnan(rho) or n < 4:
-        return Estimate(rho, math.nan, math.nan, n)
-    if abs(rho) == 1:  # Fisher's z is infinite
-        return Estimate(rho, math.nan, math.nan, n)
-    margin = scipy_stats.norm.isf(0.025) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    low, high = np.tanh(np.arctanh(rho) + np.array([-margin, margin]))
-    return Estimate(rho, float(low), float(high), n)
+    """Rank correlation over independent things, such as architectures, with Bonett and Wright's interval."""
+    rho = rank_correlation(np.array(first), np.array(second))
+    return spearman_estimate(None if math.isnan(rho) else rho, len(first))
 
 
 # ---------------------------------------------------------------- early steps
@@ -105,7 +98,7 @@ class EarlyStep:
 
 class OverArchitectures(NamedTuple):
     """At one step: rank correlation of CV then and at the end, in how many architectures the verdict and the order
-    are those of the end, and of how many."""
+    are those of the end, and of how many that have a verdict there."""
 
     step: int
     cv_to_cv: Estimate
@@ -167,6 +160,7 @@ def over_architectures(found: list[EarlyStep]) -> list[OverArchitectures]:
         own = [each for each in found if each.step == step]
         known = [each for each in own if each.then.cv.known and each.at_end.cv.known]
         rho = over_few([each.then.cv.mean for each in known], [each.at_end.cv.mean for each in known])
-        same, predicts = sum(each.same_verdict for each in own), sum(each.predicts for each in own)
-        summed.append(OverArchitectures(step, rho, same, predicts, len(own)))
+        judged = [each for each in own if each.at_end.tested]
+        same, predicts = sum(each.same_verdict for each in judged), sum(each.predicts for each in judged)
+        summed.append(OverArchitectures(step, rho, same, predicts, len(judged)))
     return summed

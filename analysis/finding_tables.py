@@ -57,7 +57,8 @@ WITHIN = (
 )
 FIXED = (
     "The margin is the least CV that the report calls sensitive. Margin, test and interval were fixed before the "
-    "study of trained models, but after the older studies had been read: those they describe, and confirm nothing."
+    "study of trained models, but after the older studies had been read: of those the verdicts are a description, "
+    "not a confirmation."
 )
 SNAPSHOT = "Of one moment of training: --tables course has the others."
 
@@ -159,11 +160,12 @@ def _difference_table(found: list[Difference], metric: str, when: When, about_eq
 # ---------------------------------------------------------------- all activations of an architecture
 
 
-def sensitivity_table(title: str, found: list[Sensitivity], notes: tuple[str, ...]) -> Table:
+def sensitivity_table(title: str, found: list[Sensitivity], notes: tuple[str, ...] = ()) -> Table:
+    """Of one metric; the title says which."""
     columns = (
         MODEL,
         N_COMPARED,
-        Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100)),
+        Column("CV (%)", ("cv",), mean_of("{:.2f}", 100)),
         CV_WITHOUT_NOISE,
         Column("CV from noise alone (%)", ("cv_from_noise",), number("{:.2f}", 100)),
         P,
@@ -182,13 +184,14 @@ def sensitivity(findings: Findings) -> list[Table]:
         "The CV over activations is the report's: std (ddof=0) / mean of their mean PD, over the seeds that all of "
         "them completed. It contains the noise of the trials and is never 0; the interval is of the CV that would be "
         "left without it, and so starts lower and may even end below the CV observed. From noise alone: the CV to "
-        "expect if all activations were alike.",
+        "expect if all activations were alike. An interval is of its architecture alone and not adjusted, so that it "
+        "may leave out 0 where no difference is shown.",
         "p: F test of equal means over activations, paired by seed, with Huynh and Feldt's correction for "
         "activations that vary unequally from seed to seed (Geisser and Greenhouse's where that is below 0.3).",
         FAMILY,
         FIXED,
         "A verdict says that activations differ, and by how much, not that one is best, nor that the loss does not "
-        "explain it. With a CV of 10 %, one of six activations could lie 27 % of the mean away.",
+        "explain it. With a CV of 10 %, one of six activations could lie 27 % of the mean apart from the others.",
         SNAPSHOT,
         "Activations with fewer than 3 trials are left out, below 6 too where others have more; their CV is in "
         "--tables cross_model, without a test.",
@@ -197,7 +200,7 @@ def sensitivity(findings: Findings) -> list[Table]:
         Table("Sensitivity: the rule", rule_columns, rules),
         sensitivity_table("Sensitivity of PD to the activation", findings.sensitivities(), notes),
         *(
-            sensitivity_table(f"Sensitivity of {METRICS[name].label.lower()}, of the same family", found, ())
+            sensitivity_table(f"Sensitivity of {METRICS[name].label.lower()}, of the same family", found)
             for name in primary()
             for found in [findings.sensitivities(name)]
             if name != "relative_pd" and any(each.tested for each in found)

@@ -3,18 +3,16 @@
 Pure functions of measured cells.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis.measure import MeasuredCell, by_model
-from analysis.metrics_compared import rank_correlation
+from analysis.metrics_compared import rank_correlation, spearman_estimate
 from analysis.stats import Estimate
 
 LANDSCAPE = ("barrier", "curvature", "gradient_noise")
 PREDICTORS = (*LANDSCAPE, "val_loss")  # the loss, to see whether the others say more than it
-NORMAL_QUANTILE = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -62,20 +60,3 @@ def _prediction(measured: list[MeasuredCell], metric: str) -> Prediction:
         spearman_estimate(over_all, len(known)),
         spearman_estimate(rank_correlation(groups), within_cells),
     )
-
-
-def spearman_estimate(rho: float | None, n: int) -> Estimate:
-    """Spearman's ``rho`` of ``n`` cells with its 95 % interval; without one for fewer than five cells.
-
-    atanh(rho) +- 1.96 sqrt((1 + rho^2 / 2) / (n - 3)): Bonett & Wright 2000, Psychometrika 65:23. It takes cells as
-    independent, though those of an architecture share seeds.
-    """
-    if rho is None:
-        return Estimate(math.nan, math.nan, math.nan, n)
-    if n < 5:
-        return Estimate(rho, math.nan, math.nan, n)
-    if abs(rho) >= 1:  # by rounding, a little more; the interval of a perfect order has no width
-        return Estimate(rho, rho, rho, n)
-    reach = NORMAL_QUANTILE * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    low, high = (math.tanh(math.atanh(rho) + side * reach) for side in (-1, 1))
-    return Estimate(rho, low, high, n)

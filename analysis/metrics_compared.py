@@ -1,17 +1,20 @@
 """Do relative PD's companions give its answer? Verdicts by metric, and rank correlations. Pure functions."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from analysis.differences import Difference
 from analysis.measure import MeasuredCell, by_model
+from analysis.stats import ROUNDING, Estimate
 from labels import label
 from metrics import METRICS, PAIR_METRICS
 
 SAME, MUCH_THE_SAME = 0.9, 0.7
 FEWEST_CELLS = 3
+FEWEST_WITH_INTERVAL = 5
 
 
 def judged() -> tuple[str, ...]:
@@ -55,6 +58,20 @@ def rank_correlation(groups: list[np.ndarray]) -> float | None:
     if pooled.shape[1] < FEWEST_CELLS or not pooled.any(axis=1).all():
         return None
     return float(np.corrcoef(pooled)[0, 1])
+
+
+def spearman_estimate(rho: float | None, n: int) -> Estimate:
+    """Spearman's ``rho`` of ``n`` points with its 95 % interval; none for fewer than ``FEWEST_WITH_INTERVAL`` points
+    or a perfect order, whose Fisher's z is infinite. NaN where there is no ``rho``.
+
+    atanh(rho) +- 1.96 sqrt((1 + rho^2 / 2) / (n - 3)): Bonett & Wright 2000, Psychometrika 65:23. It takes points as
+    independent, and has no room for the noise of the means that are ranked.
+    """
+    if rho is None or n < FEWEST_WITH_INTERVAL or abs(rho) > 1 - ROUNDING:
+        return Estimate(math.nan if rho is None else rho, math.nan, math.nan, n)
+    reach = norm.isf(0.025) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    low, high = (math.tanh(math.atanh(rho) + side * reach) for side in (-1, 1))
+    return Estimate(rho, low, high, n)
 
 
 def correlations(measured: list[MeasuredCell], first: str, second: str) -> tuple[float | None, float | None]:

@@ -25,13 +25,16 @@ RULES = {
     ),
     EffectVerdict.NO_DIFFERENCE: "it lies wholly below, and no difference is shown",
     EffectVerdict.UNDECIDED: "the margin is within the interval, or trials do not vary, so that there is no test",
-    EffectVerdict.TOO_FEW: f"fewer than {FEWEST_JUDGED} trials from the same seeds; how many would tell is planned",
+    EffectVerdict.TOO_FEW: (
+        f"fewer than {FEWEST_JUDGED} trials from the same seeds; --tables planner says how many would tell"
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Family:
-    """The tests whose p are adjusted together, by Holm's method: those made of ``metrics``, in all architectures."""
+    """The tests whose p are adjusted together, by Holm's method: those made of ``metrics``, in all architectures
+    with enough trials."""
 
     metrics: tuple[str, ...]
     n_architectures: int
@@ -117,9 +120,10 @@ def without_most_different(
 def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensitivity]]:
     """Of cells of one architecture each, by a metric each: what is found, by metric, all of it one family."""
     metrics = tuple(dict.fromkeys(metric for metric, _ in asked))
-    nobody = Family(metrics, len({cells[0].model for _, cells in asked}), 0)
+    nobody = Family(metrics, 0, 0)
     found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
-    family = replace(nobody, n_tests=sum(each.tested for each in found))
+    tested = [each for each in found if each.tested]
+    family = replace(nobody, n_architectures=len({each.model for each in tested}), n_tests=len(tested))
     adjusted = stats.holm([each.p for each in found])
     judged = [
         replace(

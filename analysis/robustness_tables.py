@@ -3,6 +3,9 @@
 Pure functions of ``Findings``, which has computed what they show.
 """
 
+import math
+from itertools import takewhile
+
 from analysis.early import over_architectures
 from analysis.finding_tables import (
     CV_WITHOUT_NOISE,
@@ -27,7 +30,7 @@ def course(findings: Findings) -> list[Table]:
     columns = (
         MODEL,
         Column("Step", ("step",), plain),
-        Column("Val loss (nats/char), mean over activations", ("val_loss",), number("{:.3f}")),
+        Column("Val loss (nats/char), mean over trials", ("val_loss",), number("{:.3f}")),
         Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100)),
         CV_WITHOUT_NOISE,
         P_HOLM,
@@ -50,10 +53,10 @@ def course(findings: Findings) -> list[Table]:
 
 
 def _loss_at(cells: list[MeasuredCell], step: int) -> float:
-    """The mean over the trials of ``cells`` of the loss on the fixed validation windows."""
+    """The mean over the trials of ``cells`` of the loss on the fixed validation windows; NaN where all diverged."""
     histories = [trial["history"] for cell in cells for trial in cell.completed]
     losses = [history["val_loss"][history["step"].index(step)] for history in histories]
-    return sum(losses) / len(losses)
+    return sum(losses) / len(losses) if losses else math.nan
 
 
 def early(findings: Findings) -> list[Table]:
@@ -104,13 +107,15 @@ def saving(findings: Findings) -> str:
     summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
     if not summed:
         return "There is no earlier step to judge by."
-    enough = [each.step for each in summed if each.predicts == each.n]
-    if enough:
-        return f"Verdict and order of the end are told in every architecture from step {min(enough)} on."
+    if not any(each.n for each in summed):
+        return "No architecture has a verdict at the end that an earlier step could tell."
+    told = list(takewhile(lambda each: each.predicts == each.n, reversed(summed)))
+    if told:
+        return f"Verdict and order of the end are told in every architecture from step {told[-1].step} on."
     best = max(summed, key=lambda each: each.predicts)
     return (
-        "The promised saving is not supported: at no earlier step are verdict and order those of the end in every "
-        f"architecture (at best in {best.predicts} of {best.n}, at step {best.step})."
+        "The promised saving is not supported: from no earlier step on are verdict and order those of the end in "
+        f"every architecture (at best in {best.predicts} of {best.n}, at step {best.step})."
     )
 
 
@@ -127,7 +132,8 @@ def loss_alone(findings: Findings) -> list[Table]:
     notes = (
         "How much of PD's variance a straight line in the loss and the logarithm of the step describes, over all "
         "activations and evaluations of an architecture after the start; and how much more when each activation may "
-        "lie higher or lower. What the first column explains is speed of learning, not the activation as such. "
+        "lie higher or lower. The first has what goes with how far training has come, faster learning with some "
+        "activations included; the second adds what an activation does beside that. "
         "Points along one curve are not independent, so that this describes and tests nothing.",
         "At equal loss activations have trained for different numbers of steps. Where the last column is near 1, "
         "those that took longer to get there disagree more, so that equal loss is not equal training.",

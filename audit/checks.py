@@ -162,10 +162,11 @@ def _percent_agrees(printed: str, fraction: float) -> ClaimVerdict:
 
 
 def covers(report: dict, check: dict) -> CheckResult:
-    """A printed range covers what each of the "of" gives, such as ["percent less", "3.5.1/gelu/relative_pd", ...]."""
+    """A printed range covers what each of the "of" gives, such as ["percent less", "3.5.1/gelu/relative_pd", ...];
+    "unit" is that of its last digit that counts."""
     least, most = check["range"]
     found = [OPERATIONS[operation](*(value(report, text) for text in texts)) for operation, *texts in check["of"]]
-    unit = 10 ** -decimals(least)
+    unit = float(check.get("unit", 10 ** -decimals(least)))
     ends = [_agreement(abs(a - float(b)), unit) for a, b in ((min(found), least), (max(found), most))]
     evidence = (f"{_number(min(found), least)} to {_number(max(found), most)}",)
     if set(ends) == {ClaimVerdict.HOLDS}:

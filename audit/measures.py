@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
-from scipy.stats import norm
 
 from analysis import stats
 from analysis.differences import Difference
+from analysis.early import over_architectures
 from analysis.findings import Findings
 from analysis.measure import UNKNOWN, MeasuredCell, over_training
-from analysis.metrics_compared import metric_label, rank_correlation
+from analysis.metrics_compared import metric_label, rank_correlation, spearman_estimate
 from analysis.stats import Estimate
 from analysis.table import ABSENT, number, with_interval
 from labels import label
@@ -217,20 +217,19 @@ def activation_cv(findings: Findings, asked: dict) -> list[Measurement]:
 
 
 def early_verdicts(findings: Findings, asked: dict) -> list[Measurement]:
-    """In how many architectures the rule gives at the first evaluation the verdict that it gives at the last."""
-    moments = [moment for moment in findings.course if moment.step > 0]
-    if len(moments) < 2:
+    """In how many architectures the rule says at the first evaluation after the start what it says at the last."""
+    summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
+    if not summed or not summed[0].n:
         return []
-    first, last = moments[0], moments[-1]
-    same = sum(a.verdict is b.verdict for a, b in zip(first.sensitivities, last.sensitivities, strict=True))
-    what = f"the verdict at step {first.step} is that at step {last.step} in"
-    return [Measurement(what, _without_interval(same), f"of {len(last.sensitivities)} architectures", digits=0)]
+    first, last = summed[0], findings.course[-1].step
+    what = f"the verdict at step {first.step} is that at step {last} in"
+    return [Measurement(what, _without_interval(first.same_verdict), f"of {first.n} architectures", digits=0)]
 
 
 def correlation(findings: Findings, asked: dict) -> list[Measurement]:
     """Spearman's rank correlation over activations of the means of two metrics, within architectures.
 
-    The interval is Fisher's z with the variance of Bonett & Wright (2000); the noise of the means is not in it.
+    The noise of the means is not in the interval.
     """
     first, second = asked["metrics"]
     groups, n = [], 0
@@ -241,15 +240,7 @@ def correlation(findings: Findings, asked: dict) -> list[Measurement]:
             groups.append(points.T)
             n += len(points) - 1
     rho = rank_correlation(groups) if groups else None
-    return [] if rho is None else [Measurement("rank correlation", with_fisher_interval(rho, n + 1), digits=2)]
-
-
-def with_fisher_interval(rho: float, n: int) -> Estimate:
-    """Spearman's ``rho`` of ``n`` points with its approximate 95 % interval; without one for n < 4 or a rho of 1."""
-    if n < 4 or abs(rho) > 1 - stats.ROUNDING:
-        return _without_interval(rho)
-    half = norm.ppf(0.975) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return Estimate(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
+    return [] if rho is None else [Measurement("rank correlation", spearman_estimate(rho, n + 1), digits=2)]
 
 
 def metric_ratio(findings: Findings, asked: dict) -> list[Measurement]:

@@ -69,8 +69,8 @@ def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
 
 def test_the_other_primary_metric_has_its_verdicts_in_words(findings):
     (said,) = answer.other_primary(findings)
-    assert said.startswith("By top-1 mismatches, of the same family, ")
-    assert "too few trials to tell: TinyLSTM" in said
+    assert said.startswith("The verdicts by top-1 mismatches, of the same family: ")
+    assert "TinyLSTM (too few trials to tell)" in said
 
 
 def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_training(findings):
@@ -111,10 +111,20 @@ def test_what_cannot_be_compared_is_said_to_be():
     (found,) = answer.architecture_answers(Findings.of_study([one_trial], "cpu"))
     assert found.in_words().startswith("Not compared")
     assert found.evidence().startswith("Not tested")
-    assert (
-        answer.headline(Findings.of_study([one_trial], "cpu"))
-        == "Too few trials to tell in 1 of 1 architecture (CharLM): it takes at least 6 of each cell."
+    assert answer.headline(Findings.of_study([one_trial], "cpu")) == (
+        "Too few trials to tell in 1 of 1 architecture (CharLM): it takes two activations with at least 6 trials "
+        "each."
     )
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_trials_that_do_not_vary_get_no_size_and_no_interval_in_words(level):
+    alike = Findings.of_study(cells_of("charlm", {"relu": level, "gelu": level}, seed=1, spread=0), "cpu")
+    (found,), (said,) = answer.architecture_answers(alike), answer.sentences(alike)
+    assert said == (
+        "Undecided in 1 of 1 architecture (CharLM): trials do not vary there, so that the CV has no interval."
+    )
+    assert found.evidence().startswith("Not tested: trials do not vary")
 
 
 def test_short_tables_show_every_cell_and_every_verdict(findings):

@@ -394,6 +394,14 @@ class Trap:
         return (Path("sprung").touch, ())
 
 
+def test_models_that_do_not_vary_say_nothing_of_how_many_it_takes():
+    said = compare.compare({"relu": [GOOD.copy() for _ in range(3)]})["words"]
+    assert any("cannot be told, because these do not vary" in each for each in said)
+    assert any(
+        "From 3 models of a kind on" in each for each in compare.compare({"relu": [GOOD, GOOD[:, ::-1]]})["words"]
+    )
+
+
 def bad_arrays() -> dict[str, tuple[np.ndarray, str]]:
     def changed(row: int, column: int, value: float) -> np.ndarray:
         p = GOOD.copy()

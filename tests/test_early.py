@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from synthetic_cells import make_cell, make_pair, make_trial, random_cell
+from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 from test_plots import check_readable
 
 from analysis import early, loss_alone, measure, report_tables, robustness_tables
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell
+from analysis.measure import UNKNOWN, MeasuredCell
 from labels import label
 from plot_utils import project_style
 from views.course_figure import COURSE_FIGURE
@@ -56,6 +56,25 @@ def test_an_early_order_that_stays_is_told_and_one_that_turns_is_not():
     of_stays, of_turns = (robustness_tables.saving(Findings(study(RISING, late))) for late in (RISING, RISING[::-1]))
     assert "told in every architecture from step 50 on" in of_stays
     assert "saving is not supported" in of_turns and "0 of 1" in of_turns
+
+
+def test_a_step_after_which_the_order_turns_again_does_not_tell_the_end(monkeypatch):
+    told = [
+        early.OverArchitectures(step, UNKNOWN, 2, predicts, 2)
+        for step, predicts in zip(STEPS, (2, 1, 2), strict=True)
+    ]
+    monkeypatch.setattr(
+        robustness_tables, "over_architectures", lambda found: [each._replace(step=each.step + 50) for each in told]
+    )
+    assert "from step 150 on" in robustness_tables.saving(Findings(study(RISING, RISING)))
+
+
+def test_an_architecture_of_which_all_trials_diverged_has_no_loss_over_training():
+    lost = make_cell("minigpt", "relu", trials=[make_diverged(1)], planned=1)
+    findings = Findings([*study(RISING, RISING), measure.measure(lost)])
+    (table,) = robustness_tables.course(findings)
+    losses = {row["model"]: row["val_loss"] for row in table.rows}
+    assert math.isnan(losses["minigpt"]) and losses["charlm"] > 0
 
 
 def test_over_architectures_cvs_are_ranked():
@@ -144,6 +163,12 @@ def test_studies_that_were_not_followed_have_empty_tables():
     for make in robustness_tables.TABLES.values():
         assert make(alone)
     assert robustness_tables.saving(alone) == "There is no earlier step to judge by."
+
+
+def test_too_few_trials_to_tell_twice_are_no_verdict_that_was_told():
+    few = Findings.of_study([random_cell("charlm", name, n_trials=3) for name in NAMES], "cpu")
+    assert {each.n for each in early.over_architectures(few.early_steps)} == {0}
+    assert robustness_tables.saving(few).startswith("No architecture has a verdict at the end")
 
 
 def test_the_figure_has_a_point_and_a_bar_for_every_evaluation_filled_where_a_difference_is_shown():

@@ -42,7 +42,8 @@ def test_the_default_output_is_short_and_says_what_is_shown_and_how_to_see_more(
     output = shown(folder, capsys)
     assert output.count("\n") <= 60
     findings = Findings.of_study(read_cells(folder), "strong")
-    for words in (answer.QUESTION, answer.headline(findings), answer.scope(findings), "--tables all", "--html"):
+    said = (answer.QUESTION, answer.headline(findings), *answer.other_primary(findings), answer.scope(findings))
+    for words in (*said, "--tables all", "--html"):
         assert words in output
     assert "strongest evidence here: strong" in output and "weak (1 architecture" in output
     for name in (*MODELS, *ACTIVATIONS):

@@ -9,7 +9,8 @@ from synthetic_cells import make_cell, make_pair, make_trial, random_cell
 from test_plots import check_readable
 
 from analysis.findings import Findings
-from analysis.landscape import LANDSCAPE, spearman_estimate
+from analysis.landscape import LANDSCAPE
+from analysis.metrics_compared import spearman_estimate
 from analysis.table import ABSENT
 from analysis.tables import TABLES
 from config import ACTIVATIONS, MODELS
@@ -78,6 +79,7 @@ def test_the_interval_of_a_rank_correlation_covers_it():
 def test_few_cells_give_no_interval():
     assert spearman_estimate(0.5, 4).known and not spearman_estimate(0.5, 4).has_interval
     assert not spearman_estimate(None, 0).known
+    assert not spearman_estimate(1.0, 36).has_interval  # a perfect order has none either
 
 
 def test_the_figure_is_readable_and_shows_every_cell(findings):
