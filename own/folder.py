@@ -7,13 +7,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec import Struct
 
 from own.plan import Plan
 from own.task import Task
 from own.trial import Job, Result, Setting
-from study.files import OtherSettings, read_checked, write_checked
+from study.files import ROOT, OtherSettings, check_form, digest, read_bytes, read_checked, write_checked
+from study.schema import no_faults
+from study.store import versions
 
 PLAN_NAME = "plan.json"
+FACTS = {
+    "source": "the task's code",
+    "probe": "probe",
+    "activations": "activations.py",
+    "device": "the device",
+    "torch": "PyTorch's version",
+    "numpy": "NumPy's version",
+}
+
+
+class PlanForm(Struct):
+    """What ``PLAN_NAME`` holds."""
+
+    facts: dict[str, str]
+    plan: Plan
 
 
 def facts_of(task: Task, device: str) -> dict:
@@ -21,7 +39,13 @@ def facts_of(task: Task, device: str) -> dict:
     probe = hashlib.sha256()
     if isinstance(task.probe, np.ndarray | torch.Tensor):
         probe.update(np.ascontiguousarray(torch.as_tensor(task.probe).cpu().numpy()).tobytes())
-    return {"source": task.source, "probe": probe.hexdigest(), "device": device, "torch": torch.__version__}
+    return {
+        "source": task.source,
+        "probe": probe.hexdigest(),
+        "activations": digest(read_bytes(ROOT / "activations.py")),
+        "device": device,
+        **versions(),
+    }
 
 
 def planned_before(folder: Path, facts: dict) -> Plan | None:
@@ -30,11 +54,11 @@ def planned_before(folder: Path, facts: dict) -> Plan | None:
     if not path.exists():
         return None
     found = read_checked(path)
+    check_form(path, found, PlanForm, no_faults)
     differ = [name for name in facts if found["facts"].get(name) != facts[name]]
     if differ:
-        what = {"source": "the task's code", "probe": "probe", "device": "the device", "torch": "PyTorch's version"}
         raise OtherSettings(
-            f"{folder} has trials from before {' and '.join(what[name] for name in differ)} changed; "
+            f"{folder} has trials from before {' and '.join(FACTS[name] for name in differ)} changed; "
             "choose another --results-dir, or remove it"
         )
     return Plan(**found["plan"])

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
+from msgspec import Meta, Struct
 from torch import nn
 
 from own.task import (
@@ -27,7 +28,17 @@ from own.task import (
     users_code,
 )
 from runner.workers import Event, outcome_of
-from study.files import Damaged, UserError, move_damaged, read_sealed, write_bytes, write_sealed
+from study.files import (
+    Damaged,
+    UserError,
+    check_form,
+    move_damaged,
+    read_bytes,
+    write_bytes,
+    write_sealed,
+)
+from study.schema import no_faults
+from study.state import read_tensors
 from train import Interrupted
 from training.seeding import deterministic, numpy_stream, stream_seed
 
@@ -146,15 +157,26 @@ class OwnTrial:
         if not path.exists():
             return
         try:
-            payload = read_sealed(path)
+            state = read_tensors(path, self.device)
+            check_form(path, state, StateForm, no_faults)
         except Damaged:
             move_damaged(path)
             return
-        state = torch.load(io.BytesIO(payload), map_location=self.device, weights_only=True)
+        # What does not fit is the work of other code: an error, which the folder's facts prevent.
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.losses = state["step"], state["losses"]
         self.early = None if state["early"] is None else state["early"].cpu().numpy()
+
+
+class StateForm(Struct):
+    """What a trial is continued from."""
+
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    step: Annotated[int, Meta(ge=0)]
+    losses: list[float]
+    early: Any
 
 
 # ---------------------------------------------------------------- a trial's way
@@ -229,12 +251,14 @@ class Result:
 
     @classmethod
     def read(cls, path: Path) -> "Result | None":
-        """None where there is none; a damaged one is renamed, so that it is trained again."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in ("end", "early", "losses")})
-        except FileNotFoundError:
+        """None where there is none; a damaged one is renamed, so that it is trained again. Unreadable where it cannot
+        be read now."""
+        if not path.exists():
             return None
-        except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile):
+        try:
+            payload = read_bytes(path)
+            with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+                return cls(**{name: arrays[name] for name in ("end", "early", "losses")})
+        except (Damaged, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             move_damaged(path)
             return None

@@ -20,11 +20,7 @@ def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
 
     OtherSettings if it was not made with the settings ``facts``.
     """
-    payload = read_sealed(path)
-    try:
-        state = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-    except Exception as error:  # of many kinds, after what the loader happens to meet
-        raise Damaged(f"{path} is no saved state ({type(error).__name__})") from None
+    state = read_tensors(path, device)
     check_form(path, state, StateForm, state_faults)
     if not continues(state["config"], facts):
         check_identity(path, state, facts)
@@ -41,6 +37,15 @@ def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
         if form_of(state[name]) != form:
             raise Damaged(f"{path} is damaged ({name}: not of type and shape {form})")
     return state
+
+
+def read_tensors(path: Path, device: str) -> Any:
+    """What was saved by ``torch.save`` and sealed in ``path``, its tensors on ``device``; Damaged if nothing was."""
+    payload = read_sealed(path)
+    try:
+        return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+    except Exception as error:  # of many kinds, after what the loader happens to meet
+        raise Damaged(f"{path} is no saved state ({type(error).__name__})") from None
 
 
 def form_of(value: object) -> tuple[torch.dtype, tuple[int, ...]] | None:

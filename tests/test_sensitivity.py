@@ -1,6 +1,8 @@
 """sensitivity.py: models written elsewhere, checks before anything is spent, plans, exact resume, answers."""
 
+import errno
 import gzip
+import io
 import json
 import os
 import re
@@ -9,18 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import sensitivity
 from analysis.own_answer import NOT_SETTLED, own_answer, sentences
 from analysis.stats import FEWEST_JUDGED
 from analysis.stats_many import EffectVerdict
+from own import folder
 from own import plan as planning
 from own.plan import Cost, Plan
 from own.task import load_task
 from own.trial import Job, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
 from study import corpus, files
-from study.files import ROOT, UserError
+from study.files import ROOT, Unreadable, UserError, write_checked, write_sealed
 from train import Interrupted
 
 NANOGPT = '''
@@ -317,13 +321,45 @@ def test_a_trial_whose_loss_is_not_finite_ends_as_diverged():
     assert len(Result.read(setting.result_path(job)).losses) == 1
 
 
-def test_what_would_mix_trials_is_refused(capsys):
+def test_what_would_mix_trials_is_refused(capsys, monkeypatch):
     write_task()
     found(capsys, "--seeds", "6", "--steps", "20")
     again = ("task.py", "--activations", "relu", "gelu", "--device", "cpu", "--dry-run")
     assert "have 20 steps" in refusal(capsys, *again, "--steps", "30")
     write_task(PLAIN.replace("Dropout(0.2)", "Dropout(0.3)"))
     assert "the task's code changed" in refusal(capsys, *again)
+    write_task()
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "versions", lambda: {"torch": "1.0", "numpy": "1.0"})
+        assert "PyTorch's version and NumPy's version changed" in refusal(capsys, *again)
+    write_checked(Path("sensitivity_results/task/plan.json"), {"plan": 1})
+    assert "plan.json is damaged" in refusal(capsys, *again)
+
+
+def test_a_sealed_file_that_is_no_state_is_set_aside(capsys):
+    write_task()
+    whole = found(capsys, "--seeds", "6", "--steps", "20")
+    trial = Path("sensitivity_results/task/relu")
+    (trial / "seed_42.npz").unlink()
+    buffer = io.BytesIO()
+    torch.save({"step": "many"}, buffer)
+    write_sealed(trial / "seed_42.pt", buffer.getvalue())
+    assert found(capsys, "--seeds", "6")["groups"] == whole["groups"]
+    assert (trial / "seed_42.pt.damaged").exists()
+
+
+def test_a_result_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "seed_42.npz"
+    Result(np.ones((2, 2)), np.ones((2, 2)), np.ones(3)).write(path)
+
+    def too_many(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", too_many)
+        with pytest.raises(Unreadable):
+            Result.read(path)
+    assert Result.read(path) is not None
 
 
 # ---------------------------------------------------------------- is the task fit?
