@@ -67,12 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = cli.Parser(
-        prog=PROGRAM,
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser_with_examples(PROGRAM, DESCRIPTION, EXAMPLES)
     parser.add_argument("task", type=Path, metavar="TASK.py")
     parser.add_argument("--activations", nargs="+", required=True, metavar="NAME", help="two or more")
     parser.add_argument(

@@ -1,6 +1,5 @@
 """The folder that the trials of one task lie in: what they were made with, and which are complete."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,12 +35,10 @@ class PlanForm(Struct):
 
 def facts_of(task: Task, device: str) -> dict:
     """What a trial's numbers depend on, beside its activation, seed and steps."""
-    probe = hashlib.sha256()
-    if isinstance(task.probe, np.ndarray | torch.Tensor):
-        probe.update(np.ascontiguousarray(torch.as_tensor(task.probe).cpu().numpy()).tobytes())
+    probe = torch.as_tensor(task.probe).cpu().numpy() if isinstance(task.probe, np.ndarray | torch.Tensor) else None
     return {
         "source": task.source,
-        "probe": probe.hexdigest(),
+        "probe": digest(b"" if probe is None else probe.tobytes()),
         "activations": digest(read_bytes(ROOT / "activations.py")),
         "device": device,
         **versions(),

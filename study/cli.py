@@ -39,6 +39,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(MISTAKE, f"{self.prog}: error: {message} (see --help)\n")
 
 
+def parser_with_examples(program: str, description: str, examples: str) -> Parser:
+    """A parser whose description and ``examples``, shown after the options, keep their lines."""
+    layout = argparse.RawDescriptionHelpFormatter
+    return Parser(prog=program, description=description, epilog=examples, formatter_class=layout)
+
+
 def outcome(program: str, action: Callable[[], int]) -> int:
     """The exit code that ``action`` returns; a user's mistake and Ctrl-C are said in one line."""
     try:
