@@ -64,6 +64,8 @@ class Config:
     weight_decay        of matrices, embeddings included; never of biases and norms (adamw and muon)
     schedule            of the learning rate: "constant", or "cosine": linear warm-up, then half a cosine to a floor
     warm_up, floor      of the cosine schedule: share of the steps that warm up; last rate as a share of the highest
+    clip_norm           the largest Euclidean norm of the whole gradient, to which a longer one is scaled before the
+                        optimizer sees it; 0: none is
     muon_rate           learning rate of Muon, whose updates have a size of their own; it follows the schedule too
     rates               the learning rate of single cells, by (architecture, activation)
     landscape           whether curvature, gradient noise and barriers are computed when a trial ends; they change no
@@ -97,6 +99,7 @@ class Config:
     schedule: str = "constant"
     warm_up: float = 0.0
     floor: float = 0.0
+    clip_norm: float = 0.0
     muon_rate: float = 0.02
     rates: dict[tuple[str, str], float] = field(default_factory=dict)
 

@@ -34,6 +34,7 @@ CONFIG = replace(
     optimizer="adamw",
     betas=(0.9, 0.99),
     weight_decay=0.1,
+    clip_norm=1.0,
     schedule="cosine",
     warm_up=0.04,
     floor=0.05,

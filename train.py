@@ -79,7 +79,7 @@ class TrialRun:
         self.optimizer = make_optimizer(self.model, self.config, study.device)
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         step = RecordedStep if study.cuda_graphs else Step
-        self.train_on = step(self.model, self.optimizer, study.device, study.precision)
+        self.train_on = step(self.model, self.optimizer, study.device, study.precision, self.config.clip_norm)
         self.step = 0
         self.history: dict[str, list] = {"step": [], "train_loss": [], "val_loss": []}
         self.train_accuracy = math.nan

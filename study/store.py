@@ -49,7 +49,7 @@ from study.schema import CellForm, RecordForm, SummaryForm, cell_faults, no_faul
 
 # Settings that came after the first results: part of an identity only where they are not at their defaults, so that
 # earlier results keep their fingerprints.
-DECLARED_LATER = ("optimizer", "betas", "weight_decay", "schedule", "warm_up", "floor", "muon_rate")
+DECLARED_LATER = ("optimizer", "betas", "weight_decay", "schedule", "warm_up", "floor", "clip_norm", "muon_rate")
 
 
 @cache

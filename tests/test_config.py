@@ -43,6 +43,7 @@ def test_committed_cells_keep_their_fingerprints(name):
         {"schedule": "cosine"},
         {"warm_up": 0.1},
         {"floor": 0.1},
+        {"clip_norm": 1.0},
         {"muon_rate": 0.1},
         {"rates": {CELL: 0.1}},
     ],

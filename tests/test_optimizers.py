@@ -19,6 +19,7 @@ MODERN = {
     "schedule": "cosine",
     "warm_up": 0.34,
     "floor": 0.05,
+    "clip_norm": 1.0,
     "learning_rate": 3e-3,
 }
 
@@ -129,7 +130,8 @@ def test_an_unknown_name_lists_the_known_ones(tiny_study, setting, known):
 
 def test_no_setting_of_a_recipe_is_ignored(tiny_study):
     study = with_config(tiny_study, optimizer="adamw", **MODERN)
-    changes = [{}, {"weight_decay": 0.0}, {"floor": 0.9}, {"betas": (0.9, 0.9)}, {"optimizer": "muon"}]
+    changes: list[dict] = [{}, {"weight_decay": 0.0}, {"floor": 0.9}, {"betas": (0.9, 0.9)}, {"optimizer": "muon"}]
+    changes += [{"clip_norm": 0.1}]
     found = []
     for change in changes:
         with deterministic("cpu"):

@@ -94,3 +94,21 @@ def test_a_loss_that_is_not_finite_is_remembered():
             parameter.zero_()
     step(*training_batch(load_corpus("cpu"), TINY, 1, 2))
     assert not step.finite
+
+
+@pytest.mark.parametrize("norm", [0.1, 1e6])
+def test_a_gradient_longer_than_the_norm_is_scaled_to_it_and_a_shorter_one_left(norm):
+    """One plain SGD step at rate 1 moves the weights by the gradient."""
+
+    def moved(clip_norm: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(65, 16), nn.Linear(16, 65))
+        before = nn.utils.parameters_to_vector(model.parameters())
+        step = Step(model, torch.optim.SGD(model.parameters(), lr=1.0), "cpu", "float32", clip_norm)
+        step(*training_batch(load_corpus("cpu"), TINY, 1, 0))
+        return nn.utils.parameters_to_vector(model.parameters()) - before
+
+    gradient = moved(0.0)
+    length = gradient.norm().item()
+    assert length > 0.2
+    torch.testing.assert_close(moved(norm), gradient * min(1, norm / length), atol=1e-5, rtol=1e-4)

@@ -27,13 +27,16 @@ class RecordingError(RuntimeError):
 class Step:
     """A step of ``optimizer`` on ``model``, under bfloat16 autocast if that is the ``precision``.
 
+    A gradient longer than ``clip_norm`` is scaled to it (Pascanu et al. 2012, arXiv:1211.5063), unless that is 0.
     ``finite`` says whether every loss so far was: a tensor on the model's device, so that Python need not wait for
     a GPU at every step.
     """
 
-    def __init__(self, model: torch.nn.Module, optimizer: Optimizer, device: str, precision: str):
+    def __init__(
+        self, model: torch.nn.Module, optimizer: Optimizer, device: str, precision: str, clip_norm: float = 0.0
+    ):
         self.model, self.optimizer = model, optimizer
-        self.device, self.precision = device, precision
+        self.device, self.precision, self.clip_norm = device, precision, clip_norm
         self.finite = torch.ones((), dtype=torch.bool, device=device)
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
@@ -43,6 +46,8 @@ class Step:
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         self.optimizer.zero_grad()
         loss.backward()
+        if self.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         self.finite &= loss.detach().isfinite()
 
@@ -54,12 +59,10 @@ class RecordedStep(Step):
     the graph is replayed. RecordingError if the step cannot be recorded.
     """
 
-    graph: torch.cuda.CUDAGraph | None
+    graph: torch.cuda.CUDAGraph | None = None
     batch: tuple[torch.Tensor, torch.Tensor]  # the memory from which the graph reads inputs and targets, (B, T) each
-
-    def __init__(self, model: torch.nn.Module, optimizer: Optimizer, device: str, precision: str):
-        super().__init__(model, optimizer, device, precision)
-        self.graph, self.calls, self.given_up = None, 0, False
+    calls = 0
+    given_up = False
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         self.calls += 1
