@@ -8,6 +8,9 @@ from config import Shape
 # The learning rate of each cell, chosen on pilots (runner/pilots.py) whose seeds are not in the study.
 RATES: dict[tuple[str, str], float] = {}
 
+# Nats per character on the whole validation split: what was registered as good enough (docs/preregistration.md).
+GOOD_ENOUGH = dict.fromkeys(config_cpu.CONFIG.models, 1.90) | {"charlm": 1.75}
+
 CONFIG = replace(
     config_cpu.CONFIG,
     study="trained",

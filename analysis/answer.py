@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import config_trained
 from analysis.differences import compared_cells
 from analysis.findings import Findings
 from analysis.measure import SETTLED, MeasuredCell
@@ -192,8 +193,19 @@ class ArchitectureAnswer:
             test = f"Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
         else:
             test = f"No test: {self.would_tell()} ({basis})."
-        cells = f"{self.unsettled} of {counted(len(self.cells), 'cell')}"
-        return f"{size} {test}" + (f" In {cells} the loss still fell." if self.unsettled else "")
+        return " ".join([f"{size} {test}", *self.reservations()])
+
+    def reservations(self) -> list[str]:
+        """What was registered to be said beside the verdict on models that were not trained until good."""
+        total = counted(len(self.cells), "cell")
+        short = [cell.good_enough() for cell in self.cells].count(False)
+        said = [f"In {self.unsettled} of {total} the loss still fell."] if self.unsettled else []
+        if short:
+            said.append(
+                f"Not trained as far as intended: in {short} of {total} the loss is above "
+                f"{config_trained.GOOD_ENOUGH[self.model]:.2f} nats per character."
+            )
+        return said
 
     def would_tell(self) -> str:
         """How many trials it takes."""
