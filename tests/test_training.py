@@ -252,6 +252,23 @@ def test_a_kill_between_weights_and_record_loses_nothing(tiny_study, monkeypatch
         tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1).unlink()
 
 
+def test_a_record_without_predictions_does_not_count_while_its_trial_is_trained_anew(tiny_study, monkeypatch):
+    monkeypatch.setattr(train, "whole_split", lambda tokens, config: [next(iter(whole_split(tokens, config)))])
+    run(tiny_study)
+    cell, store = tiny_study.cell(*CELL), tiny_study.store
+    store.predictions_path(cell, 1).unlink()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "write_record", killed)  # the new predictions are written, the weights are not settled
+        run(tiny_study)
+    assert not store.done_trials(cell)
+    record = run(tiny_study)
+    assert store.read_weights(cell, 1, record["weights_sha256"])
+
+
 def test_a_saved_state_of_other_settings_is_refused(tiny_study):
     stop = iter([False, True])
     with pytest.raises(train.Interrupted):
