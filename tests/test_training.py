@@ -184,8 +184,12 @@ def test_a_trial_whose_results_were_removed_is_trained_anew(tiny_study, monkeypa
     tiny_study.store.record_path(cell, 1).unlink()
     tiny_study.store.cell_path(cell).unlink()
     monkeypatch.setattr(train.TrialRun, "advance", lambda run: steps.append(run.step) or advance(run))
-    run(tiny_study)
+    weights_path, notes = tiny_study.store.checkpoint_path(cell, 1), []
+    before = weights_path.read_bytes()
+    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
     assert steps == list(range(tiny_study.config.iterations))
+    assert "has the weights of a finished trial whose record is gone; moved to trial_1.pt.stale; " in notes[0]
+    assert weights_path.with_name("trial_1.pt.stale").read_bytes() == before
 
 
 def test_a_state_that_cannot_go_on_is_not_kept(tiny_study, monkeypatch):
