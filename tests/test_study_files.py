@@ -252,6 +252,19 @@ def test_verify_says_how_missing_weights_come_back(made, tmp_path, capsys):
     assert f"missing  {weights} (weights; remove {record} and run again to make them anew" in capsys.readouterr().out
 
 
+def test_a_landscape_asked_for_too_late_is_said(made, tmp_path, capsys):
+    study, cell = made
+    for number, said in ((1, "2 finished trials have no landscape, "), (2, "1 finished trial has no landscape, ")):
+        for asked in (True, False):
+            assert call(tmp_path, "--dry-run", "--trials", "2", *(["--landscape"] if asked else [])) == 0
+            assert (said in capsys.readouterr().out) == asked
+        content = study.store.read_cell(cell)
+        content["trials"][number - 1]["curvature"] = 2.0
+        study.store.write_cell(cell, content)
+    assert call(tmp_path, "--dry-run", "--trials", "2", "--landscape") == 0
+    assert "landscape" not in capsys.readouterr().out
+
+
 def test_verify_looks_at_the_summary(made, tmp_path, capsys):
     path = tmp_path / "results" / files.SUMMARY_NAME
     path.write_text('{"studies": {"tiny": []}}')
