@@ -7,7 +7,6 @@ enough for it, so a clone continues too. ``--models NAME --rates R`` extends the
 """
 
 import argparse
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -136,12 +135,13 @@ def finished_pilots(study: Study, jobs: Iterable[Job], rate: float) -> list[dict
 class Choice:
     """The best rate of a cell so far.
 
+    rate      None where at every rate a pilot diverged
     losses    mean validation loss at each rate of the grid, None where a pilot diverged; without those not run
     complete  whether every rate was run from every seed
-    at_edge   whether the rate is the lowest or the highest of the grid, so that a better one may lie beyond
+    at_edge   whether a better rate may lie beyond the grid, because this is its lowest or highest, or there is none
     """
 
-    rate: float
+    rate: float | None
     losses: dict[float, float | None]
     complete: bool
     at_edge: bool
@@ -161,9 +161,10 @@ def choose(grid: Grid, pilots: list[dict]) -> dict[tuple[str, str], Choice]:
 
     def choice(by_rate: dict[float, list[float | None]], tried: set[float]) -> Choice:
         losses = {rate: mean_or_none(seen) for rate, seen in sorted(by_rate.items())}
-        best = min(losses, key=lambda rate: math.inf if (loss := losses[rate]) is None else loss)
+        finite = {rate: loss for rate, loss in losses.items() if loss is not None}
+        best = min(finite, key=lambda rate: finite[rate], default=None)
         complete = all(len(by_rate.get(rate, [])) == len(grid.seeds) for rate in tried)
-        return Choice(best, losses, complete, best in (min(tried), max(tried)))
+        return Choice(best, losses, complete, best in (None, min(tried), max(tried)))
 
     return {cell: choice(by_rate, rates[cell[0]]) for cell, by_rate in found.items()}
 
@@ -186,7 +187,9 @@ def describe(grid: Grid, pilots: list[dict]) -> str:
         return "diverged" if loss is None else f"{loss:.4f}"
 
     def chosen(choice: Choice) -> str:
-        return f"{choice.rate:g}" if choice.complete else "not all run"
+        if not choice.complete:
+            return "not all run"
+        return "none" if choice.rate is None else f"{choice.rate:g}"
 
     rows = [
         [*cell, *(shown(choice, rate) for rate in rates), chosen(choice), "yes" if choice.at_edge else ""]
