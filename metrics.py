@@ -33,6 +33,8 @@ def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
 
     Raises ValueError that says what is wrong, and where, rows being counted from ``first_row``.
     """
+    if isinstance(p, Compared) and p.__dict__:
+        return p
     p = np.asarray(p, dtype=np.float64)
     if p.ndim != 2 or p.size == 0:
         raise ValueError(f"needs probabilities of shape (samples, classes), got {p.shape}")
@@ -49,6 +51,56 @@ def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
         raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
     row, column = np.argwhere(p < 0)[0]
     raise ValueError(f"row {first_row + row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
+
+
+class Compared(np.ndarray):
+    """Probabilities of a model that is compared with many others: they keep what is computed of them alone.
+
+    Made by ``to_compare``; what numpy derives from such an array, a view or a sum, keeps nothing.
+    """
+
+
+def to_compare(model: ArrayLike) -> Compared:
+    """A model's probabilities, which are checked, in the form that is the faster the more they are compared with."""
+    p = probabilities(model).view(Compared)
+    p.flags.writeable = False
+    p.__dict__["checked"] = None, True
+    return p
+
+
+def _alone(p: np.ndarray, what: str, compute: Callable[[np.ndarray], np.ndarray], of: object = None) -> np.ndarray:
+    """``compute(p)``, from what ``p`` keeps if it has been computed before, with the same ``of``."""
+    if not isinstance(p, Compared):
+        return compute(p)
+    kept = p.__dict__.get(what)
+    if kept is None or kept[0] is not of:
+        kept = p.__dict__[what] = of, compute(np.asarray(p))
+    return kept[1]
+
+
+def _logs(p: np.ndarray) -> np.ndarray:
+    return _alone(p, "logs", lambda p: np.log(np.maximum(p, TINY)))
+
+
+def _information(p: np.ndarray) -> np.ndarray:
+    """sum p ln p of each sample (samples,)."""
+    return _alone(p, "information", lambda p: (p * np.log(np.maximum(p, TINY))).sum(axis=1))
+
+
+def _tops(p: np.ndarray) -> np.ndarray:
+    """The most probable class of each sample (samples,); of equally probable classes the first."""
+    return _alone(p, "tops", lambda p: p.argmax(axis=1))
+
+
+def _are_among_top(p: np.ndarray, k: int) -> np.ndarray:
+    """Whether each class is among the ``k`` most probable (samples, classes)."""
+
+    def compute(p: np.ndarray) -> np.ndarray:
+        among = np.zeros(p.shape, dtype=bool)
+        np.put_along_axis(among, np.argpartition(-p, k - 1, axis=1)[:, :k], True, axis=1)
+        return among
+
+    return _alone(p, f"top {k}", compute)
 
 
 def _pair(p: ArrayLike, q: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -79,8 +131,9 @@ def _of_two(kernel: Function) -> Function:
 
 
 def _relative_difference(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    total = p + q
-    return np.divide(2 * np.abs(p - q), total, out=np.zeros_like(total), where=total > 0)
+    total, apart = np.add(p, q), np.abs(p - q)
+    apart *= 2
+    return np.divide(apart, total, out=apart, where=total > 0)  # where the total is 0, so is the difference
 
 
 @_of_two
@@ -105,8 +158,7 @@ def relative_pd_by_sample(p, q) -> np.ndarray:
 def true_label_pd(p, q, targets) -> float:
     """Relative prediction difference on the true class only, in [0, 2]: the closest analogue of the
     click-rate metric for which PD was made."""
-    rows = np.arange(len(p))
-    return float(_relative_difference(p[rows, targets], q[rows, targets]).mean())
+    return float(_relative_difference(_of_targets(p, targets), _of_targets(q, targets)).mean())
 
 
 @_of_two
@@ -125,35 +177,34 @@ def total_variation(p, q) -> float:
 @_of_two
 def symmetric_kl(p, q) -> float:
     """Mean over samples of (KL(p|q) + KL(q|p)) / 2, in nats; probabilities below 1.2e-38 count as that."""
-    log_ratio = np.log(np.maximum(p, TINY)) - np.log(np.maximum(q, TINY))
-    return float(((p - q) * log_ratio).sum(axis=1).mean() / 2)
+    return float(((p - q) * (_logs(p) - _logs(q))).sum(axis=1).mean() / 2)
 
 
 @_of_two
 def jensen_shannon(p, q) -> float:
     """Mean over samples of the Jensen-Shannon divergence, in nats, in [0, ln 2]. Lin 1991."""
-    log_middle = np.log(np.maximum((p + q) / 2, TINY))
-    divergence = sum((x * (np.log(np.maximum(x, TINY)) - log_middle)).sum(axis=1) for x in (p, q)) / 2
+    divergence = (_information(p) + _information(q)) / 2 - _information((p + q) / 2)
     return float(np.maximum(divergence, 0).mean())
 
 
 @_of_two
 def hellinger(p, q) -> float:
     """Mean over samples of the Hellinger distance H, H^2 = 1/2 sum (sqrt p - sqrt q)^2, in [0, 1]."""
-    return float(np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum(axis=1) / 2).mean())
+    apart = _alone(p, "roots", np.sqrt) - _alone(q, "roots", np.sqrt)
+    return float(np.sqrt((apart**2).sum(axis=1) / 2).mean())
 
 
 @_of_two
 def top1_differs(p, q) -> np.ndarray:
     """Whether the most probable class of each sample differs (samples,); of equally probable classes the first
     counts."""
-    return p.argmax(axis=1) != q.argmax(axis=1)
+    return _tops(p) != _tops(q)
 
 
 @_of_two
 def top1_mismatches(p, q) -> int:
     """Samples on which the most probable class differs."""
-    return int((p.argmax(axis=1) != q.argmax(axis=1)).sum())
+    return int((_tops(p) != _tops(q)).sum())
 
 
 @_of_two
@@ -161,8 +212,7 @@ def topk_agreement(p, q, k: int = TOP_K) -> float:
     """Mean over samples of the share of classes that both have among their ``k`` most probable, in [0, 1]; 1 where
     there are no more than ``k`` classes."""
     k = min(k, p.shape[1])
-    first, second = (np.argpartition(-x, k - 1, axis=1)[:, :k] for x in (p, q))
-    return float((first[:, :, None] == second[:, None, :]).any(axis=2).mean())
+    return float(np.count_nonzero(_are_among_top(p, k) & _are_among_top(q, k)) / (k * len(p)))
 
 
 @_of_one
@@ -199,13 +249,13 @@ def calibration_error(p, targets, bins: int = 10) -> float:
 @_of_two
 def mismatches_one_right(p, q, targets) -> int:
     """Samples on which the most probable class differs and one of the two models is right."""
-    return int(((p.argmax(axis=1) == targets) != (q.argmax(axis=1) == targets)).sum())
+    return int(((_tops(p) == targets) != (_tops(q) == targets)).sum())
 
 
 @_of_two
 def mismatches_both_wrong(p, q, targets) -> int:
     """Samples on which the most probable class differs and neither model is right."""
-    first, second = p.argmax(axis=1), q.argmax(axis=1)
+    first, second = _tops(p), _tops(q)
     return int(((first != second) & (first != targets) & (second != targets)).sum())
 
 
@@ -216,7 +266,7 @@ def normalized_mismatch(p, q, targets) -> float:
 
     (d - |a1 - a2|) / (min(1, 2 - a1 - a2) - |a1 - a2|), with d the share of mismatches and a the accuracies.
     """
-    first, second = p.argmax(axis=1), q.argmax(axis=1)
+    first, second = _tops(p), _tops(q)
     share = np.mean(first != second)
     a1, a2 = (np.mean(top == targets) for top in (first, second))
     least, most = abs(a1 - a2), min(1.0, 2 - a1 - a2)
@@ -224,7 +274,12 @@ def normalized_mismatch(p, q, targets) -> float:
 
 
 def _losses(p: np.ndarray, targets) -> np.ndarray:
-    return -np.log(np.maximum(p[np.arange(len(p)), targets], TINY))
+    return _alone(p, "losses", lambda p: -np.log(np.maximum(_of_targets(p, targets), TINY)), targets)
+
+
+def _of_targets(p: np.ndarray, targets) -> np.ndarray:
+    """The probability of each sample's true class (samples,)."""
+    return p[np.arange(len(p)), targets]
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -251,7 +306,8 @@ def ensemble_gain(p, q, targets) -> float:
     """Mean loss of the two models minus the loss of their averaged probabilities, in nats, >= 0.
     Summers & Dinneen 2021, arXiv:2103.04514."""
     apart = (_losses(p, targets).mean() + _losses(q, targets).mean()) / 2
-    return float(apart - _losses((p + q) / 2, targets).mean())
+    middle = (_of_targets(p, targets) + _of_targets(q, targets)) / 2
+    return float(apart + np.log(np.maximum(middle, TINY)).mean())
 
 
 def text_distance(first: list[str], second: list[str]) -> float:

@@ -27,7 +27,7 @@ from model import ARCHITECTURES, build_model, count_parameters
 from study import cli
 from study.agreement import describe_agreement
 from study.carry_on import carry_on, continuation_of
-from study.cell import MEASURED, Report, check_cell, finished_record, ignore, update_cell
+from study.cell import MEASURED, Report, check_cell, finished_record, ignore, is_up_to_date, keep_pairs, update_cell
 from study.environment import differing, environment
 from study.files import (
     Busy,
@@ -322,8 +322,10 @@ def run_trial(
     number: int,
     report: Report = ignore,
     should_stop: Callable[[], bool] = never,
+    of_run: bool = False,
 ) -> dict:
-    """Train trial ``number`` of ``cell``, unless its record is already there, and bring the cell file up to date.
+    """Train trial ``number`` of ``cell``, unless its record is already there, and bring the cell file up to date; a
+    trial ``of_run``, a run of many, does so only where it completes the cell.
 
     Idempotent and safe to run twice. ``report`` is called with {"step", ...} after every evaluation (with its
     losses), about once a second between, and with a "note" for the user ("resumed" where it is of a saved state).
@@ -340,7 +342,9 @@ def run_trial(
                 report({"step": run.step, "note": note, "resumed": True})
             train(run, report, should_stop)
             record = run.finish(report)
-        update_cell(study, cell, report)
+        keep_pairs(study, cell, number, report)
+        if not of_run:
+            update_cell(study, cell, report)
     return record
 
 
@@ -388,12 +392,16 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     if args.landscape and (said := without_landscape(study, jobs)):
         cli.say(said)
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
-    for number in range(1, config.n_trials + 1):
-        done = number in in_cell_file or number in study.store.done_trials(cell)
-        state = ": already done" if done else ""
-        cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{state}")
-        if number not in in_cell_file:
-            run_trial(study, cell, number, cli.say_progress, should_stop)
+    try:
+        for number in range(1, config.n_trials + 1):
+            done = number in in_cell_file or number in study.store.done_trials(cell)
+            state = ": already done" if done else ""
+            cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{state}")
+            if number not in in_cell_file:
+                run_trial(study, cell, number, cli.say_progress, should_stop, of_run=True)
+    finally:
+        if not is_up_to_date(study, cell):
+            update_cell(study, cell, cli.say_progress)
     content = study.store.read_cell(cell)
     if content is None:
         raise UserError(f"{study.store.cell_path(cell)} was removed while it was in use")

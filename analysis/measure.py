@@ -113,6 +113,11 @@ class MeasuredCell:
         items = self.pairs if metric in PAIR_METRICS else self.completed
         return [item[metric] for item in items if item.get(metric) is not None]
 
+    def pooled(self, grouping: str) -> dict[str, np.ndarray]:
+        """All pairs together by the groups of their breakdown, as ``pool``."""
+        pooled = self.content.get("pooled")
+        return pool([{"breakdown": pooled}] if pooled else self.pairs, grouping)
+
     def settled(self) -> bool | None:
         """Whether the mean loss on the fixed windows fell by at most ``SETTLED`` in the last fifth of the steps; None
         without a completed trial."""

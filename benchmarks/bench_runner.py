@@ -7,6 +7,7 @@ overhead  seconds per trial that are neither training nor evaluating, once a wor
           how much of it is the comparison with every other trial of the cell
 planning  a study of 100,000 trials, from the start of the command to that of its first worker: with nothing done,
           and with everything done (as small files); seconds after the imports, and peak memory of the process
+growth    CPU seconds of what follows each trial of a cell, the size of its file, and planning with 600 trials done
 memory    of a CPU worker over two rounds of the six architectures of the CPU configuration, one iteration each
 """
 
@@ -25,6 +26,7 @@ from statistics import mean
 from tabulate import tabulate
 
 import config_cpu
+from benchmarks.growth import bench_growth, describe_growth
 from config import ACTIVATIONS, MODELS, Config, Shape
 from runner.workers import Event, run_jobs
 from study import cli
@@ -259,8 +261,14 @@ def main() -> None:
     parser.add_argument("--trials", type=cli.positive_int, default=60, help="of the cell that grows (default: 60)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_runner.json")
     args = parser.parse_args()
-    results = {"overhead": bench_overhead(args.trials), "planning": bench_planning(), "memory": bench_memory()}
+    results = {
+        "overhead": bench_overhead(args.trials),
+        "growth": bench_growth(args.trials),
+        "planning": bench_planning(),
+        "memory": bench_memory(),
+    }
     print(describe(results))
+    print(f"\n{describe_growth(results['growth'])}")
     write_json(args.output, {"environment": environment("cpu"), "goals": GOALS, **results})
     print(f"\nwritten to {args.output}")
 

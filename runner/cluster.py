@@ -32,7 +32,7 @@ def cluster_trial(study: Study, job: Job) -> Event:
     What is not a user's mistake is raised, so that the scheduler tries again, perhaps on another machine.
     """
     try:
-        return Event(job, "done", run_trial(study, *job)["status"])
+        return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
     except Busy:
         return Event(job, "busy")
     except UserError as error:

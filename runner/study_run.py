@@ -14,7 +14,7 @@ from runner.workers import Event, run_jobs
 from study import cli
 from study.agreement import describe_agreement
 from study.carry_on import carry_on
-from study.cell import update_cell
+from study.cell import is_up_to_date, update_cell
 from study.files import UserError, check_may_be_written, check_writable, write_bytes
 from study.locks import warn_without_locks
 from study.plan import Job, Plan, Study, pending_jobs
@@ -67,19 +67,38 @@ def run_study(study: Study, plan: Plan, backend: Backend, started_file: Path | N
         keep_error(study, event)
 
     with cli.stop_signals() as received:
-        backend(plan.pending, on_event, lambda: bool(received))
-        # A second pass: meanwhile results that counted as done may have turned out to be damaged, a worker may have
-        # been asked to stop, and what another run was training may have been left unfinished by it.
-        settled = {event.job for event in progress.of_kind("done") + progress.of_kind("failed")}
-        again = [job for job in pending_jobs(study, plan.jobs) if job not in settled]
-        if again and not received:
-            progress.done -= set(again)
-            backend(again, on_event, lambda: bool(received))
+        try:
+            backend(plan.pending, on_event, lambda: bool(received))
+            # A second pass: meanwhile results that counted as done may have turned out to be damaged, a worker may
+            # have been asked to stop, and what another run was training may have been left unfinished by it.
+            settled = {event.job for event in progress.of_kind("done") + progress.of_kind("failed")}
+            again = [job for job in pending_jobs(study, plan.jobs) if job not in settled]
+            if again and not received:
+                progress.done -= set(again)
+                backend(again, on_event, lambda: bool(received))
+        except Exception:
+            update_after_run(study, progress)
+            raise
+        else:
+            written = update_after_run(study, progress)
     progress.bar.close()
     if received:
         cli.say(cli.STOPPED)
         return 128 + received[0]
-    return conclude(study, plan, progress)
+    return conclude(study, plan, progress) or (0 if written else cli.FAILED)
+
+
+def update_after_run(study: Study, progress: Progress) -> bool:
+    """Bring the cell files up to date with the trials of a run; says so and returns False where one cannot be."""
+    written = True
+    for cell in dict.fromkeys(cell for cell, _ in progress.outcomes):
+        try:
+            if not is_up_to_date(study, cell):
+                update_cell(study, cell, cli.say_progress)
+        except (OSError, UserError) as error:
+            written = False
+            print(f"cannot bring {study.store.cell_path(cell)} up to date: {error}", file=sys.stderr)
+    return written
 
 
 def prepare(study: Study, plan: Plan) -> None:

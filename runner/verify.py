@@ -15,9 +15,11 @@ from labels import counted
 from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
+from study.compact import compact, expand
 from study.environment import differing
 from study.files import Damaged, Misplaced, ResultError, UserError
 from study.options import MOST_TRIALS, check_names
+from study.pair_files import read_pairs
 from study.plan import Job, Study, finished_trials
 from study.store import Cell, Store, check_identity, check_summary
 
@@ -99,6 +101,11 @@ def verify_trial(study: Study, cell: Cell, number: int) -> Iterator[Finding]:
         except ResultError as error:
             yield kind_of(error), str(error)
     yield from verify_one_state(study, cell, number, store.last_state_path(cell, number))
+    if os.path.lexists(store.pairs_path(cell, number)):
+        try:
+            read_pairs(store, cell, number)
+        except ResultError as error:
+            yield kind_of(error), f"{error}; the next run computes it again"
 
 
 def check_weights(store: Store, cell: Cell, record: dict, mend: str) -> None:
@@ -141,7 +148,9 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
         if lacking := sorted(records.keys() - numbers):
             yield "missing", f"{path} lacks {', '.join(f'trial {number}' for number in lacking)}"
         if records.keys() == numbers:
-            rebuilt = build_cell(study, cell, records, previous=None)
+            rebuilt = build_cell(study, cell, records, previous=None, known={})
+            if "pooled" in found:
+                rebuilt = expand(path, compact(rebuilt))
             of_the_run = ("planned_trials", "status")
             wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
             if wrong:

@@ -100,7 +100,7 @@ def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: 
     def report(progress: dict) -> None:
         send(Event(job, "progress", progress=progress))
 
-    return outcome_of(job, lambda: run_trial(study, *job, report, should_stop)["status"])
+    return outcome_of(job, lambda: run_trial(study, *job, report, should_stop, of_run=True)["status"])
 
 
 def outcome_of(job: Any, do: Callable[[], str]) -> Event:

@@ -128,6 +128,7 @@ def _keep_trial(study: Study, cell: Cell, kept: Cell, number: int) -> None:
         path_of(kept, number).parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             path_of(cell, number).replace(path_of(kept, number))
+    store.pairs_path(cell, number).unlink(missing_ok=True)
     if store.record_path(cell, number).exists():
         record = store.read_record(cell, number)
         store.write_record(kept, number, record | {"study": kept.study})

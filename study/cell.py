@@ -1,5 +1,7 @@
 """A cell: its finished trials and the pairs they make, brought together in one file."""
 
+import itertools
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -8,10 +10,12 @@ import numpy as np
 
 from metrics import TRIAL_METRICS
 from study.files import Damaged, UserError, move_damaged
+from study.known import Known, known_predictions, known_record
 from study.locks import exclusive
-from study.pairs import compare_trials
+from study.pair_files import Key, kept_pairs, write_pairs
+from study.pairs import compare_trials, with_barrier
 from study.plan import Study
-from study.store import Cell, check_identity, fingerprint, read_cells, study_names
+from study.store import Cell, Store, check_identity, fingerprint, read_cells, study_names
 
 # What is measured of a trial that completed, and null of one that diverged.
 MEASURED = tuple(name for name in TRIAL_METRICS if name != "training_time")
@@ -40,22 +44,26 @@ def ignore(progress: dict) -> None:
     pass
 
 
-def finished_record(study: Study, cell: Cell, number: int, report: Report) -> dict | None:
+def finished_record(study: Study, cell: Cell, number: int, report: Report, from_memory: bool = False) -> dict | None:
     """The record of a trial that is done; None if there is none, or if it was damaged and is now out of the way.
 
     So is one whose predictions are gone: beside the predictions of the trial that is trained anew it would say that
-    this is done before it is.
+    this is done before it is. ``from_memory``: files that this process has read, and that have not changed since, are
+    not read again.
     """
     store = study.store
     if number not in store.recorded_trials(cell):
         return None
     try:
-        record = store.read_record(cell, number)
+        record = known_record(store, cell, number) if from_memory else store.read_record(cell, number)
         # Before its predictions: a record of other settings is never replaced, whatever else is gone.
         check_identity(store.record_path(cell, number), record, study.identity(cell))
         if number not in store.done_trials(cell):
             raise Damaged(f"{store.predictions_path(cell, number)} is gone")
-        store.predictions_of(cell, number, record)
+        if from_memory:
+            known_predictions(store, cell, number, record)
+        else:
+            store.predictions_of(cell, number, record)
     except Damaged as error:
         move_damaged(store.record_path(cell, number))
         move_damaged(store.predictions_path(cell, number))
@@ -69,14 +77,22 @@ def check_cell(study: Study, cell: Cell) -> None:
     """Damaged if the cell file is; OtherSettings if it or, without one, a trial was made with other settings, even
     one whose predictions are gone."""
     store = study.store
-    previous = store.read_cell(cell)
-    if previous is not None:
-        check_identity(store.cell_path(cell), previous, study.identity(cell))
+    path = store.cell_path(cell)
+    if os.path.lexists(path):
+        check_identity(path, CELL_FILES.get(path, lambda: identity_in(store, cell)), study.identity(cell))
         return
     for number in sorted(store.recorded_trials(cell)):
         with suppress(Damaged):  # retrained when the trial is next asked for
-            check_identity(store.record_path(cell, number), store.read_record(cell, number), study.identity(cell))
+            check_identity(store.record_path(cell, number), known_record(store, cell, number), study.identity(cell))
             return  # the others, if they differ, are refused when they are next asked for
+
+
+CELL_FILES = Known()  # what identifies the cell files that this process has found whole
+
+
+def identity_in(store: Store, cell: Cell) -> dict:
+    content = store.read_cell(cell) or {}
+    return {name: content[name] for name in ("config", "fingerprint") if name in content}
 
 
 def taken_over(study: Study, cell: Cell, name: str) -> dict | None:
@@ -96,8 +112,35 @@ def taken_over(study: Study, cell: Cell, name: str) -> dict | None:
     return there | whole | {"taken_from": name}
 
 
+def keep_pairs(study: Study, cell: Cell, number: int, report: Report = ignore) -> None:
+    """Compare a trial that has finished with those that had before, and update the cell file if the cell is complete.
+
+    Otherwise that waits for the end of the run, so that a trial costs no more the more there are. The pairs that are
+    in a file of the trial already are left.
+    """
+    store = study.store
+    with exclusive(store.lock_path(cell, "cell"), wait=True):
+        records = finished_records(study, cell, report)
+        own = records.get(number)
+        if own is not None and own["status"] == "completed" and not kept_pairs(store, cell, number, records):
+            others = sorted(n for n, record in records.items() if record["status"] == "completed" and n != number)
+            pairs = compare_trials(study, cell, records, [(min(n, number), max(n, number)) for n in others])
+            hashes = {n: records[n]["predictions_sha256"] for n in (*others, number)}
+            if pairs:
+                write_pairs(store, cell, number, hashes, pairs)
+    if records.keys() >= set(range(1, study.config.n_trials + 1)):
+        update_cell(study, cell, report)
+
+
+def finished_records(study: Study, cell: Cell, report: Report) -> dict[int, dict]:
+    """The records of the trials that are done, by number; what is damaged is out of the way then."""
+    numbers = sorted(study.store.done_trials(cell))
+    done = {number: finished_record(study, cell, number, report, from_memory=True) for number in numbers}
+    return {number: record for number, record in done.items() if record is not None}
+
+
 def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
-    """Bring the cell file up to date with the trials that have finished.
+    """Bring the cell file up to date with the trials that have finished; it is not written if it is.
 
     Cell files are committed and predictions are not, so the file may hold trials whose predictions are not here.
     They are kept, with their pairs, as long as the trials that are here came out as the file says, to the bit. On a
@@ -107,8 +150,7 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
     store = study.store
     with exclusive(store.lock_path(cell, "cell"), wait=True):
         previous = store.read_cell(cell)
-        done = {n: finished_record(study, cell, n, report) for n in sorted(store.done_trials(cell))}
-        records = {number: record for number, record in done.items() if record is not None}
+        records = finished_records(study, cell, report)
         if not records:
             return
         if previous is not None and not agree(records, previous):
@@ -119,19 +161,55 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
             )
             report({"step": 0, "note": note})
             previous = None
-        store.write_cell(cell, build_cell(study, cell, records, previous))
+        content = build_cell(study, cell, records, previous, known_pairs(study, cell, records, previous))
+        if content != previous:
+            store.write_cell(cell, content)
 
 
-def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dict | None) -> dict:
-    """The cell file's content from the records of its trials and from what it held before."""
+def known_pairs(study: Study, cell: Cell, records: dict[int, dict], previous: dict | None) -> dict[Key, dict]:
+    """The pairs that the cell file held before and, where it lacks some, those in files of the trials' own."""
+    known = {(i, j): pair for pair in previous["pairs"] for i, j in [pair["trials"]]} if previous else {}
+    lacking = [key for key in itertools.combinations(sorted(records), 2) if key not in known]
+    for number in sorted({number for key in lacking for number in key}):
+        known = kept_pairs(study.store, cell, number, records) | known
+    return known
+
+
+def is_up_to_date(study: Study, cell: Cell) -> bool:
+    """Whether the cell file has every trial that is done as its record is, and all their pairs."""
+    store = study.store
+    done, content = store.done_trials(cell), store.read_cell(cell)
+    if content is None:
+        return not done
+    trials = {trial["trial"]: trial for trial in content["trials"]}
+    with suppress(Damaged):
+        records = {number: known_record(store, cell, number) for number in done}
+        completed = [number for number, trial in trials.items() if trial["status"] == "completed"]
+        n_pairs = len(completed) * (len(completed) - 1) // 2
+        return len(content["pairs"]) == n_pairs and all(trials.get(n) == entry(r) for n, r in records.items())
+    return False
+
+
+def entry(record: dict) -> dict:
+    """What the cell file repeats of a trial's record."""
+    return {key: record[key] for key in TRIAL_KEYS if key in record}
+
+
+def build_cell(
+    study: Study, cell: Cell, records: dict[int, dict], previous: dict | None, known: dict[Key, dict]
+) -> dict:
+    """The cell file's content from the records of its trials, from what it held before, and from the pairs that are
+    ``known``; the others are computed."""
     trials = {trial["trial"]: trial for trial in previous["trials"]} if previous else {}
-    trials |= {
-        number: {key: record[key] for key in TRIAL_KEYS if key in record} for number, record in records.items()
-    }
+    trials |= {number: entry(record) for number, record in records.items()}
     trials = dict(sorted(trials.items()))
     completed = [trial for trial in trials.values() if trial["status"] == "completed"]
-    pairs = compare_trials(study, cell, [t["trial"] for t in completed], records, previous)
+    keys = list(itertools.combinations([trial["trial"] for trial in completed], 2))
+    lacking = [key for key in keys if key not in known and records.keys() >= set(key)]
+    known = known | dict(zip(lacking, compare_trials(study, cell, records, lacking), strict=True))
+    pairs = [with_barrier(known[key], records) for key in keys if key in known]
     planned = max(len(trials), study.config.n_trials)
+    pooled = {"pooled": previous["pooled"]} if previous and "pooled" in previous else {}
     newest = max(trials.values(), key=lambda trial: trial["finished"])
 
     def mean(values: Iterable[float]) -> float | None:
@@ -156,6 +234,7 @@ def build_cell(study: Study, cell: Cell, records: dict[int, dict], previous: dic
         "environment": newest["environment"],
         "trials": list(trials.values()),
         "pairs": pairs,
+        **pooled,
     }
 
 

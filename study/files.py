@@ -115,12 +115,14 @@ def read_bytes(path: Path, largest: float = math.inf) -> bytes:
         raise kind(f"{path} cannot be read: {error.strerror}") from None
 
 
-def write_json(path: Path, record: dict) -> None:
-    """Write ``record``, with one line for each object in a list (many pairs are written ten times as fast so)."""
+def write_json(path: Path, record: dict, spaces: bool = True) -> None:
+    """Write ``record``, with one line for each object in a list (many pairs are written ten times as fast so), and in
+    such a line with or without ``spaces``."""
+    separators = None if spaces else (",", ":")
 
     def text(value: object) -> str:
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            items = ",\n  ".join(json.dumps(item, allow_nan=False) for item in value)
+            items = ",\n  ".join(json.dumps(item, allow_nan=False, separators=separators) for item in value)
             return f"[\n  {items}\n ]"
         return json.dumps(value, indent=1, allow_nan=False).replace("\n", "\n ")
 
@@ -159,9 +161,9 @@ def digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
 
-def write_checked(path: Path, record: dict) -> None:
-    """Write ``record`` with a checksum of itself."""
-    write_json(path, {**record, "checksum": digest(json.dumps(record).encode())})
+def write_checked(path: Path, record: dict, spaces: bool = True) -> None:
+    """Write ``record`` with a checksum of itself, as ``write_json``."""
+    write_json(path, {**record, "checksum": digest(json.dumps(record).encode())}, spaces)
 
 
 def read_checked(path: Path) -> dict:

@@ -5,53 +5,64 @@ Pure functions of ``contexts`` (samples, T) and ``targets`` (samples,), both tok
 (samples, classes) that two models give on these samples.
 """
 
-import itertools
-from functools import cache
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
 import metrics
+from config import Config
 from study.files import finite_or_none
+from study.known import Predictions, known_predictions
 from study.plan import Study, load_corpus
 from study.store import Cell
 
 
-def compare_trials(
-    study: Study, cell: Cell, numbers: list[int], records: dict[int, dict], previous: dict | None
-) -> list[dict]:
-    """The pairs of the completed trials ``numbers``, computed only where the cell file does not hold them yet."""
+@dataclass(frozen=True)
+class ProbeFacts:
+    """What comparing needs to know of the study's probe set: true classes, groups, and the order for scoring two
+    models on different contexts."""
+
+    targets: np.ndarray
+    groupings: dict[str, "Grouping"]
+    shuffled: np.ndarray
+
+
+def compare_trials(study: Study, cell: Cell, records: dict[int, dict], keys: Iterable[tuple[int, int]]) -> list[dict]:
+    """The pairs ``keys`` of completed trials, computed from their predictions."""
+    keys = list(keys)
+    if not keys:
+        return []
+    facts = probe_facts(study.config)
+    found = {number: known_predictions(study.store, cell, number, records[number]) for key in keys for number in key}
+    return [compare_two(found[i], found[j], records[i], records[j], facts) for i, j in keys]
+
+
+def probe_facts(config: Config) -> ProbeFacts:
     from training.dataset import probe_set, shuffled_probe  # here, because it loads PyTorch
 
-    known = {tuple(pair["trials"]): pair for pair in previous["pairs"]} if previous else {}
-
-    @cache
-    def predictions(number: int) -> np.ndarray:
-        return study.store.predictions_of(cell, number, records[number])
-
     corpus = load_corpus("cpu")
-    probe = probe_set(corpus, study.config)
+    probe = probe_set(corpus, config)
     contexts, targets = probe.contexts.numpy(), probe.targets.numpy()
     groupings = text_groupings(contexts, targets, probe.starts, corpus.characters)
-    shuffled = shuffled_probe(study.config)
-    pairs = []
-    for i, j in itertools.combinations(numbers, 2):
-        if (i, j) in known:
-            pairs.append(with_barrier(known[i, j], records))
-        elif i in records and j in records:
-            pair = {
-                "trials": [i, j],
-                **compare_predictions(predictions(i), predictions(j), targets, shuffled),
-                "text_distance": metrics.text_distance(records[i]["texts"], records[j]["texts"]),
-                "breakdown": break_down(predictions(i)[-1], predictions(j)[-1], groupings),
-                **recorded_barrier(records[i], records[j]),
-            }
-            pair["history"]["step"] = records[i]["history"]["step"]
-            pairs.append(pair)
-    return pairs
+    return ProbeFacts(targets, groupings, shuffled_probe(config))
+
+
+def compare_two(p: Predictions, q: Predictions, first: dict, second: dict, facts: ProbeFacts) -> dict:
+    """The pair of two trials from their predictions and records, ``first`` being that of the lower number; without
+    its barrier, which the records have."""
+    pair = {
+        "trials": [first["trial"], second["trial"]],
+        **compare_predictions(p, q, facts.targets, facts.shuffled),
+        "text_distance": metrics.text_distance(first["texts"], second["texts"]),
+        "breakdown": break_down(p[-1], q[-1], facts.groupings),
+    }
+    pair["history"]["step"] = first["history"]["step"]
+    return pair
 
 
 def with_barrier(pair: dict, records: dict[int, dict]) -> dict:
-    """A ``pair`` of the cell file, with the barrier that it lacked where a trial trained anew has measured it."""
+    """A ``pair`` with its barrier, where it lacks one and a record has it."""
     first, second = map(records.get, pair["trials"])
     if pair.get("barrier") is not None or first is None or second is None:
         return pair
@@ -68,16 +79,20 @@ def recorded_barrier(first: dict, second: dict) -> dict[str, float | None]:
     return {"barrier": next((value for value in found if value is not None), None)} if found else {}
 
 
-def compare_predictions(p: np.ndarray, q: np.ndarray, targets: np.ndarray, shuffled: np.ndarray) -> dict:
+def compare_predictions(
+    p: np.ndarray | Predictions, q: np.ndarray | Predictions, targets: np.ndarray, shuffled: np.ndarray
+) -> dict:
     """Every metric of a pair at the end of training, and those that are followed at every evaluation.
 
-    ``p`` and ``q`` are (evaluations, samples, V). Under "different_contexts" is what comes out when the second
-    model is scored on other contexts than the first: on the same ones in the order ``shuffled`` (samples,).
+    ``p`` and ``q`` are (evaluations, samples, V), or ``known.Predictions``. Under "different_contexts" is what comes
+    out when the second model is scored on other contexts than the first: on the same ones in the order ``shuffled``
+    (samples,).
     """
     last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
-    followed = [metrics.follow(*pair, targets) for pair in zip(p, q, strict=True)]
-    history = {name: [finite_or_none(values[name]) for values in followed] for name in followed[0]}
-    apart = p[-1], q[-1][shuffled]
+    before = [metrics.follow(p[place], q[place], targets) for place in range(len(p) - 1)]
+    names = [name for name, metric in metrics.PAIR_METRICS.items() if metric.followed]
+    history = {name: [*(finite_or_none(values[name]) for values in before), last[name]] for name in names}
+    apart = p[-1], metrics.to_compare(q[-1][shuffled])
     different = {
         "relative_pd": metrics.relative_pd(*apart),
         "top1_mismatches": metrics.top1_mismatches(*apart),

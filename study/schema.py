@@ -27,7 +27,8 @@ Count = Annotated[int, Meta(ge=0, le=10**13)]
 Positive = Annotated[int, Meta(ge=1, le=10**13)]
 TrialNumber = Annotated[int, Meta(ge=1, le=10**9)]
 Seed = Annotated[int, Meta(ge=0, le=2**33)]
-Barriers = dict[Annotated[str, Meta(pattern=r"^[1-9][0-9]*\Z")], Annotated[float, Meta(ge=0, le=LARGEST)] | None]
+NUMBER = r"^[1-9][0-9]{0,8}\Z"  # of a trial, as the key of an object
+Barriers = dict[Annotated[str, Meta(pattern=NUMBER)], Annotated[float, Meta(ge=0, le=LARGEST)] | None]
 Scalar = str | int | Number | bool | None
 Fact = Scalar | list[str] | dict[str, Scalar]
 Environment = dict[str, Fact]
@@ -114,7 +115,16 @@ class Groups(Struct):
     group: list[str]
     n_predictions: list[Count]
     relative_pd: list[Distance | None]
-    top1_mismatches: list[Count]
+    top1_mismatches: list[Count] | UnsetType = UNSET
+
+
+class Pooled(Struct):
+    """Where the pairs of a cell disagree, all together; of a cell of many, whose pairs do not say it one by one."""
+
+    character_class: Groups
+    word_position: Groups
+    confidence: Groups
+    text_block: Groups | UnsetType = UNSET
 
 
 class OtherContexts(Struct):
@@ -160,6 +170,7 @@ class CellForm(Owned, kw_only=True):
     environment: Environment
     trials: Annotated[list[TrialForm], Meta(min_length=1)]
     pairs: list[PairForm]
+    pooled: Pooled | UnsetType = UNSET
     taken_from: Name | UnsetType = UNSET
 
 
@@ -170,6 +181,14 @@ RecordForm = defstruct(
     bases=(TrialForm,),
     kw_only=True,
 )
+
+
+class PairsForm(Struct):
+    """The pairs of one trial, and which predictions they were computed from."""
+
+    trial: TrialNumber
+    predictions_sha256: dict[Annotated[str, Meta(pattern=NUMBER)], Hash]
+    pairs: list[PairForm]
 
 
 class StateForm(Struct):
@@ -244,6 +263,19 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         seen.add(pair.trials)
         if other := unlike(pair, cell.pairs[0]):
             yield f"pairs[{place}].{other}"
+        for name, groups in (pair.breakdown or {}).items():
+            if cell.pooled is UNSET and groups.top1_mismatches is UNSET:
+                yield f"pairs[{place}].breakdown.{name}: no top1_mismatches"
+    for name in cell.pooled.__struct_fields__ if cell.pooled else ():
+        groups = getattr(cell.pooled, name)
+        if groups and (groups.top1_mismatches is UNSET or not even(groups)):
+            yield f"pooled.{name}: columns of different lengths"
+
+
+def pairs_faults(content: PairsForm) -> Iterator[str]:
+    for place, pair in enumerate(content.pairs):
+        if content.trial not in pair.trials or pair.trials[0] >= pair.trials[1]:
+            yield f"pairs[{place}].trials: {list(pair.trials)}"
 
 
 def record_faults(record: Any) -> Iterator[str]:
@@ -324,9 +356,15 @@ def pair_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]
     if pair.top1_mismatches > pair.n_predictions:
         yield f"top1_mismatches: {pair.top1_mismatches} of {pair.n_predictions}"
     for name, groups in (pair.breakdown or {}).items():
-        columns: tuple[list, ...] = (groups.group, groups.n_predictions, groups.relative_pd, groups.top1_mismatches)
-        if len(set(map(len, columns))) > 1:
+        if not even(groups):
             yield f"breakdown.{name}: columns of different lengths"
+
+
+def even(groups: Groups) -> bool:
+    """Whether there is a value of everything for each group."""
+    columns: tuple[list, ...] = (groups.group, groups.n_predictions, groups.relative_pd)
+    columns += (groups.top1_mismatches,) if isinstance(groups.top1_mismatches, list) else ()
+    return len(set(map(len, columns))) == 1
 
 
 def unlike(pair: PairFacts, first: PairFacts) -> str | None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from config import RECIPE, Config
+from study.compact import compact, expand
 from study.corpus import CORPUS_SHA256
 from study.files import (
     CHECKPOINTS_DIR,
@@ -173,6 +174,10 @@ class Store:
     def predictions_path(self, cell: Cell, number: int) -> Path:
         return self.trials_dir(cell) / f"trial_{number}.npz"
 
+    def pairs_path(self, cell: Cell, number: int) -> Path:
+        """The pairs of a trial with those that ended before it."""
+        return self.trials_dir(cell) / f"trial_{number}.pairs"
+
     def earlier_cell_path(self, cell: Cell) -> Path:
         """Where a cell file from a machine with different floating-point rounding is kept."""
         return self.trials_dir(cell) / "cell_made_elsewhere.json"
@@ -288,7 +293,8 @@ class Store:
         return payload
 
     def write_cell(self, cell: Cell, content: dict) -> None:
-        write_checked(self.cell_path(cell), content)
+        kept = compact(content)
+        write_checked(self.cell_path(cell), kept, spaces=kept is content)
 
     def read_cell(self, cell: Cell) -> dict | None:
         """The cell file, or None if there is none."""
@@ -300,6 +306,7 @@ def read_cell_file(path: Path, on_unchecked: Callable[[Path], None] = lambda pat
     """The cell in ``path``; Damaged if it is not whole. It is checked to the leaves even where it has no checksum,
     which ``on_unchecked`` is told."""
     content, has_checksum = read_checked_if_it_can_be(path)
+    content = expand(path, content)
     check_form(path, content, CellForm, cell_faults)
     check_fingerprint(path, content)
     cell = Cell(content["model"], content["activation"], content["study"])

@@ -145,7 +145,7 @@ def test_more_trials_are_added_to_what_is_there(finished):
     changed = {path.name for path, content in before.items() if after[path] != content}
     added = {path.name for path in after.keys() - before.keys()}
     assert {name for name in changed if not name.endswith(".lock")} == {"charlm_gelu_tiny.json"}
-    assert added == {"trial_4.json", "trial_4.npz", "trial_4.pt", "trial_4.pt.state", "trial_4.lock"}
+    assert added == {"trial_4.json", "trial_4.npz", "trial_4.pairs", "trial_4.pt", "trial_4.pt.state", "trial_4.lock"}
     cell = json.loads((finished / "results" / "charlm_gelu_tiny.json").read_text())
     assert len(cell["trials"]) == 4 and len(cell["pairs"]) == 6 and cell["status"] == "completed"
 

@@ -13,7 +13,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.patches import Patch
 
 import plot_utils as plots
-from analysis.measure import MeasuredCell, pool
+from analysis.measure import MeasuredCell
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ LONGEST_LINE = 58
 def plot_breakdown(
     ax: Axes, cells: Sequence[MeasuredCell], grouping: str, metric: str, colours: dict[str, str]
 ) -> Axes:
-    """The metric in each group, over all pairs of each cell (``measure.pool``)."""
+    """The metric in each group, over all pairs of each cell (``MeasuredCell.pooled``)."""
     about = GROUPINGS[grouping]
     places = np.arange(len(about.ticks))
     for cell in cells:
-        pooled, colour = pool(cell.pairs, grouping), colours[cell.activation]
+        pooled, colour = cell.pooled(grouping), colours[cell.activation]
         enough = pooled["n_predictions"] >= FEWEST * len(cell.pairs)
         values = np.where(enough, pooled[metric], math.nan)
         shift = 0 if about.n_ordered else plots.sideways(cell.activation, colours)
@@ -66,7 +66,7 @@ def plot_breakdown(
 
 def plot_group_shares(ax: Axes, cells: Sequence[MeasuredCell], grouping: str) -> Axes:
     """Which fraction of all predictions is in each group, as grey bars."""
-    counts = np.sum([pool(cell.pairs, grouping)["n_predictions"] for cell in cells], axis=0)
+    counts = np.sum([cell.pooled(grouping)["n_predictions"] for cell in cells], axis=0)
     ax.bar(range(len(counts)), counts / counts.sum(), width=0.8, color=plots.LIGHT)
     return ax
 
