@@ -23,7 +23,7 @@ import metrics
 from activations import ACTIVATIONS
 from config import STREAMS
 from labels import counted
-from model import ARCHITECTURES, build_model, count_parameters
+from model import ARCHITECTURES, count_parameters
 from study import cli
 from study.agreement import describe_agreement
 from study.carry_on import carry_on, continuation_of
@@ -41,10 +41,12 @@ from study.files import (
     write_bytes,
     write_sealed,
 )
+from study.first_step import first_step
 from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
-from study.plan import Study, finished_trials, load_corpus
+from study.own_code import short_name
+from study.plan import Study, finished_trials, load_corpus, pending_jobs, planned_jobs
 from study.state import load_into, read_state
 from study.store import Cell, fingerprint, has_constant_rate
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
@@ -72,10 +74,10 @@ class TrialRun:
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
         self.environment = environment(study.device)  # before the work, so that nothing about it can fail after it
         self.begun_elsewhere: list[dict] = []  # steps up to which another environment trained it, and that
-        self.corpus = load_corpus(study.device)
+        self.corpus = load_corpus(study.device, study.text)
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
-        self.model = build_model(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
+        self.model = study.own.build(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
         self.optimizer = make_optimizer(self.model, self.config, study.device)
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         step = RecordedStep if study.cuda_graphs else Step
@@ -366,8 +368,9 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
 def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
     """Train what is pending of one cell, reporting how it goes, and print what came out."""
     study = study_from(args)
-    check_names(study, [args.model], [args.activation])
-    cell = study.cell(args.model, args.activation)
+    model, activation = short_name(args.model), short_name(args.activation)
+    check_names(study, [model], [activation])
+    cell = study.cell(model, activation)
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     warn_without_locks(study.store.results)
@@ -382,6 +385,10 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
             cli.say(line)
         carry_on(study, cell)
     check_cell(study, cell)
+    if pending_jobs(study, planned_jobs(study, [model], [activation])):
+        step = first_step(study, cell, TrialRun)
+        if step.warning:
+            cli.say(f"warning: {step.warning}")
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     for number in range(1, config.n_trials + 1):
         done = number in in_cell_file or number in study.store.done_trials(cell)
@@ -419,8 +426,12 @@ def describe_cell(cell: dict) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(prog="train.py", description="Train the trials of one cell, one after another.")
-    parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(ARCHITECTURES))
-    parser.add_argument("--activation", required=True, metavar="NAME", help=", ".join(ACTIVATIONS))
+    parser.add_argument(
+        "--model", required=True, metavar="NAME", help=f"{', '.join(ARCHITECTURES)}, or yours, such as my.py:GRULM"
+    )
+    parser.add_argument(
+        "--activation", required=True, metavar="NAME", help=f"{', '.join(ACTIVATIONS)}, or yours, such as my.py:Snake"
+    )
     add_study_options(parser)
     args = parser.parse_args(argv)
 

@@ -28,7 +28,7 @@ def compare_trials(
     def predictions(number: int) -> np.ndarray:
         return study.store.predictions_of(cell, number, records[number])
 
-    corpus = load_corpus("cpu")
+    corpus = load_corpus("cpu", study.text)
     probe = probe_set(corpus, study.config)
     contexts, targets = probe.contexts.numpy(), probe.targets.numpy()
     groupings = text_groupings(contexts, targets, probe.starts, corpus.characters)
