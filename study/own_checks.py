@@ -22,9 +22,11 @@ CLOSE = 1e-4  # by which logits of the same text may differ for their rounding
 UNLIKE_LOSS = 1e-3
 
 
-def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> tuple[int, str, str, str]:
-    """Three steps of a cell in all, and what ``FirstStep`` is made of. UserError for a cell that cannot be trained, or
-    not to the same bits again."""
+Seen = tuple[int, str, str, str]  # what a ``FirstStep`` is made of
+
+
+def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> Seen:
+    """Three steps of a cell in all. UserError for a cell that cannot be trained, or not to the same bits again."""
     run, config = trial_of(study, cell, 1), study.config
     initial = bits(run.model)
     tokens = run.probe.contexts[: config.batch_size]

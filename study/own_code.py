@@ -153,7 +153,7 @@ def parts(kind: str, asked: Iterable[str], known: Iterable[str]) -> dict[str, Pa
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_]{0,59}", name):
             raise UserError(f"{file}: {name!r} would be part of a file's name; a letter first, letters, digits and _")
         if name in known:
-            raise UserError(f"{file}: there is a {kind} called {name} here already; rename yours")
+            raise UserError(f"{file}: the name {name} is taken by a {kind} that is here; rename yours")
         if name in found and found[name].path != path:
             raise UserError(f"{file} and {found[name].path} both have a {kind} {name}; rename one")
         found[name] = Part(path, name, source)

@@ -26,6 +26,7 @@ class OwnModel(nn.Module):
         module.train()
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        tokens = tokens.contiguous()  # nanoGPT takes a view of its targets
         return logits_of(self.module(tokens, tokens) if self.with_targets else self.module(tokens))
 
     def predict_next(self, tokens: torch.Tensor) -> torch.Tensor:
