@@ -1,13 +1,12 @@
 """Results to the answer, tables, figures, one page and the docs. Needs nothing but the cell files in ``results/``."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from tqdm import tqdm
@@ -15,13 +14,14 @@ from tqdm import tqdm
 from analysis import answer
 from analysis.account import Studies, account, which_study
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell, strongest_study, summarize_study
+from analysis.measure import strongest_study, summarize_study
 from analysis.table import Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.ours import Ours
 from audit.report import ReportForm, report_faults
 from labels import counted
+from runner.cores import usable_cores
 from study import cli
 from study.files import (
     PAGE_NAME,
@@ -34,7 +34,6 @@ from study.files import (
     UserError,
     check_form,
     check_writable,
-    digest,
     read_bytes,
     read_json,
     write_bytes,
@@ -43,15 +42,17 @@ from study.files import (
 from study.store import leave_out, published_studies, read_cells
 from views import docs, page
 from views.drawing import Drawing, Level
-from views.figures import UNNAMED_STUDIES, drawings, drawn_by, is_published
+from views.figures import UNNAMED_STUDIES, drawings, is_published
+from views.many import Job, basis_of, drawn
 from views.render import FORMATS, remark, render
-from views.save import FIGURE_FORMATS, figure_bytes, png_texts
+from views.save import FIGURE_FORMATS, png_texts
 
 ALL = "all"
 PICTURES_OF_A_PAGE = 10
-DIGITS = 16  # of a digest in a figure
 MORE = "python analyze_results.py --all-figures draws every figure of the study, each cell's too, into plots/"
 REPORT_PATH = ROOT / "data" / "report.json"
+
+T = TypeVar("T")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -264,24 +265,42 @@ def write_figures(findings: Findings, arguments: argparse.Namespace) -> str:
         check_writable(folder)
     except ReadOnly as error:
         return f"not drawn ({error})"
-    named = arguments.study is not None or findings.study not in UNNAMED_STUDIES
     published = findings.study in published_studies(arguments.results_dir)
     wanted = [
         drawing
-        for drawing in drawings(findings, named)
+        for drawing in drawings(findings, is_named(findings, arguments))
         if arguments.all_figures or not published or is_published(drawing, findings.study)
     ]
     n_drawn = draw_stale(findings, wanted, folder, arguments.figure_format)
     return f"{n_drawn} drawn, {len(wanted) - n_drawn} up to date, in {folder}"
 
 
+def is_named(findings: Findings, arguments: argparse.Namespace) -> bool:
+    """Whether the study's name is in those of its figures."""
+    return arguments.study is not None or findings.study not in UNNAMED_STUDIES
+
+
 def draw_stale(findings: Findings, wanted: list[Drawing], folder: Path, form: str = "png") -> int:
-    """Draw those of the ``wanted`` figures that are not up to date; returns how many."""
-    texts = basis_of(findings.measured)
-    stale = [drawing for drawing in wanted if not is_current(folder / f"{drawing.name}.{form}", texts)]
-    for drawing in progress(stale):
-        write_bytes(folder / f"{drawing.name}.{form}", figure_bytes(drawing.draw(), form, texts))
-    return len(stale)
+    """Draw those of the ``wanted`` figures that are not up to date in ``folder``; returns how many."""
+    n_drawn = 0
+    for job, payload in drawn_anew(findings, wanted, folder, form):
+        write_bytes(path_of(job, folder), payload)
+        n_drawn += 1
+    return n_drawn
+
+
+def drawn_anew(
+    findings: Findings, wanted: list[Drawing], folder: Path, form: str = "png"
+) -> Iterator[tuple[Job, bytes]]:
+    """Those of the ``wanted`` figures that are not up to date in ``folder``, and their bytes."""
+    jobs = [(drawing, form, basis_of(drawing, findings)) for drawing in wanted]
+    stale = [job for job in jobs if not is_current(path_of(job, folder), job[2])]
+    return zip(stale, progress(drawn(stale, usable_cores()), "figures", len(stale)), strict=True)
+
+
+def path_of(job: Job, folder: Path) -> Path:
+    drawing, form, _ = job
+    return folder / f"{drawing.name}.{form}"
 
 
 def is_current(path: Path, texts: dict[str, str]) -> bool:
@@ -289,25 +308,9 @@ def is_current(path: Path, texts: dict[str, str]) -> bool:
     return path.suffix == ".png" and path.is_file() and png_texts(read_bytes(path)) == texts
 
 
-def progress(figures: list[Drawing]) -> Iterator[Drawing]:
-    """The figures to draw, with a bar in a terminal."""
-    return tqdm(figures, desc="figures", leave=False, disable=not sys.stderr.isatty())
-
-
-def basis_of(measured: list[MeasuredCell]) -> dict[str, str]:
-    """What figures are drawn from, by which older ones are recognised: a digest of what all trials of the study and
-    its controls predict, and one of the code that draws."""
-    shown = [each for cell in measured for each in (cell, *cell.controls.values())]
-    trials = [
-        (cell.model, cell.activation, [trial.get("predictions_sha256") for trial in cell.trials]) for cell in shown
-    ]
-    return {"Trials": digest(json.dumps(trials).encode())[:DIGITS], "Code": drawing_code()}
-
-
-def drawing_code() -> str:
-    """A digest of the modules that figures depend on, not of those for tables and words, and matplotlib's version."""
-    sources = [path.read_bytes() for path in drawn_by(ROOT)]
-    return digest(b"\0".join([version("matplotlib").encode(), *sources]))[:DIGITS]
+def progress(items: Iterable[T], what: str, total: int) -> Iterable[T]:
+    """The items, with a bar in a terminal once they take longer than two seconds."""
+    return tqdm(items, what, total, leave=False, delay=2, disable=not sys.stderr.isatty())
 
 
 def write_page(arguments: argparse.Namespace) -> int:
@@ -319,7 +322,7 @@ def write_page(arguments: argparse.Namespace) -> int:
     check_writable(arguments.results_dir)
     known = [*introduction(studies, findings, arguments), *results.remarks()]
     print_lines(known, arguments.format)
-    shown = {name: make(findings) for name, make in TABLES.items()}
+    shown = {name: make(findings) for name, make in progress(TABLES.items(), "tables", len(TABLES))}
     ours = Ours.beginning_with(findings, studies.contents)
     audit = page.AuditSection(
         audit_tables.introduction(ours), audit_tables.outcome(report, ours), audit_tables.tables(report, ours)
@@ -341,13 +344,23 @@ def write_page(arguments: argparse.Namespace) -> int:
 
 
 def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Picture]:
-    """The page's figures: those of the study, then of its architectures."""
+    """The page's figures: those of the study, then of its architectures; as they are in the folder of figures, where
+    they are up to date there."""
     if arguments.no_plots:
         return []
-    wanted = [drawing for drawing in drawings(findings, named=False) if drawing.level is not Level.CELL]
+    wanted = [
+        drawing for drawing in drawings(findings, is_named(findings, arguments)) if drawing.level is not Level.CELL
+    ]
+    wanted, folder = wanted[:PICTURES_OF_A_PAGE], arguments.plots_dir
+    anew = {drawing.name: payload for (drawing, *_), payload in drawn_anew(findings, wanted, folder)}
     return [
-        page.Picture(drawing.title, drawing.level, figure_bytes(drawing.draw()), drawing.model)
-        for drawing in progress(wanted[:PICTURES_OF_A_PAGE])
+        page.Picture(
+            drawing.title,
+            drawing.level,
+            anew.get(drawing.name) or read_bytes(folder / f"{drawing.name}.png"),
+            drawing.model,
+        )
+        for drawing in wanted
     ]
 
 

@@ -33,6 +33,7 @@ from study.files import (
     Busy,
     Damaged,
     OtherSettings,
+    Stale,
     UserError,
     check_writable,
     digest,
@@ -46,7 +47,7 @@ from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.own_code import short_name
-from study.plan import Study, finished_trials, load_corpus, pending_jobs, planned_jobs
+from study.plan import Study, finished_trials, load_corpus, pending_jobs, planned_jobs, without_landscape
 from study.state import load_into, read_state
 from study.store import Cell, fingerprint, has_constant_rate
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
@@ -198,7 +199,8 @@ class TrialRun:
                     self.take_over(path, state)
                     return "; ".join([*notes, f"continued at step {self.step}"])
                 except Damaged as error:
-                    notes.append(f"{error}; moved to {move_damaged(path).name}")
+                    ending = "stale" if isinstance(error, Stale) else "damaged"
+                    notes.append(f"{error}; moved to {move_damaged(path, ending).name}")
                 except OtherSettings:
                     if path != kept:
                         raise
@@ -383,12 +385,13 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     if continuation := continuation_of(study, cell):
         for line in continuation.describe(study):
             cli.say(line)
-        carry_on(study, cell)
+        carry_on(study, cell, cli.say_progress)
     check_cell(study, cell)
-    if pending_jobs(study, planned_jobs(study, [model], [activation])):
-        step = first_step(study, cell, TrialRun)
-        if step.warning:
-            cli.say(f"warning: {step.warning}")
+    jobs = planned_jobs(study, [model], [activation])
+    if args.landscape and (said := without_landscape(study, jobs)):
+        cli.say(said)
+    if pending_jobs(study, jobs) and (warning := first_step(study, cell, TrialRun).warning):
+        cli.say(f"warning: {warning}")
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     for number in range(1, config.n_trials + 1):
         done = number in in_cell_file or number in study.store.done_trials(cell)

@@ -9,7 +9,7 @@ from analysis.findings import Findings
 from analysis.measure import SETTLED, MeasuredCell
 from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
-from analysis.stats_many import MARGIN, EffectVerdict
+from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
 from labels import counted, label, listed
 from metrics import METRICS, primary
@@ -76,7 +76,7 @@ def family(findings: Findings) -> list[str]:
     tests = findings.sensitivities()[0].family
     if not tests.n_tests:
         return []
-    return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most 0.05."]
+    return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most {ALPHA:g}."]
 
 
 def other_primary(findings: Findings) -> list[str]:

@@ -90,7 +90,7 @@ def prepare(study: Study, plan: Plan) -> None:
     try:
         study.store.remove_stale_drafts(plan.cells)
         for cell in plan.carried:
-            carry_on(study, cell)
+            carry_on(study, cell, cli.say_progress)
         for cell, content in plan.reused.items():
             study.store.write_cell(cell, content)
         update_cells(study, plan.cells)

@@ -281,7 +281,7 @@ def start_next(worker: Worker, pending: deque[Any]) -> Worker:
         worker = worker.successor()
         try:
             worker.give(pending[0])
-        except ConnectionError:  # as it is, it would be taken for that of the reader of the output
+        except ConnectionError:  # which would only speak of a broken pipe
             raise UserError("a worker process ends as soon as it is started; why is above") from None
     pending.popleft()
     return worker

@@ -4,7 +4,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from labels import counted
-from study.cell import update_cell
+from study.cell import Report, ignore, update_cell
 from study.files import Busy, OtherSettings, UserError
 from study.locks import exclusive
 from study.plan import Study, earlier_steps
@@ -81,7 +81,7 @@ def continuation_of(study: Study, cell: Cell) -> Continuation | None:
     return continuation
 
 
-def carry_on(study: Study, cell: Cell) -> None:
+def carry_on(study: Study, cell: Cell, report: Report = ignore) -> None:
     """Keep what the trials of ``cell`` have as a study of its own, and make way for what they will have.
 
     Can be interrupted and called again: the cell file goes last, and until then it says what is to be done.
@@ -89,7 +89,7 @@ def carry_on(study: Study, cell: Cell) -> None:
     store, steps = study.store, earlier_steps(study, cell)
     if steps is None:
         return
-    update_cell(replace(study, config=replace(study.config, iterations=steps)), cell)
+    update_cell(replace(study, config=replace(study.config, iterations=steps)), cell, report)
     with exclusive(store.lock_path(cell, "cell"), wait=True), ExitStack() as locks:
         content, continuation = store.read_cell(cell), continuation_of(study, cell)
         if content is None or continuation is None:  # another run has done so meanwhile
@@ -98,15 +98,27 @@ def carry_on(study: Study, cell: Cell) -> None:
         there = store.read_cell(kept)
         if there is not None and there["fingerprint"] != content["fingerprint"]:
             raise UserError(f"{store.cell_path(kept)} is of other settings and in the way; move it elsewhere")
+        if there is not None and not (holds(there, content) or holds(content, there)):
+            raise UserError(f"{store.cell_path(kept)} has other trials and is in the way; move it elsewhere")
         for number in (*continuation.going_on, *continuation.again):
             try:
                 locks.enter_context(exclusive(store.lock_path(cell, f"trial_{number}")))
             except Busy:
                 raise UserError(f"another run has trial {number} of {cell.name} in work; wait for its end") from None
-        store.write_cell(kept, content | {"study": kept.study})
+        if there is None or not holds(there, content):  # it has more where trials were carried on before
+            store.write_cell(kept, content | {"study": kept.study})
         for number in (*continuation.going_on, *continuation.again):
             _keep_trial(study, cell, kept, number)
         store.cell_path(cell).unlink()
+
+
+def holds(cell: dict, other: dict) -> bool:
+    """Whether a cell file has every trial and every pair of an ``other``, with the same bits."""
+    trials, trials_there = (
+        {(trial["trial"], trial["predictions_sha256"]) for trial in content["trials"]} for content in (cell, other)
+    )
+    pairs, pairs_there = ({tuple(pair["trials"]) for pair in content["pairs"]} for content in (cell, other))
+    return trials >= trials_there and pairs >= pairs_there
 
 
 def _keep_trial(study: Study, cell: Cell, kept: Cell, number: int) -> None:

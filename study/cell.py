@@ -41,7 +41,11 @@ def ignore(progress: dict) -> None:
 
 
 def finished_record(study: Study, cell: Cell, number: int, report: Report) -> dict | None:
-    """The record of a trial that is done; None if there is none, or if it was damaged and is now out of the way."""
+    """The record of a trial that is done; None if there is none, or if it was damaged and is now out of the way.
+
+    So is one whose predictions are gone: beside the predictions of the trial that is trained anew it would say that
+    this is done before it is.
+    """
     store = study.store
     if number not in store.recorded_trials(cell):
         return None
@@ -50,12 +54,12 @@ def finished_record(study: Study, cell: Cell, number: int, report: Report) -> di
         # Before its predictions: a record of other settings is never replaced, whatever else is gone.
         check_identity(store.record_path(cell, number), record, study.identity(cell))
         if number not in store.done_trials(cell):
-            return None
+            raise Damaged(f"{store.predictions_path(cell, number)} is gone")
         store.predictions_of(cell, number, record)
     except Damaged as error:
         move_damaged(store.record_path(cell, number))
         move_damaged(store.predictions_path(cell, number))
-        report({"step": 0, "note": f"{error}; record and predictions moved to *.damaged, retraining"})
+        report({"step": 0, "note": f"{error}; the trial's files moved to *.damaged, retraining"})
         return None
     store.settle_weights(cell, number)  # where the run that trained it was killed just before this
     return record

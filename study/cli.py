@@ -5,12 +5,13 @@ import codecs
 import io
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,10 +50,10 @@ def outcome(program: str, action: Callable[[], int]) -> int:
     """The exit code that ``action`` returns; a user's mistake and Ctrl-C are said in one line."""
     try:
         return action()
-    except BrokenPipeError:
-        close_output()
-        return 0
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and output_has_no_reader():
+            close_output()
+            return 0
         return report_mistake(program, error)
     except KeyboardInterrupt:
         print(f"{program}: stopped; the same command can be given again", file=sys.stderr)
@@ -128,6 +129,14 @@ def say_progress(progress: dict) -> None:
         say(f"  {progress['note']}")
     elif "val_loss" in progress:
         say("  step {step:5d}  train loss {train_loss:.4f}  val loss {val_loss:.4f}".format(**progress))
+
+
+def output_has_no_reader() -> bool:
+    """Whether what is printed goes into a pipe whose reader, such as head, has ended."""
+    output = select.poll()
+    with suppress(OSError, ValueError):  # where there is no output, or none of the system's
+        output.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in output.poll(0))
 
 
 def close_output() -> None:

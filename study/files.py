@@ -51,6 +51,10 @@ class Misplaced(Damaged):
     """A file that belongs to another trial or cell."""
 
 
+class Stale(Misplaced):
+    """A file of results that are gone."""
+
+
 class OtherSettings(ResultError):
     """A result that was made with other settings."""
 
@@ -197,13 +201,13 @@ def read_sealed(path: Path) -> bytes:
     return payload
 
 
-def move_damaged(path: Path) -> Path:
+def move_damaged(path: Path, ending: str = "damaged") -> Path:
     """Rename a damaged file to ``<name>.damaged``, or .damaged2, ... where that name is taken, so that nothing is
     lost and nothing trusts it; returns the new path."""
-    number, moved = 1, path.with_name(path.name + ".damaged")
+    number, moved = 1, path.with_name(f"{path.name}.{ending}")
     while os.path.lexists(moved):
         number += 1
-        moved = path.with_name(f"{path.name}.damaged{number}")
+        moved = path.with_name(f"{path.name}.{ending}{number}")
     with suppress(FileNotFoundError):
         path.replace(moved)
     return moved

@@ -51,7 +51,9 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        held.unlink(missing_ok=True)
+        with suppress(OSError):
+            if held.read_text() == _holder():  # and not that of another, who took ours for one left behind
+                held.unlink()
 
 
 def has_locks(folder: Path) -> bool:
@@ -93,8 +95,13 @@ def _create(held: Path) -> bool:
         _remove_left_behind(held)
         return False if held.exists() else _create(held)
     with os.fdopen(descriptor, "w") as file:
-        json.dump({"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid()}, file)
+        file.write(_holder())
     return True
+
+
+def _holder() -> str:
+    """What the lock files of this process hold."""
+    return json.dumps({"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid()})
 
 
 def _remove_left_behind(held: Path) -> None:
@@ -108,10 +115,16 @@ def _remove_left_behind(held: Path) -> None:
     taken = held.with_name(f"{held.name}.{uuid.uuid4().hex}")
     with suppress(FileNotFoundError):
         held.rename(taken)
-        if _left_behind(taken):
-            taken.unlink()
-        else:
-            taken.rename(held)
+        if not _left_behind(taken):
+            _put_back(taken, held)
+        taken.unlink()
+
+
+def _put_back(taken: Path, held: Path) -> None:
+    """Give the lock file ``taken`` its name ``held`` again, unless another process has taken the lock meanwhile."""
+    content = taken.read_text()
+    with suppress(FileExistsError), held.open("x") as file:
+        file.write(content)
 
 
 def _left_behind(held: Path) -> bool:

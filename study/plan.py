@@ -3,14 +3,15 @@
 PyTorch takes seconds to load, so what needs it imports it where it is used: a plan is made without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from config import Config
+from labels import counted
 from study.corpus import read_corpus
 from study.files import ResultError
 from study.own_code import OwnCode
@@ -132,12 +133,40 @@ def earlier_steps(study: Study, cell: Cell) -> int | None:
     """
     if study.config.study in published_studies(study.store.results):
         return None
-    with suppress(ResultError):  # reported where the cell is checked
-        done = sorted(study.store.done_trials(cell))
-        found = study.store.read_record(cell, done[0]) if done else study.store.read_cell(cell)
-        if found is not None and continues(found["config"], study.identity(cell)):
-            return found["config"]["iterations"]
+    found = first_settings(study.store, cell)
+    return found["iterations"] if found and continues(found, study.identity(cell)) else None
+
+
+def first_settings(store: Store, cell: Cell) -> dict | None:
+    """The settings of the first of the cell's trials whose record can be used, or of the cell file without one."""
+    records = (partial(store.read_record, cell, number) for number in sorted(store.done_trials(cell)))
+    readers: list[Callable[[], dict | None]] = [*records, partial(store.read_cell, cell)]
+    for read in readers:
+        with suppress(ResultError):  # reported where the cell is checked
+            if found := read():
+                return found["config"]
     return None
+
+
+def without_landscape(study: Study, jobs: Sequence[Job]) -> str | None:
+    """A line about those of the finished ``jobs`` that have no landscape, as far as cell files know of them."""
+    known: set[Job] = set()
+    for cell in dict.fromkeys(cell for cell, _ in jobs):
+        with suppress(ResultError):  # reported where the cell is checked
+            trials = (study.store.read_cell(cell) or {"trials": []})["trials"]
+            known |= {
+                (cell, trial["trial"])
+                for trial in trials
+                if trial["status"] == "completed" and "curvature" not in trial
+            }
+    lacking = len(known.intersection(jobs))
+    if not lacking:
+        return None
+    have = "has" if lacking == 1 else "have"
+    return (
+        f"{counted(lacking, 'finished trial')} {have} no landscape, which is measured when a trial ends and not "
+        "later; to have it, train the study anew under another name with --study NAME"
+    )
 
 
 def pending_jobs(study: Study, jobs: list[Job]) -> list[Job]:

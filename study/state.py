@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from study.files import Damaged, Misplaced, check_form, read_sealed
+from study.files import Damaged, Misplaced, Stale, check_form, read_bytes, read_sealed
 from study.schema import StateForm, state_faults
 from study.store import check_identity, continues
 
@@ -18,9 +18,14 @@ NO_MOMENTS: tuple[set[str], ...] = (set(),)
 def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
     """The saved state in ``path``, its tensors on ``device``; Damaged if it is not one, Misplaced if another trial's.
 
-    OtherSettings if it was not made with the settings ``facts``.
+    OtherSettings if it was not made with the settings ``facts``; Stale if it is what a finished trial leaves there.
     """
-    state = read_tensors(path, device)
+    try:
+        state = read_tensors(path, device)
+    except Damaged:
+        if holds_weights(path):
+            raise Stale(f"{path} has the weights of a finished trial whose record is gone") from None
+        raise
     check_form(path, state, StateForm, state_faults)
     if not continues(state["config"], facts):
         check_identity(path, state, facts)
@@ -46,6 +51,15 @@ def read_tensors(path: Path, device: str) -> Any:
         return torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except Exception as error:  # of many kinds, after what the loader happens to meet
         raise Damaged(f"{path} is no saved state ({type(error).__name__})") from None
+
+
+def holds_weights(path: Path) -> bool:
+    """Whether ``path`` has the weights of a model and nothing else, as a finished trial leaves them."""
+    try:
+        content = torch.load(io.BytesIO(read_bytes(path)), map_location="cpu", weights_only=True)
+    except Exception:  # of many kinds, after what the loader happens to meet
+        return False
+    return isinstance(content, dict) and all(isinstance(value, torch.Tensor) for value in content.values())
 
 
 def form_of(value: object) -> tuple[torch.dtype, tuple[int, ...]] | None:

@@ -43,6 +43,7 @@ from study.store import Cell, fingerprint, read_cells  # noqa: E402
 from train import TrialRun  # noqa: E402
 
 FIGURES = ROOT / "benchmarks" / "results" / "fuzz_files.json"
+PART = 1_000  # files after which the figures are written, so that a run can be ended at any time
 KINDS = ("cell", "record", "state", "summary", "report")
 Path_ = tuple[str | int, ...]  # keys and indices that lead to a value
 
@@ -253,18 +254,20 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=20_000, metavar="N", help="files to alter (default: 20000)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     args = parser.parse_args()
-    begin = time.process_time()
-    folder = Path(tempfile.mkdtemp(prefix="fuzz_files_"))
-    outcomes = fuzz(folder, args.examples, tuple(args.kinds), derandomize=False)
-    shutil.rmtree(folder)
-    figures = {
-        "examples": sum(outcomes.values()),
-        "cpu_seconds": round(time.process_time() - begin),
-        "tracebacks": 0,
-        "outcomes": dict(sorted(outcomes.items())),
-    }
-    write_json(FIGURES, figures)
-    print(json.dumps(figures, indent=1))
+    begin, outcomes = time.process_time(), Counter[str]()
+    for done in range(0, args.examples, PART):
+        folder = Path(tempfile.mkdtemp(prefix="fuzz_files_"))
+        outcomes += fuzz(folder, min(PART, args.examples - done), tuple(args.kinds), derandomize=False)
+        shutil.rmtree(folder)
+        figures = {
+            "examples": sum(outcomes.values()),
+            "cpu_seconds": round(time.process_time() - begin),
+            "tracebacks": 0,
+            "outcomes": dict(sorted(outcomes.items())),
+        }
+        write_json(FIGURES, figures)
+        print(f"{figures['examples']:,} altered files, {figures['cpu_seconds']} CPU seconds", flush=True)
+    print(json.dumps(figures["outcomes"], indent=1))
     return 0
 
 

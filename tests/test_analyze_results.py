@@ -15,6 +15,7 @@ from analysis.findings import Findings
 from analysis.tables import TABLES
 from study import files
 from study.store import fingerprint
+from views import many
 from views.figures import drawings
 
 REPORT = files.read_json(files.ROOT / "data" / "report.json")
@@ -133,7 +134,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path, capsys, monkeypatch):
 
 
 def test_figures_are_named_by_what_they_show_and_those_of_earlier_cells_are_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(analyze_results, "figure_bytes", lambda *_: b"")  # how they are saved is tested elsewhere
+    monkeypatch.setattr(many, "figure_bytes", lambda *_: b"")  # how they are saved is tested elsewhere
     whole, earlier = random_cell("charlm", "relu", "mine"), random_cell("convlm", "relu", "mine")
     for entry in (*earlier["trials"], *earlier["pairs"]):
         for name in {"breakdown", "passage"} & entry.keys():

@@ -83,6 +83,32 @@ def test_it_can_be_interrupted_and_asked_for_again(short, monkeypatch):
     assert run.resume() == "continued at step 4" and run.history["step"] == [0, 3] and len(run.predictions) == 2
 
 
+def test_carrying_on_again_with_fewer_trials_keeps_what_was_kept(short):
+    cell, more = short.cell(*NAMES), longer(short)
+    kept = replace(cell, study="tiny_after_4")
+    carry_on.carry_on(more, cell)
+    whole, fewer = short.store.read_cell(kept), with_config(short, n_trials=1)
+    train.run_trial(fewer, cell, 1)
+    carry_on.carry_on(longer(fewer), cell)
+    assert short.store.read_cell(kept) == whole and short.store.done_trials(kept) == {1, 2}
+    train.run_trial(fewer, cell, 1)
+    whole["trials"][0]["predictions_sha256"] = "0" * 64
+    short.store.write_cell(kept, whole)
+    with pytest.raises(UserError, match="has other trials and is in the way"):
+        carry_on.carry_on(longer(fewer), cell)
+    assert short.store.done_trials(cell) == {1} and short.store.read_cell(kept) == whole
+
+
+def test_a_damaged_first_record_does_not_keep_a_study_from_being_carried_on(short):
+    cell, more, notes = short.cell(*NAMES), longer(short), []
+    path = short.store.record_path(cell, 1)
+    path.write_bytes(path.read_bytes()[:-40])
+    assert carry_on.continuation_of(more, cell).going_on == [1, 2]
+    carry_on.carry_on(more, cell, lambda progress: notes.append(progress["note"]))
+    assert len(notes) == 1 and "trial_1.json is damaged" in notes[0]
+    assert short.store.done_trials(replace(cell, study="tiny_after_4")) == {2}
+
+
 def test_what_it_costs_is_said_where_states_are_gone(short):
     cell, more = short.cell(*NAMES), longer(short)
     short.store.last_state_path(cell, 2).unlink()

@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "audit": {"analysis", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
-    "analyze_results": {"analysis", "audit", "labels", "model", "study", "views"},  # the model for the docs alone
+    # The model for the docs alone; of the runner, how many cores there are.
+    "analyze_results": {"analysis", "audit", "labels", "model", "runner", "study", "views"},
     "compare": {"analysis", "labels", "study", "views"},
     "own": {"activations", "runner", "study", "train", "training"},
     "sensitivity": {

@@ -256,6 +256,29 @@ def test_a_lock_file_that_was_left_behind_is_recognised(tmp_path, no_locks, cont
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"]
 
 
+@pytest.mark.parametrize("taken_meanwhile", [False, True])
+def test_a_lock_that_is_held_after_all_is_put_back_and_replaces_no_other(tmp_path, monkeypatch, taken_meanwhile):
+    held, other, looks = tmp_path / "a.lock.held", holder(host="another"), iter([True, False])
+    held.write_text(holder())
+
+    def look(path: Path) -> bool:
+        if path != held and taken_meanwhile:
+            held.write_text(other)
+        return next(looks)
+
+    monkeypatch.setattr(locks, "_left_behind", look)
+    locks._remove_left_behind(held)
+    assert held.read_text() == (other if taken_meanwhile else holder())
+    assert list(tmp_path.iterdir()) == [held]
+
+
+def test_the_lock_of_another_is_not_given_back(tmp_path, no_locks):
+    held = tmp_path / "a.lock.held"
+    with exclusive(tmp_path / "a.lock"):
+        held.write_text(holder(host="another"))
+    assert held.read_text() == holder(host="another")
+
+
 def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):
     def fail(*_) -> None:
         raise OSError(errno.EIO, "Input/output error")

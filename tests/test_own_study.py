@@ -11,6 +11,7 @@ import torch
 from conftest import TINY
 from runs import run_jobs_here
 
+import config_trained
 import run_all_experiments
 import train
 from activations import ACTIVATIONS
@@ -326,6 +327,7 @@ def test_line_ends_and_a_byte_order_mark_are_dealt_with_and_said():
 def test_the_default_text_by_name_is_the_default_text(tmp_path):
     study = Study(TINY, "cpu", "cpu", Store(tmp_path, tmp_path))
     where = study.cell("charlm", "gelu")
+    assert config_trained.GOOD_ENOUGH_ON == CORPUS_SHA256
     assert own_text.read_text(CORPUS_PATH)[0].encode() == CORPUS_PATH.read_bytes()
     named = replace(study, text=OwnText(CORPUS_PATH, CORPUS_SHA256))
     assert named.identity(where) == study.identity(where)

@@ -18,7 +18,7 @@ from analysis.measure import strongest_study
 from study.corpus import CORPUS_PATH, CORPUS_SHA256
 from study.files import ROOT, digest, read_json, write_bytes
 from study.store import read_cells
-from views import docs
+from views import docs, many
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,9 +75,9 @@ def test_committed_figures_are_drawn_from_the_committed_cells_and_by_this_code(c
     del here["bench_training.png"]
     for study in docs.GALLERY:
         findings = docs.Findings.of_study(committed_cells, study)
-        texts = analyze_results.basis_of(findings.measured)
         for drawing in docs.published_drawings(findings):
             with Image.open(here.pop(f"{drawing.name}.png")) as image:
+                texts = many.basis_of(drawing, findings)
                 assert image.text == texts, f"draw it anew: python analyze_results.py --study {study} --all-figures"
     assert not here, "neither published_drawings nor the gallery has these"
 

@@ -55,13 +55,14 @@ def test_a_record_of_other_settings_is_kept_though_all_else_is_gone(made, monkey
     study.store.cell_path(cell).unlink()
     study.store.predictions_path(cell, 1).unlink()
     study.store.predictions_path(cell, 2).unlink()
-    assert finished_record(study, cell, 1, ignore) is None  # of these settings: it is trained again
-    monkeypatch.setattr(store, "RECIPE", -1)
-    with pytest.raises(OtherSettings, match="trial_1.json was made with other settings"):
-        check_cell(study, cell)
-    with pytest.raises(OtherSettings, match="trial_2.json was made with other settings"):
-        finished_record(study, cell, 2, ignore)
+    with monkeypatch.context() as later:
+        later.setattr(store, "RECIPE", -1)
+        with pytest.raises(OtherSettings, match="trial_1.json was made with other settings"):
+            check_cell(study, cell)
+        with pytest.raises(OtherSettings, match="trial_2.json was made with other settings"):
+            finished_record(study, cell, 2, ignore)
     assert study.store.recorded_trials(cell) == {1, 2}
+    assert finished_record(study, cell, 1, ignore) is None  # of these settings: it is trained again
 
 
 def test_what_cannot_be_read_now_is_not_trained_again(made, monkeypatch):
@@ -249,6 +250,19 @@ def test_verify_says_how_missing_weights_come_back(made, tmp_path, capsys):
     assert call(tmp_path, "--verify") == 1
     weights, record = study.store.checkpoint_path(cell, 1), study.store.record_path(cell, 1)
     assert f"missing  {weights} (weights; remove {record} and run again to make them anew" in capsys.readouterr().out
+
+
+def test_a_landscape_asked_for_too_late_is_said(made, tmp_path, capsys):
+    study, cell = made
+    for number, said in ((1, "2 finished trials have no landscape, "), (2, "1 finished trial has no landscape, ")):
+        for asked in (True, False):
+            assert call(tmp_path, "--dry-run", "--trials", "2", *(["--landscape"] if asked else [])) == 0
+            assert (said in capsys.readouterr().out) == asked
+        content = study.store.read_cell(cell)
+        content["trials"][number - 1]["curvature"] = 2.0
+        study.store.write_cell(cell, content)
+    assert call(tmp_path, "--dry-run", "--trials", "2", "--landscape") == 0
+    assert "landscape" not in capsys.readouterr().out
 
 
 def test_verify_looks_at_the_summary(made, tmp_path, capsys):

@@ -184,8 +184,12 @@ def test_a_trial_whose_results_were_removed_is_trained_anew(tiny_study, monkeypa
     tiny_study.store.record_path(cell, 1).unlink()
     tiny_study.store.cell_path(cell).unlink()
     monkeypatch.setattr(train.TrialRun, "advance", lambda run: steps.append(run.step) or advance(run))
-    run(tiny_study)
+    weights_path, notes = tiny_study.store.checkpoint_path(cell, 1), []
+    before = weights_path.read_bytes()
+    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
     assert steps == list(range(tiny_study.config.iterations))
+    assert "has the weights of a finished trial whose record is gone; moved to trial_1.pt.stale; " in notes[0]
+    assert weights_path.with_name("trial_1.pt.stale").read_bytes() == before
 
 
 def test_a_state_that_cannot_go_on_is_not_kept(tiny_study, monkeypatch):
@@ -250,6 +254,23 @@ def test_a_kill_between_weights_and_record_loses_nothing(tiny_study, monkeypatch
             raise AssertionError(f"{path} was left behind")
         tiny_study.store.record_path(tiny_study.cell(*CELL), 1).unlink()
         tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1).unlink()
+
+
+def test_a_record_without_predictions_does_not_count_while_its_trial_is_trained_anew(tiny_study, monkeypatch):
+    monkeypatch.setattr(train, "whole_split", lambda tokens, config: [next(iter(whole_split(tokens, config)))])
+    run(tiny_study)
+    cell, store = tiny_study.cell(*CELL), tiny_study.store
+    store.predictions_path(cell, 1).unlink()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "write_record", killed)  # the new predictions are written, the weights are not settled
+        run(tiny_study)
+    assert not store.done_trials(cell)
+    record = run(tiny_study)
+    assert store.read_weights(cell, 1, record["weights_sha256"])
 
 
 def test_a_saved_state_of_other_settings_is_refused(tiny_study):

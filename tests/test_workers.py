@@ -1,5 +1,6 @@
 """What a worker inherits; how the pool behaves is tested through the runner."""
 
+import errno
 import io
 import os
 import subprocess
@@ -76,3 +77,17 @@ def test_workers_that_die_at_once_are_no_success(monkeypatch, tiny_study, capsys
     jobs = [(tiny_study.cell("charlm", "relu"), 1)]
     assert cli.outcome("run", lambda: workers.run_jobs(tiny_study, 1, jobs, print, lambda: False)) == cli.MISTAKE
     assert capsys.readouterr().err == "run: error: a worker process ends as soon as it is started; why is above\n"
+
+
+def test_only_the_reader_of_the_output_may_end_unnoticed(monkeypatch, capsys):
+    def fail() -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    assert cli.outcome("run", fail) == cli.MISTAKE
+    assert capsys.readouterr().err == "run: error: [Errno 32] Broken pipe\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert cli.outcome("run", fail) == 0
+    assert capsys.readouterr().err == ""

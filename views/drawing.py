@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from matplotlib.figure import Figure
 
+from analysis.measure import MeasuredCell
+
 
 class Level(StrEnum):
     """What a figure is about."""
@@ -17,7 +19,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure that can be drawn: ``name`` is that of its file without the ending, ``title`` says what it shows."""
+    """A figure that can be drawn: ``name`` is that of its file without the ending, ``title`` says what it shows.
+
+    ``cell`` is that of a figure which shows nothing else.
+    """
 
     name: str
     kind: str
@@ -25,6 +30,7 @@ class Drawing:
     model: str | None
     title: str
     draw: Callable[[], Figure]
+    cell: MeasuredCell | None = None
 
 
 @dataclass(frozen=True)

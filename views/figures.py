@@ -60,6 +60,7 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
             cell.model,
             f"{label(cell.model)} with {label(cell.activation)}: {kind.title}",
             _drawn(kind, cell, colours),
+            cell,
         )
         for cell in findings.measured
         for kind in CELL_FIGURES

@@ -1,0 +1,90 @@
+"""Many figures: what each is drawn from, which are there already, and drawing the others on all cores."""
+
+import hashlib
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from analysis.findings import Findings
+from plot_utils import activation_colours
+from views.drawing import Drawing
+from views.figures import drawn_by
+from views.save import figure_bytes
+
+DIGITS = 16  # of a digest in a figure
+FEWEST = 4  # figures that make another process worth its start
+
+Job = tuple[Drawing, str, dict[str, str]]  # what to draw, in which format, and the texts to store in it
+
+
+def basis_of(drawing: Drawing, findings: Findings) -> dict[str, str]:
+    """What a figure is drawn from, by which an older one is recognised, as texts to store in it.
+
+    That is a digest of what all trials of the study and its controls predict, or of a cell's figure those of the cell
+    alone, and one of the code that draws.
+    """
+    colours = activation_colours(cell.activation for cell in findings.measured)
+    cells = findings.measured if drawing.cell is None else [drawing.cell]
+    shown = [each for cell in cells for each in (cell, *cell.controls.values())]
+    trials = [
+        (
+            cell.model,
+            cell.activation,
+            colours.get(cell.activation),
+            cell.planned_trials,
+            [trial.get("predictions_sha256") for trial in cell.trials],
+        )
+        for cell in shown
+    ]
+    return {"Trials": _digest(json.dumps(trials).encode()), "Code": drawing_code()}
+
+
+@cache
+def drawing_code() -> str:
+    """A digest of the modules that figures depend on, not of those for tables and words, and matplotlib's version."""
+    sources = [path.read_bytes() for path in drawn_by(Path(__file__).resolve().parents[1])]
+    return _digest(b"\0".join([version("matplotlib").encode(), *sources]))
+
+
+def _digest(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()[:DIGITS]
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def drawn(jobs: Sequence[Job], n_cores: int) -> Iterator[bytes]:
+    """The bytes of each figure, in order, as they are drawn on up to ``n_cores`` processes."""
+    n_processes = min(n_cores, len(jobs) // FEWEST)
+    if n_processes < 2:
+        yield from map(_bytes_of, jobs)
+        return
+    # A fork has all that figures are drawn from; where forks are not safe, it is sent once to each process.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    executor = ProcessPoolExecutor(n_processes, context, _take, (jobs,))
+    try:
+        yield from executor.map(_draw, range(len(jobs)))
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_jobs: Sequence[Job] = ()  # of a drawing process
+
+
+def _take(jobs: Sequence[Job]) -> None:
+    global _jobs
+    _jobs = jobs
+
+
+def _draw(place: int) -> bytes:
+    return _bytes_of(_jobs[place])
+
+
+def _bytes_of(job: Job) -> bytes:
+    drawing, form, texts = job
+    return figure_bytes(drawing.draw(), form, texts)
