@@ -390,7 +390,7 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
     jobs = planned_jobs(study, [model], [activation])
     if args.landscape and (said := without_landscape(study, jobs)):
         cli.say(said)
-    if pending_jobs(study, jobs) and (warning := first_step(study, cell, TrialRun).warning):
+    if study.own and pending_jobs(study, jobs) and (warning := first_step(study, cell, TrialRun).warning):
         cli.say(f"warning: {warning}")
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     for number in range(1, config.n_trials + 1):
