@@ -117,8 +117,36 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+class Activation(str):
+    """The name of an activation that is called without arguments to make the module, as a class is: what a user's
+    ``model(activation)`` is given, and what the architectures take as the name of a user's own. ``gated`` says that
+    the module takes twice as many features as it returns."""
+
+    gated: bool
+    make: Callable[[], nn.Module]
+
+    def __new__(cls, name: str, make: Callable[[], nn.Module]) -> "Activation":
+        self = super().__new__(cls, name)
+        self.make, self.gated = make, is_gated(make())
+        return self
+
+    @property
+    def name(self) -> str:
+        return str(self)
+
+    def __call__(self) -> nn.Module:
+        return self.make()
+
+
+def activation_named(name: str) -> Activation:
+    """ValueError for an unknown name."""
+    return Activation(name, partial(make_activation, name))
+
+
 def make_activation(name: str) -> nn.Module:
     """A new module for the activation ``name``; ValueError for an unknown one."""
+    if isinstance(name, Activation):
+        return name()
     try:
         factory = ACTIVATIONS[name]
     except KeyError:

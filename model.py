@@ -18,10 +18,11 @@ from torch.nn import functional as F
 
 import config as full_config
 import config_cpu
-from activations import is_gated, make_activation
+from activations import Activation, is_gated, make_activation
 from config import Config, Shape
 from training.kernels import Linear, causal_attention
-from training.seeding import MaskStream, torch_stream
+from training.own_model import OwnModel
+from training.seeding import MaskStream, seed_everything, stream_seed, torch_stream
 
 
 class Dropout(nn.Module):
@@ -363,18 +364,35 @@ def build_model(architecture: str, activation: str, config: Config, seed: int = 
     """The model ``architecture`` with ``activation`` inside, sized by ``config``, initial weights from ``seed``.
 
     Each parameter's initial value comes from a stream of its own name, so parameters of equal name and shape
-    are equal for every activation. ValueError for an unknown architecture or activation.
+    are equal for every activation. Those of an activation are left as constructed; where it is a user's own, which
+    may draw them, PyTorch's, NumPy's and Python's generators are seeded first. ValueError for an unknown architecture
+    or activation.
     """
     try:
         factory, shape = ARCHITECTURES[architecture], config.shapes[architecture]
     except KeyError:
         known = ", ".join(name for name in ARCHITECTURES if name in config.shapes)
         raise ValueError(f"unknown model {architecture!r}; choose from {known}") from None
+    if isinstance(activation, Activation):
+        seed_everything(stream_seed(seed, "init"))
     model = factory(config, shape, activation)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            model.init_parameter(name, parameter, torch_stream(seed, "init", name))
+            if "activation" not in name.split("."):
+                model.init_parameter(name, parameter, torch_stream(seed, "init", name))
     return model
+
+
+def wrap_own_model(
+    factory: Callable[[Activation, int, int], nn.Module], activation: Activation, config: Config, seed: int
+) -> OwnModel:
+    """A user's model, whose initial values its own code draws from the seeded generators. ValueError unless it is a
+    module."""
+    seed_everything(stream_seed(seed, "init"))
+    module = factory(activation, config.vocabulary_size, config.context)
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"it made {type(module).__name__}, not a torch.nn.Module")
+    return OwnModel(module, config.context)
 
 
 def count_parameters(model: nn.Module) -> int:

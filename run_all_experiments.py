@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
 from labels import counted
+from runner.first_step import check_cells
 from runner.study_run import check_places, choose_backend, run_study, workers_for
 from runner.verify import report_reproduction, report_verification
 from study import cli
@@ -16,6 +17,7 @@ from study.carry_on import continuation_of
 from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
 from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
+from study.own_code import short_name
 from study.plan import Job, Plan, Study, describe_plan, has_cuda, pending_jobs, planned_jobs, without_landscape
 
 # ---------------------------------------------------------------- options
@@ -32,11 +34,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="run_all_experiments.py",
         description="Train every pending trial of a study. Running again continues where it stopped.",
     )
-    all_models = f"all, or some of: {', '.join(MODELS)}, and what else model.py has"
+    all_models = f"all, or some of: {', '.join(MODELS)}, what else model.py has, and your own, such as my.py:GRULM"
     groups = ", ".join(ACTIVATION_GROUPS)
     names = ", ".join(dict.fromkeys((*ACTIVATIONS, *MODERN)))
     all_activations = (
-        f"all (those of the study), or some of: {groups} (lists), {names}, and what else activations.py has"
+        f"all (those of the study), or some of: {groups} (lists), {names}, what else activations.py has, and "
+        "your own, such as my.py:Snake"
     )
     parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=all_models)
     parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME", help=all_activations)
@@ -136,8 +139,10 @@ def studies_from(args: argparse.Namespace) -> list[Study]:
 
 def jobs_from(study: Study, args: argparse.Namespace) -> list[Job]:
     """The trials asked for, of this shard."""
-    models = names_from(args.models, {"all": study.config.models})
-    activations = names_from(args.activations, {"all": study.config.activations, **ACTIVATION_GROUPS})
+    asked = names_from(args.models, {"all": study.config.models})
+    models = list(dict.fromkeys(map(short_name, asked)))
+    asked = names_from(args.activations, {"all": study.config.activations, **ACTIVATION_GROUPS})
+    activations = list(dict.fromkeys(map(short_name, asked)))
     check_names(study, models, activations)
     index, count = args.shard
     return planned_jobs(study, models, activations)[index - 1 :: count]
@@ -198,7 +203,8 @@ def run(args: argparse.Namespace) -> int:
 def run_one(study: Study, args: argparse.Namespace) -> int:
     """What the options ask for, of one study; returns the exit code."""
     if args.reproduce:
-        return report_reproduction(study, *args.reproduce)
+        model, activation, trial = args.reproduce
+        return report_reproduction(study, short_name(model), short_name(activation), trial)
     jobs = jobs_from(study, args)
     if args.verify:
         return report_verification(study, jobs)
@@ -209,10 +215,13 @@ def run_one(study: Study, args: argparse.Namespace) -> int:
         cli.say(describe_plan(plan))
         check_places(study)
     # So that what every trial needs is a mistake of the command where it is missing, not a failure of each trial.
-    read_corpus()
+    if not study.text:
+        read_corpus()
     files = {"tls_ca_file": args.tls_ca_file, "tls_client_cert": args.tls_cert, "tls_client_key": args.tls_key}
     tls = {name: path for name, path in files.items() if path}
     backend = choose_backend(study, n_workers, args.scheduler, tls)
+    if plan.pending and (study.own or not args.dry_run):
+        check_cells(study, plan.cells)
     return 0 if args.dry_run else run_study(study, plan, backend, args.started_file)
 
 

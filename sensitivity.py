@@ -31,6 +31,7 @@ from runner.workers import Event, run_jobs
 from study import cli
 from study.files import Busy, UserError, check_writable, write_bytes
 from study.locks import exclusive
+from study.own_code import OwnCode, own_code, short_name
 from study.plan import has_cuda
 from training.seeding import deterministic
 from views.render import render
@@ -69,7 +70,9 @@ def main(argv: list[str] | None = None) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.parser_with_examples(PROGRAM, DESCRIPTION, EXAMPLES)
     parser.add_argument("task", type=Path, metavar="TASK.py")
-    parser.add_argument("--activations", nargs="+", required=True, metavar="NAME", help="two or more")
+    parser.add_argument(
+        "--activations", nargs="+", required=True, metavar="NAME", help="two or more; your own as my.py:Snake"
+    )
     parser.add_argument(
         "--budget", type=time_span, default=300.0, metavar="TIME", help="such as 90s, 5min (default), 2h"
     )
@@ -166,7 +169,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> Begun:
     """Check the task and make the plan; nothing is written."""
-    names = chosen(arguments.activations)
+    names, own = chosen(arguments.activations)
     if arguments.device == "cuda" and not has_cuda():
         raise UserError("no CUDA device is available here; choose --device cpu")
     device = ("cuda" if has_cuda() else "cpu") if arguments.device == "auto" else arguments.device
@@ -180,7 +183,7 @@ def prepare(arguments: argparse.Namespace) -> Begun:
         )
     cli.say(f"{task.path}: a few steps with {counted(len(names), 'activation')}, twice, to check and to time them")
     with deterministic(device):
-        cost, warnings = examine(task, names, SEED_BASE, device)
+        cost, warnings = examine(task, names, SEED_BASE, device, own)
     for warning in warnings:
         cli.say(f"warning: {warning}")
     workers = arguments.workers or workers_for(device)
@@ -188,18 +191,21 @@ def prepare(arguments: argparse.Namespace) -> Begun:
         planned = extended(before, cost, arguments.budget, workers, arguments.seeds)
     else:
         planned = plan(cost, arguments.budget, workers, arguments.seeds, arguments.steps)
-    setting = Setting(arguments.task.absolute(), folder, planned.steps, device)
+    setting = Setting(arguments.task.absolute(), folder, planned.steps, device, own)
     pending = pending_of(setting, jobs_of(names, planned.seeds, SEED_BASE))
     return Begun(task, setting, facts, names, cost, planned, workers, pending)
 
 
-def chosen(activations: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name for part in activations for name in part.split(",") if name))
-    if unknown := next((name for name in names if name not in ACTIVATIONS), None):
+def chosen(activations: Sequence[str]) -> tuple[tuple[str, ...], OwnCode]:
+    """The names of the activations asked for, and which of them are the user's own."""
+    asked = [name for part in activations for name in part.split(",") if name]
+    own = own_code([], asked)
+    names = tuple(dict.fromkeys(map(short_name, asked)))
+    if unknown := next((name for name in names if name not in ACTIVATIONS and name not in own.activations), None):
         raise UserError(f"unknown activation {unknown!r}; choose from {', '.join(ACTIVATIONS)}")
     if len(names) < 2:
         raise UserError("one activation has nothing to be compared with; give two or more")
-    return names
+    return names, own
 
 
 def described(begun: Begun) -> str:

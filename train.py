@@ -23,7 +23,7 @@ import metrics
 from activations import ACTIVATIONS
 from config import STREAMS
 from labels import counted
-from model import ARCHITECTURES, build_model, count_parameters
+from model import ARCHITECTURES, count_parameters
 from study import cli
 from study.agreement import describe_agreement
 from study.carry_on import carry_on, continuation_of
@@ -42,10 +42,12 @@ from study.files import (
     write_bytes,
     write_sealed,
 )
+from study.first_step import first_step
 from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
-from study.plan import Study, finished_trials, load_corpus, planned_jobs, without_landscape
+from study.own_code import short_name
+from study.plan import Study, finished_trials, load_corpus, pending_jobs, planned_jobs, without_landscape
 from study.state import load_into, read_state
 from study.store import Cell, fingerprint, has_constant_rate
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
@@ -73,10 +75,10 @@ class TrialRun:
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
         self.environment = environment(study.device)  # before the work, so that nothing about it can fail after it
         self.begun_elsewhere: list[dict] = []  # steps up to which another environment trained it, and that
-        self.corpus = load_corpus(study.device)
+        self.corpus = load_corpus(study.device, study.text)
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
-        self.model = build_model(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
+        self.model = study.own.build(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
         self.optimizer = make_optimizer(self.model, self.config, study.device)
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         step = RecordedStep if study.cuda_graphs else Step
@@ -372,8 +374,9 @@ def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> Non
 def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> None:
     """Train what is pending of one cell, reporting how it goes, and print what came out."""
     study = study_from(args)
-    check_names(study, [args.model], [args.activation])
-    cell = study.cell(args.model, args.activation)
+    model, activation = short_name(args.model), short_name(args.activation)
+    check_names(study, [model], [activation])
+    cell = study.cell(model, activation)
     for folder in (study.store.results, study.store.checkpoints):
         check_writable(folder)
     warn_without_locks(study.store.results)
@@ -388,9 +391,11 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
             cli.say(line)
         carry_on(study, cell, cli.say_progress)
     check_cell(study, cell)
-    jobs = planned_jobs(study, [args.model], [args.activation])
+    jobs = planned_jobs(study, [model], [activation])
     if args.landscape and (said := without_landscape(study, jobs)):
         cli.say(said)
+    if study.own and pending_jobs(study, jobs) and (warning := first_step(study, cell, TrialRun).warning):
+        cli.say(f"warning: {warning}")
     in_cell_file = finished_trials(study, cell) - study.store.done_trials(cell)
     try:
         for number in range(1, config.n_trials + 1):
@@ -432,8 +437,12 @@ def describe_cell(cell: dict) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     parser = cli.Parser(prog="train.py", description="Train the trials of one cell, one after another.")
-    parser.add_argument("--model", required=True, metavar="NAME", help=", ".join(ARCHITECTURES))
-    parser.add_argument("--activation", required=True, metavar="NAME", help=", ".join(ACTIVATIONS))
+    parser.add_argument(
+        "--model", required=True, metavar="NAME", help=f"{', '.join(ARCHITECTURES)}, or yours, such as my.py:GRULM"
+    )
+    parser.add_argument(
+        "--activation", required=True, metavar="NAME", help=f"{', '.join(ACTIVATIONS)}, or yours, such as my.py:Snake"
+    )
     add_study_options(parser)
     args = parser.parse_args(argv)
 

@@ -129,10 +129,12 @@ class MeasuredCell:
 
     def good_enough(self) -> bool | None:
         """Whether the mean loss on the validation split is at most ``config_trained.GOOD_ENOUGH``; None for cells of
-        other sizes or other schedules, for which no loss was set, and without a completed trial."""
+        other sizes, schedules or texts, for which no loss was set, and without a completed trial."""
         intended = config_trained.CONFIG
         shape = intended.shapes.get(self.model)
         same = shape and self.config["shape"] == asdict(shape) | {"dilations": [*shape.dilations]}
+        if self.config.get("corpus", config_trained.GOOD_ENOUGH_ON) != config_trained.GOOD_ENOUGH_ON:
+            return None
         if not same or self.config.get("schedule") != intended.schedule or not self.completed:
             return None
         return self.mean("val_loss") <= config_trained.GOOD_ENOUGH[self.model]

@@ -14,13 +14,15 @@ import numpy as np
 import torch
 
 from own.plan import Cost
-from own.task import Task, users_code
+from own.task import Task
 from own.trial import Job, OwnTrial
+from runner.first_step import size_warnings
 from study.files import UserError
+from study.own_code import OwnCode
+from study.users_code import users_code
 
 STEPS, FEWEST_STEPS = 8, 3
 ENOUGH_SECONDS = 2  # after which fewer than ``STEPS`` are enough
-LARGEST_SIZE_DIFFERENCE = 0.02  # of parameter counts over activations
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +42,11 @@ class Look:
     predicting: float
 
 
-def look(task: Task, job: Job, device: str, steps: int | None) -> Look:
+def look(task: Task, job: Job, device: str, own: OwnCode, steps: int | None) -> Look:
     """Train a few ``steps``, or as many as ``ENOUGH_SECONDS`` allow; everything is done as in a trial."""
     with users_code(task.path):
         start = time.perf_counter()
-        trial = OwnTrial(task, job, device)
+        trial = OwnTrial(task, job, device, own)
         building = time.perf_counter() - start
         initial, n_parameters = hashed(trial.model.state_dict()), sum(p.numel() for p in trial.model.parameters())
         batch_hash = hashed(trial.batch(0))
@@ -93,13 +95,13 @@ def hashed(value: object) -> str:
 # ---------------------------------------------------------------- what is checked
 
 
-def examine(task: Task, activations: tuple[str, ...], seed: int, device: str) -> tuple[Cost, list[str]]:
+def examine(task: Task, activations: tuple[str, ...], seed: int, device: str, own: OwnCode) -> tuple[Cost, list[str]]:
     """What training costs, and warnings. UserError for a task that is not fit."""
     looks = {}
     for name in activations:
-        first = look(task, Job(name, seed), device, None)
+        first = look(task, Job(name, seed), device, own, None)
         check_predictions(task, name, first)
-        again = look(task, Job(name, seed), device, len(first.losses))
+        again = look(task, Job(name, seed), device, own, len(first.losses))
         if fault := not_deterministic(first, again):
             raise UserError(f"{task.path}: with {name} the same seed twice does not give the same: {fault}")
         looks[name] = first
@@ -112,7 +114,7 @@ def examine(task: Task, activations: tuple[str, ...], seed: int, device: str) ->
         step={name: each.step for name, each in looks.items()},
         trial={name: each.building + 2 * each.predicting for name, each in looks.items()},
     )
-    return cost, [*size_warnings(looks), *loss_warnings(looks)]
+    return cost, [*size_warnings({name: each.n_parameters for name, each in looks.items()}), *loss_warnings(looks)]
 
 
 def check_predictions(task: Task, name: str, found: Look) -> None:
@@ -147,18 +149,6 @@ def same_output(looks: Mapping[str, Look]) -> tuple[str, str] | None:
         if other != name:
             return other, name
     return None
-
-
-def size_warnings(looks: Mapping[str, Look]) -> list[str]:
-    sizes = {name: each.n_parameters for name, each in looks.items()}
-    least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-    more = sizes[most] / max(1, sizes[least]) - 1
-    if more <= LARGEST_SIZE_DIFFERENCE:
-        return []
-    return [
-        f"{most} has {100 * more:.0f} % more parameters than {least} ({sizes[most]:,} and {sizes[least]:,}), so size "
-        "may explain a difference; for a gated activation make the layer in front narrower"
-    ]
 
 
 def loss_warnings(looks: Mapping[str, Look]) -> list[str]:

@@ -2,12 +2,7 @@
 compared. ``docs/sensitivity.md`` says what the file may hold.
 """
 
-import hashlib
-import importlib.util
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,28 +14,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from activations import ACTIVATIONS
-from study.files import ROOT, UserError
+from activations import Activation
+from study.files import UserError
+from study.users_code import execute, users_code
+from training.own_model import logits_of
 
 REQUIRED = {"model": "model(activation)", "batch": "batch(rng)", "probe": "probe, the inputs to predict on"}
 OPTIONAL = ("loss", "optimizer", "predict")
 PREDICTED_AT_ONCE = 256  # samples
-
-
-@dataclass(frozen=True)
-class Activation:
-    """What ``model(activation)`` is given: called without arguments it makes the module, as a class does. ``gated``
-    says that the module takes twice as many features as it returns."""
-
-    name: str
-    gated: bool
-
-    def __call__(self) -> nn.Module:
-        return ACTIVATIONS[self.name]()
-
-
-def activation_named(name: str) -> Activation:
-    return Activation(name, gated=getattr(ACTIVATIONS[name](), "gated", False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,78 +79,6 @@ def check_targets(path: Path, module: ModuleType, predict: Callable | None) -> n
     return targets.astype(np.int64)
 
 
-def execute(path: Path) -> tuple[ModuleType, str]:
-    """The module in a file, and a hash of its source and of what it imports from its folder."""
-    spec = importlib.util.spec_from_file_location(f"own_task_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    with names_in(path.parent) as imported:
-        spec.loader.exec_module(module)
-        files = {path, *(file for file in imported() if is_users(file, path))}
-    source = hashlib.sha256()
-    for file in sorted(files):
-        source.update(f"{file.relative_to(path.parent)}\n".encode() + file.read_bytes())
-    return module, source.hexdigest()
-
-
-@contextmanager
-def names_in(folder: Path) -> Iterator[Callable[[], set[Path]]]:
-    """Inside, modules in ``folder`` are found first, also where this repository has one of that name (nanoGPT, too,
-    has a model.py). Yields a function that lists the files imported since."""
-    names = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-    hidden = {}
-    if folder != ROOT:
-        for name, module in list(sys.modules.items()):
-            top, file = name.partition(".")[0], getattr(module, "__file__", None)
-            if top in names and file and Path(file).parent in (ROOT, ROOT / top):
-                hidden[name] = sys.modules.pop(name)
-    before = set(sys.modules)
-
-    def imported() -> set[Path]:
-        files = [getattr(sys.modules[name], "__file__", None) for name in set(sys.modules) - before]
-        return {Path(file).resolve() for file in files if file}
-
-    sys.path.insert(0, str(folder))
-    try:
-        yield imported
-    finally:
-        sys.path.remove(str(folder))
-        sys.path.append(str(folder))  # for imports within functions
-        sys.modules.update(hidden)
-
-
-@contextmanager
-def users_code(path: Path) -> Iterator[None]:
-    """Whatever a user's code raises inside becomes a UserError that says where, in one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"{place_of(error, path.resolve())}: {type(error).__name__}: {said}") from error
-
-
-def place_of(error: BaseException, path: Path) -> str:
-    """The innermost line of the user's own code on the way to the error, such as "my_task.py, line 7, in model"."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}, line {error.lineno}"
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if is_users(Path(frame.filename).resolve(), path)
-    ]
-    if not frames:
-        return path.name
-    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}, in {frames[-1].name}"
-
-
-def is_users(file: Path, task: Path) -> bool:
-    """Whether a file is the task's, or stands in its folder without being of this repository or an installed one."""
-    beside = file.is_relative_to(task.parent) and not (task.parent == ROOT or "site-packages" in file.parts)
-    return file == task or (beside and file.suffix == ".py")
-
-
 # ---------------------------------------------------------------- what models return
 
 
@@ -185,19 +94,6 @@ def to_tensor(value: Any, device: str) -> Any:
     if isinstance(value, dict):
         return {name: to_tensor(part, device) for name, part in value.items()}
     return value
-
-
-def logits_of(output: Any) -> torch.Tensor:
-    """The logits in what a model returns: itself, the first of a tuple such as nanoGPT's (logits, loss) or (logits,
-    state) of a recurrent network, or its attribute ``logits``."""
-    first = output[0] if isinstance(output, tuple | list) else output
-    return getattr(first, "logits", first)
-
-
-def takes_targets(output: Any) -> bool:
-    """Whether a model that was called without targets follows nanoGPT's convention: model(x, y) -> (logits, loss),
-    and model(x) -> (logits, None)."""
-    return isinstance(output, tuple) and len(output) == 2 and output[1] is None
 
 
 def cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -17,16 +17,7 @@ import torch
 from msgspec import Meta, Struct
 from torch import nn
 
-from own.task import (
-    Task,
-    activation_named,
-    load_task,
-    predictions,
-    takes_targets,
-    to_tensor,
-    training_loss,
-    users_code,
-)
+from own.task import Task, load_task, predictions, to_tensor, training_loss
 from runner.workers import Event, outcome_of
 from study.files import (
     Damaged,
@@ -37,9 +28,12 @@ from study.files import (
     write_bytes,
     write_sealed,
 )
+from study.own_code import OwnCode
 from study.schema import no_faults
 from study.state import read_tensors
+from study.users_code import users_code
 from train import Interrupted
+from training.own_model import takes_targets
 from training.seeding import deterministic, numpy_stream, stream_seed
 
 EARLY = 0.8  # the share of the steps at which predictions are kept, to see whether they have settled
@@ -54,19 +48,26 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials of a task share; ``folder`` is where their results lie."""
+    """What all trials of a task share; ``folder`` is where their results lie, ``own`` has the
+    user's own activations."""
 
     path: Path
     folder: Path
     steps: int
     device: str
+    own: OwnCode = OwnCode()
 
     @property
     def early_step(self) -> int:
         return max(1, round(EARLY * self.steps))
 
     def result_path(self, job: Job) -> Path:
-        return self.folder / job.activation / f"seed_{job.seed}.npz"
+        return self.folder / self.folder_name(job.activation) / f"seed_{job.seed}.npz"
+
+    def folder_name(self, activation: str) -> str:
+        """The activation's; of a user's own with a digest of its source, so that an edited one is trained anew."""
+        part = self.own.activations.get(activation)
+        return f"{activation}-{part.source}" if part else activation
 
     def state_path(self, job: Job) -> Path:
         return self.result_path(job).with_suffix(".pt")
@@ -76,10 +77,11 @@ class OwnTrial:
     """A model in training. Its initial values, each batch, step and prediction draw from streams of their own, of the
     seed and the step alone, so a resumed trial draws what an uninterrupted one does."""
 
-    def __init__(self, task: Task, job: Job, device: str):
+    def __init__(self, task: Task, job: Job, device: str, own: OwnCode):
         self.task, self.job, self.device = task, job, device
+        activation = own.activation(job.activation)
         self.seed_generators("init")
-        model = task.model(activation_named(job.activation))
+        model = task.model(activation)
         if not isinstance(model, nn.Module):
             raise UserError(f"{task.path}: model(activation) returned {type(model).__name__}, not a torch.nn.Module")
         self.model = model.to(device)
@@ -202,7 +204,7 @@ def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], sho
     """
     with deterministic(setting.device):
         with users_code(setting.path):
-            trial = OwnTrial(load_task(setting.path), job, setting.device)
+            trial = OwnTrial(load_task(setting.path), job, setting.device, setting.own)
         trial.resume(setting.state_path(job))
         saved = reported = time.monotonic()
         while trial.step < setting.steps and (not trial.losses or math.isfinite(trial.losses[-1])):

@@ -5,6 +5,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +197,7 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
     before = known_trial(study, cell, number)
     with tempfile.TemporaryDirectory() as folder:
         temporary = Store(Path(folder, "results"), Path(folder, "checkpoints"))
-        after = run_trial(Study(study.config, study.scale, study.device, temporary), cell, number, report)
+        after = run_trial(replace(study, store=temporary, cuda_graphs=False), cell, number, report)
         again = temporary.read_predictions(cell, number, after["predictions_sha256"])
     rows: list[list] = [
         [name, before.get(name), after[name], difference(before.get(name), after[name])]

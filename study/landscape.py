@@ -26,7 +26,7 @@ BARRIER_WINDOWS = 32
 
 def landscape_of(study: Study, model: nn.Module) -> dict[str, float | None]:
     """The metrics of a trial that come from the loss around its weights; None where one is not finite."""
-    corpus, config = load_corpus(study.device), study.config
+    corpus, config = load_corpus(study.device, study.text), study.config
     few, many = (landscape_windows(corpus, config, count) for count in (CURVATURE_WINDOWS, NOISE_WINDOWS))
     size = sum(parameter.numel() for parameter in model.parameters())
     start = torch.randn(size, generator=torch_stream(config.seed_base, "landscape", "start"))
@@ -44,7 +44,7 @@ def barriers_to_finished(
     None where the other's weights are gone or damaged, which is reported, and where a loss on the line is not finite.
     """
     store, own = study.store, model.state_dict()
-    batch = landscape_windows(load_corpus(study.device), study.config, BARRIER_WINDOWS)
+    batch = landscape_windows(load_corpus(study.device, study.text), study.config, BARRIER_WINDOWS)
     found: dict[str, float | None] = {}
     for number in sorted(store.done_trials(cell)):
         if str(number) in known:

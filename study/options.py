@@ -3,13 +3,16 @@
 import argparse
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import config as full_config
 import config_cpu
 import config_trained
 from config import ACTIVATIONS, MODELS, MODERN, OPTIMIZERS, STREAMS, Config
 from study import cli
-from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError
+from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError, digest
+from study.own_code import OwnCode, is_own, own_code
+from study.own_text import OwnText, check_length, name_of, read_text
 from study.plan import Study, has_cuda
 from study.store import Store, check_study_name, published_studies
 
@@ -71,6 +74,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
         "cpu_here where the results of cpu are published ones)",
     )
+    parser.add_argument(
+        "--corpus",
+        type=cli.path,
+        metavar="FILE",
+        help="another text than Tiny Shakespeare, in UTF-8; the study is called NAME_FILE, such as cpu_mytext",
+    )
     parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
     parser.add_argument("--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR")
 
@@ -90,7 +99,7 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
-    name = default_name(config, device, args.optimizer, store) if args.study is None else check_study_name(args.study)
+    name = default_name(config, device, args, store) if args.study is None else check_study_name(args.study)
     changes = {
         "study": name,
         "optimizer": args.optimizer,
@@ -106,13 +115,45 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         raise UserError(
             f"--seed-base {config.seed_base}: the seed of trial {config.n_trials} would be above {cli.LARGEST_SEED}"
         )
-    return Study(config, scale, device, store, args.cuda_graphs)
+    own, text = own_asked_for(args, config), None
+    if args.corpus:
+        text, config = own_text(args.corpus.absolute(), config)
+    return Study(config, scale, device, store, args.cuda_graphs, own, text)
 
 
-def default_name(config: Config, device: str, optimizer: str | None, store: Store) -> str:
+def own_asked_for(args: argparse.Namespace, config: Config) -> OwnCode:
+    """The user's models and activations among those that were asked for; said, with the digests of their sources."""
+    if getattr(args, "reproduce", None):
+        models, activations = ([name] for name in args.reproduce[:2])
+    elif hasattr(args, "models"):
+        models, activations = (names_from(chosen, {}) for chosen in (args.models, args.activations))
+    else:
+        models, activations = [args.model], [args.activation]
+    if not any(map(is_own, (*models, *activations))):
+        return OwnCode()
+    own = own_code(models, activations)
+    if own.models and config.optimizer == "muon":
+        raise UserError("--optimizer muon has to know which matrices are embedding and head; choose adam or adamw")
+    for part in (*own.models.values(), *own.activations.values()):
+        cli.say(f"{part.name}: from {part.path}, source {part.source}")
+    return own
+
+
+def own_text(path: Path, config: Config) -> tuple[OwnText, Config]:
+    """The user's text, and ``config`` with its vocabulary; what is changed when it is read is said."""
+    text, changes = read_text(path)
+    check_length(path, text, config)
+    config = replace(config, vocabulary_size=len(set(text)))
+    about = f"{len(text):,} characters, {config.vocabulary_size} different ones"
+    cli.say("; ".join([f"text: {path}, {about}", *changes]))
+    return OwnText(path, digest(text.encode())), config
+
+
+def default_name(config: Config, device: str, args: argparse.Namespace, store: Store) -> str:
     """The name of a study that was given none: never that of a published one, whose files are not to be changed."""
     name = config.study if device == config.device else f"{config.study}_on_{device}"
-    name = name if optimizer in (None, config.optimizer) else f"{name}_{optimizer}"
+    name = name if args.optimizer in (None, config.optimizer) else f"{name}_{args.optimizer}"
+    name = f"{name}_{name_of(args.corpus)}" if args.corpus else name
     return f"{name}_here" if name in published_studies(store.results) else name
 
 
@@ -121,6 +162,8 @@ def default_name(config: Config, device: str, optimizer: str | None, store: Stor
 
 def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
     """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
+    models = [name for name in models if name not in study.own.models]
+    activations = [name for name in activations if name not in study.own.activations]
     if set(models) <= set(MODELS) & study.config.shapes.keys() and set(activations) <= {*ACTIVATIONS, *MODERN}:
         return
     # Here, because they load PyTorch, which is needed for none but the names that config.py does not list.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 import metrics
-from config import Config
 from study.files import finite_or_none
 from study.known import Predictions, known_predictions
 from study.plan import Study, load_corpus
@@ -33,19 +32,19 @@ def compare_trials(study: Study, cell: Cell, records: dict[int, dict], keys: Ite
     keys = list(keys)
     if not keys:
         return []
-    facts = probe_facts(study.config)
+    facts = probe_facts(study)
     found = {number: known_predictions(study.store, cell, number, records[number]) for key in keys for number in key}
     return [compare_two(found[i], found[j], records[i], records[j], facts) for i, j in keys]
 
 
-def probe_facts(config: Config) -> ProbeFacts:
+def probe_facts(study: Study) -> ProbeFacts:
     from training.dataset import probe_set, shuffled_probe  # here, because it loads PyTorch
 
-    corpus = load_corpus("cpu")
-    probe = probe_set(corpus, config)
+    corpus = load_corpus("cpu", study.text)
+    probe = probe_set(corpus, study.config)
     contexts, targets = probe.contexts.numpy(), probe.targets.numpy()
     groupings = text_groupings(contexts, targets, probe.starts, corpus.characters)
-    return ProbeFacts(targets, groupings, shuffled_probe(config))
+    return ProbeFacts(targets, groupings, shuffled_probe(study.config))
 
 
 def compare_two(p: Predictions, q: Predictions, first: dict, second: dict, facts: ProbeFacts) -> dict:

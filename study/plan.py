@@ -14,6 +14,8 @@ from config import Config
 from labels import counted
 from study.corpus import read_corpus
 from study.files import ResultError
+from study.own_code import OwnCode
+from study.own_text import OwnText
 from study.store import Cell, Store, continues, fingerprint, identity, published_studies
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ class Study:
     """A configuration, the device it runs on, and where its results lie.
 
     ``config.study`` is the study's name, ``scale`` that of the configuration it was made from (cpu, cuda or trained).
-    With ``cuda_graphs`` training steps are replayed (``step.RecordedStep``), which changes no number.
+    With ``cuda_graphs`` training steps are replayed (``step.RecordedStep``), which changes no number. ``own`` are the
+    user's models and activations, ``text`` the user's text, if it is not on Tiny Shakespeare.
     """
 
     config: Config
@@ -35,6 +38,8 @@ class Study:
     device: str
     store: Store
     cuda_graphs: bool = False
+    own: OwnCode = OwnCode()
+    text: OwnText | None = None
 
     @property
     def precision(self) -> str:
@@ -45,7 +50,10 @@ class Study:
 
     def identity(self, cell: Cell) -> dict:
         """All that can change the numbers of a cell's trials."""
-        return identity(self.config, cell.model, cell.activation, self.device, self.precision)
+        facts = identity(self.config, cell.model, cell.activation, self.device, self.precision)
+        if self.text:
+            facts["corpus"] = self.text.sha256
+        return facts | self.own.identity(cell.model, cell.activation)
 
 
 def has_cuda() -> bool:
@@ -58,11 +66,11 @@ def has_cuda() -> bool:
 
 
 @cache
-def load_corpus(device: str) -> "Corpus":
-    """Tiny Shakespeare as tokens on ``device``; UserError if it is missing or altered."""
+def load_corpus(device: str, text: OwnText | None = None) -> "Corpus":
+    """Tiny Shakespeare, or the user's ``text``, as tokens on ``device``; UserError if it is missing or altered."""
     from training.dataset import Corpus
 
-    return Corpus.from_text(read_corpus(), device)
+    return Corpus.from_text(text.read() if text else read_corpus(), device)
 
 
 # ---------------------------------------------------------------- the plan

@@ -60,6 +60,8 @@ class Config(Struct):
     seed_base: Seed | UnsetType = UNSET
     device: Name | UnsetType = UNSET
     shape: dict[str, Count | list[Count]] | UnsetType = UNSET
+    model_source: str | UnsetType = UNSET
+    activation_source: str | UnsetType = UNSET
     context: Positive | UnsetType = UNSET
     batch_size: Positive | UnsetType = UNSET
     probe_contexts: Positive | UnsetType = UNSET

@@ -75,7 +75,7 @@ def identity(config: Config, model: str, activation: str, device: str, precision
         "recipe": RECIPE,
         "model": model,
         "activation": activation,
-        "shape": shapes[model],
+        **({"shape": shapes[model]} if model in shapes else {}),  # a user's own model has none
         **shared,
         "device": device,
         "precision": precision,
@@ -91,12 +91,13 @@ def fingerprint(facts: dict) -> str:
 
 def differences(there: dict, here: dict) -> str:
     """In words, where two identities differ: "iterations 100 there, 50 here; ..."."""
-    names = sorted(there.keys() | here.keys())
-    return "; ".join(
-        f"{name} {there.get(name)} there, {here.get(name)} here"
-        for name in names
-        if there.get(name) != here.get(name)
-    )
+
+    def said(name: str) -> str:
+        if name.endswith("_source"):
+            return f"another source of the {name.removesuffix('_source')}"
+        return f"{name} {there.get(name)} there, {here.get(name)} here"
+
+    return "; ".join(said(name) for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name))
 
 
 def check_identity(path: Path, record: dict, facts: dict) -> None:

@@ -362,6 +362,19 @@ def test_a_result_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, mon
     assert Result.read(path) is not None
 
 
+def test_an_own_activation_is_trained_anew_where_its_source_is_another(capsys):
+    write_task()
+    own = "class Bent(torch.nn.Module):\n    def forward(self, x):\n        return x.relu() * 0.9\n"
+    asked = ["task.py", "--activations", "my.py:Bent", "relu", "--seeds", "6", "--steps", "20", "--device", "cpu"]
+    for scale in ("0.9", "0.8"):
+        Path("my.py").write_text("import torch\n" + own.replace("0.9", scale))
+        assert sensitivity.main(asked) == 0
+        assert "Bent" in capsys.readouterr().out
+    folders = [path for path in Path("sensitivity_results/task").iterdir() if path.is_dir()]
+    assert len(folders) == 3 and all(len(list(path.glob("*.npz"))) == 6 for path in folders)
+    assert sum(re.fullmatch(r"Bent-[0-9a-f]{16}", path.name) is not None for path in folders) == 2
+
+
 # ---------------------------------------------------------------- is the task fit?
 
 

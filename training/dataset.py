@@ -1,4 +1,4 @@
-"""Tiny Shakespeare as tokens: vocabulary, splits, training batches, evaluation windows and the probe set.
+"""The text as tokens: vocabulary, splits, training batches, evaluation windows and the probe set.
 
 A window is T + 1 consecutive characters: T inputs and, shifted by one, their T targets.
 """
@@ -13,6 +13,7 @@ from config import Config
 from training.seeding import numpy_stream
 
 TRAIN_FRACTION = 0.9
+LONGEST_REST = 200  # characters by which a passage goes on to the end of its line
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,14 @@ def probe_set(corpus: Corpus, config: Config) -> Probe:
 def passage(corpus: Corpus, config: Config) -> Probe:
     """The study's passage of the validation split, each of its characters in turn after the T before it.
 
-    It begins with the first speaker's name that has T characters before it, and ends with a line.
+    It begins after the first empty line that has T characters before it and enough after it, such as with a
+    speaker's name, and ends with a line. In a text without such lines it begins after any line, or anywhere, and
+    where a line is longer than ``LONGEST_REST`` beyond the passage, it ends within.
     """
-    text = corpus.decode(corpus.validation)
-    start = text.index("\n\n", config.context) + 2
-    end = text.index("\n", start + config.passage_length - 1) + 1
+    text, length = corpus.decode(corpus.validation), config.passage_length
+    begun = ((mark, text.find(mark, config.context, len(text) - length)) for mark in ("\n\n", "\n"))
+    start = next((place + len(mark) for mark, place in begun if place >= 0), config.context)
+    end = text.find("\n", start + length - 1, start + length + LONGEST_REST) + 1 or start + length
     return _probe(corpus, np.arange(start, end) - config.context, config)
 
 

@@ -66,7 +66,8 @@ class MaskStream:
 
     ``restart`` makes the masks of a training step a function of (seed, step) alone, so that resuming a trial
     needs no generator state. On the CPU masks are made of random bits in bulk, which takes a tenth of the time of
-    ``bernoulli_``; elsewhere PyTorch's own dropout draws from the generator that ``restart`` seeds.
+    ``bernoulli_``; elsewhere PyTorch's own dropout draws from the generator that ``restart`` seeds, and so may a
+    user's modules, from NumPy's and Python's too.
     """
 
     def __init__(self) -> None:
@@ -74,7 +75,7 @@ class MaskStream:
 
     def restart(self, seed: int, step: int) -> None:
         self._generator = numpy_stream(seed, "dropout", step)
-        torch.manual_seed(stream_seed(seed, "dropout", step, "torch"))
+        seed_everything(stream_seed(seed, "dropout", step, "torch"))
 
     def draw(self, shape: torch.Size, p: float) -> torch.Tensor:
         """A mask: 0 with probability ``p``, else 1 / (1 - p). ``p`` is rounded to a multiple of 2^-16.
