@@ -6,7 +6,17 @@ import config_cpu
 from config import Shape
 
 # The learning rate of each cell, chosen on pilots (runner/pilots.py) whose seeds are not in the study.
-RATES: dict[tuple[str, str], float] = {}
+RATES: dict[tuple[str, str], float] = {
+    ("charlm", "relu"): 0.004,
+    ("charlm", "gelu"): 0.004,
+    ("charlm", "swish"): 0.008,
+    ("charlm", "swiglu"): 0.008,
+    ("charlm", "smelu_05"): 0.004,
+    ("charlm", "smelu_1"): 0.004,
+}
+
+# Nats per character on the whole validation split: what was registered as good enough (docs/preregistration.md).
+GOOD_ENOUGH = dict.fromkeys(config_cpu.CONFIG.models, 1.90) | {"charlm": 1.75}
 
 CONFIG = replace(
     config_cpu.CONFIG,

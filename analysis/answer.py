@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import config_trained
 from analysis.differences import compared_cells
 from analysis.findings import Findings
 from analysis.measure import SETTLED, MeasuredCell
 from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
-from analysis.stats_many import MARGIN, EffectVerdict
+from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
 from labels import counted, label, listed
 from metrics import METRICS, primary
@@ -75,7 +76,7 @@ def family(findings: Findings) -> list[str]:
     tests = findings.sensitivities()[0].family
     if not tests.n_tests:
         return []
-    return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most 0.05."]
+    return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most {ALPHA:g}."]
 
 
 def other_primary(findings: Findings) -> list[str]:
@@ -192,8 +193,19 @@ class ArchitectureAnswer:
             test = f"Adjusted p: {p_text(found.p_holm)} ({basis}; Holm over {found.family.text})."
         else:
             test = f"No test: {self.would_tell()} ({basis})."
-        cells = f"{self.unsettled} of {counted(len(self.cells), 'cell')}"
-        return f"{size} {test}" + (f" In {cells} the loss still fell." if self.unsettled else "")
+        return " ".join([f"{size} {test}", *self.reservations()])
+
+    def reservations(self) -> list[str]:
+        """What was registered to be said beside the verdict on models that were not trained until good."""
+        total = counted(len(self.cells), "cell")
+        short = [cell.good_enough() for cell in self.cells].count(False)
+        said = [f"In {self.unsettled} of {total} the loss still fell."] if self.unsettled else []
+        if short:
+            said.append(
+                f"Not trained as far as intended: in {short} of {total} the loss is above "
+                f"{config_trained.GOOD_ENOUGH[self.model]:.2f} nats per character."
+            )
+        return said
 
     def would_tell(self) -> str:
         """How many trials it takes."""

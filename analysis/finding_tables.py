@@ -18,6 +18,7 @@ from analysis.report_tables import (
     READ_BESIDE_LOSS,
 )
 from analysis.stats import FEWEST_JUDGED, FEWEST_PLANNED
+from analysis.stats_many import ALPHA
 from analysis.table import (
     Column,
     Row,
@@ -52,7 +53,7 @@ FAMILY = (
 WITHIN = (
     "p: sign flips of whole seeds, step-down (Westfall and Young), which adjusts for all comparisons of one "
     "architecture by this metric, over the seeds that its activations share; from "
-    f"{FEWEST_JUDGED} trials on. A difference is shown where it is at most 0.05. Nothing is adjusted across "
+    f"{FEWEST_JUDGED} trials on. A difference is shown where it is at most {ALPHA:g}. Nothing is adjusted across "
     "architectures or metrics."
 )
 FIXED = (

@@ -6,12 +6,13 @@ Pure functions. They start from the content of cell files (dicts) and end in ``M
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+import config_trained
 from analysis import stats
 from analysis.stats import Estimate
 from analysis.table import Row
@@ -120,6 +121,16 @@ class MeasuredCell:
         steps = self.completed[0]["history"]["step"]
         losses = np.mean([trial["history"]["val_loss"] for trial in self.completed], axis=0)
         return bool(losses[-1] >= (1 - SETTLED) * np.interp(0.8 * steps[-1], steps, losses))
+
+    def good_enough(self) -> bool | None:
+        """Whether the mean loss on the validation split is at most ``config_trained.GOOD_ENOUGH``; None for cells of
+        other sizes or other schedules, for which no loss was set, and without a completed trial."""
+        intended = config_trained.CONFIG
+        shape = intended.shapes.get(self.model)
+        same = shape and self.config["shape"] == asdict(shape) | {"dilations": [*shape.dilations]}
+        if not same or self.config.get("schedule") != intended.schedule or not self.completed:
+            return None
+        return self.mean("val_loss") <= config_trained.GOOD_ENOUGH[self.model]
 
     def row(self) -> Row:
         """The cell as a row of a table: its names and counts, and its estimates by metric."""

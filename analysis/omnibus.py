@@ -21,7 +21,7 @@ TOLD = 0.10  # the difference between two activations that a number of trials "t
 RULES = {
     EffectVerdict.MATTERS: f"the interval of the CV without noise lies wholly above the margin, {100 * MARGIN:.0f} %",
     EffectVerdict.DIFFERS: (
-        "it lies wholly below, and a difference is shown: p, adjusted over the family, is at most 0.05"
+        f"it lies wholly below, and a difference is shown: p, adjusted over the family, is at most {ALPHA:g}"
     ),
     EffectVerdict.NO_DIFFERENCE: "it lies wholly below, and no difference is shown",
     EffectVerdict.UNDECIDED: "the margin is within the interval, or trials do not vary, so that there is no test",

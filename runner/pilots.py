@@ -2,7 +2,8 @@
 
 ``python -m runner.pilots`` trains every cell at every rate of one grid, from the same seeds and for the same number
 of steps, and notes each finished pilot in ``results/pilots/trained.json``. Given again it goes on; that file alone is
-enough for it, so a clone continues too. ``config_trained.RATES`` holds what was chosen.
+enough for it, so a clone continues too. ``--models NAME --rates R`` extends the grid of an architecture on one side.
+``config_trained.RATES`` holds what was chosen.
 """
 
 import argparse
@@ -104,7 +105,8 @@ def place_of(pilot: dict) -> tuple[str, str, float, int]:
 
 
 def extended(grid: Grid, before: Grid | None) -> Grid:
-    """``grid`` with the rates and seeds of the one that the file has; UserError where that has other iterations."""
+    """The grid of the file, whose rates are those of every architecture and stay, with the seeds of both; ``grid``
+    where there is none yet. UserError where the file's has other iterations."""
     if before is None:
         return grid
     if before.iterations != grid.iterations:
@@ -112,9 +114,7 @@ def extended(grid: Grid, before: Grid | None) -> Grid:
             f"the pilots that are there have {before.iterations} steps, not {grid.iterations}; "
             "give these a file of their own with --file"
         )
-    return Grid(
-        tuple(sorted({*before.rates, *grid.rates})), tuple(sorted({*before.seeds, *grid.seeds})), grid.iterations
-    )
+    return Grid(before.rates, tuple(sorted({*before.seeds, *grid.seeds})), grid.iterations)
 
 
 def finished_pilots(study: Study, jobs: Iterable[Job], rate: float) -> list[dict]:
@@ -148,20 +148,25 @@ class Choice:
 
 
 def choose(grid: Grid, pilots: list[dict]) -> dict[tuple[str, str], Choice]:
-    """The choice of each (architecture, activation) that has pilots, by the ``RULE``."""
+    """The choice of each (architecture, activation) that has pilots, by the ``RULE``.
+
+    The grid of an architecture has every rate at which one of its cells has a pilot, too.
+    """
     found: dict[tuple[str, str], dict[float, list[float | None]]] = {}
+    rates: dict[str, set[float]] = {}
     for pilot in pilots:
         of_cell = found.setdefault((pilot["model"], pilot["activation"]), {})
         of_cell.setdefault(pilot["rate"], []).append(pilot["val_loss"])
+        rates.setdefault(pilot["model"], set(grid.rates)).add(pilot["rate"])
 
-    def choice(by_rate: dict[float, list[float | None]]) -> Choice:
+    def choice(by_rate: dict[float, list[float | None]], tried: set[float]) -> Choice:
         losses = {rate: mean_or_none(seen) for rate, seen in sorted(by_rate.items())}
         finite = {rate: loss for rate, loss in losses.items() if loss is not None}
         best = min(finite, key=lambda rate: finite[rate], default=None)
-        complete = all(len(by_rate.get(rate, [])) == len(grid.seeds) for rate in grid.rates)
-        return Choice(best, losses, complete, best in (None, min(grid.rates), max(grid.rates)))
+        complete = all(len(by_rate.get(rate, [])) == len(grid.seeds) for rate in tried)
+        return Choice(best, losses, complete, best in (None, min(tried), max(tried)))
 
-    return {cell: choice(by_rate) for cell, by_rate in found.items()}
+    return {cell: choice(by_rate, rates[cell[0]]) for cell, by_rate in found.items()}
 
 
 def mean_or_none(losses: list[float | None]) -> float | None:
@@ -173,6 +178,7 @@ def mean_or_none(losses: list[float | None]) -> float | None:
 def describe(grid: Grid, pilots: list[dict]) -> str:
     """Loss by cell and rate, and what is chosen, as a Markdown text."""
     choices = choose(grid, pilots)
+    rates = sorted({*grid.rates, *(pilot["rate"] for pilot in pilots)})
 
     def shown(choice: Choice, rate: float) -> str:
         if rate not in choice.losses:
@@ -186,10 +192,10 @@ def describe(grid: Grid, pilots: list[dict]) -> str:
         return "none" if choice.rate is None else f"{choice.rate:g}"
 
     rows = [
-        [*cell, *(shown(choice, rate) for rate in grid.rates), chosen(choice), "yes" if choice.at_edge else ""]
+        [*cell, *(shown(choice, rate) for rate in rates), chosen(choice), "yes" if choice.at_edge else ""]
         for cell, choice in choices.items()
     ]
-    headers = ["model", "activation", *(f"{rate:g}" for rate in grid.rates), "chosen", "at the edge"]
+    headers = ["model", "activation", *(f"{rate:g}" for rate in rates), "chosen", "at the edge"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] * 2)
     seeds = ", ".join(map(str, grid.seeds))
     return (
@@ -207,7 +213,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument(
-        "--rates", nargs="+", type=rate, default=RATES, metavar="R", help="added to those in the file"
+        "--rates",
+        nargs="+",
+        type=rate,
+        default=RATES,
+        metavar="R",
+        help=f"beside those in the file (default: {' '.join(map(str, RATES))})",
     )
     parser.add_argument(
         "--seeds",
@@ -250,11 +261,12 @@ def run(args: argparse.Namespace) -> int:
         cli.say(describe(before, pilots))
         return 0
     seeds = tuple(range(SEED_BASE, SEED_BASE + args.seeds))
-    grid = extended(Grid(tuple(args.rates), seeds, args.iterations), before)
+    wanted = Grid(tuple(sorted(set(args.rates))), seeds, args.iterations)
+    grid = extended(wanted, before)
     store = Store(args.file.absolute().parent, CHECKPOINTS_DIR / "pilots")
     check_fingerprints(grid, store, pilots, args.file)
     read_corpus()
-    return run_grid(grid, store, args, pilots)
+    return run_grid(grid, wanted.rates, store, args, pilots)
 
 
 def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], path: Path) -> None:
@@ -268,15 +280,16 @@ def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], path: Path)
             )
 
 
-def run_grid(grid: Grid, store: Store, args: argparse.Namespace, pilots: list[dict]) -> int:
-    """Train what the file lacks, architecture by architecture and rate by rate; returns the exit code."""
+def run_grid(grid: Grid, rates: Iterable[float], store: Store, args: argparse.Namespace, pilots: list[dict]) -> int:
+    """Train what the file lacks of the grid and of ``rates``, architecture by architecture and rate by rate; returns
+    the exit code."""
     code, whole = 0, grid
     everywhere = grid.study(grid.rates[0], store)
     models = names_from(args.models, {"all": everywhere.config.models})
     activations = names_from(args.activations, {"all": everywhere.config.activations})
     check_names(everywhere, models, activations)
     for model in models:
-        for rate in grid.rates:
+        for rate in sorted({*grid.rates, *rates}):
             study = grid.study(rate, store)
             jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
             if jobs:

@@ -113,7 +113,7 @@ def test_what_another_run_notes_meanwhile_stays(command, tmp_path, monkeypatch):
     monkeypatch.setattr(pilots, "finished_pilots", meanwhile)
     assert command(*RATES, "--models", "charlm")[0] == 0
     grid, kept = read_pilots(path)
-    assert grid.rates == (0.001, 0.002, 0.004) and len(kept) == 1 + 4
+    assert grid.rates == (0.004,) and len(kept) == 1 + 4  # the file's own grid, which the others extend
     assert ("swish", 0.004) in {(pilot["activation"], pilot["rate"]) for pilot in kept}
 
 
@@ -138,3 +138,12 @@ def test_the_lowest_mean_is_chosen_divergence_is_worst_and_an_edge_is_named():
     assert [cell.strip() for cell in gelu.split("|")[3:-1]] == ["1.8000", "1.7500", "diverged", "2", ""]
     assert [cell.strip() for cell in relu.split("|")[3:-1]] == ["diverged", "diverged", "-", "not all run", "yes"]
     assert [cell.strip() for cell in swish.split("|")[3:-1]] == ["diverged"] * 3 + ["none", "yes"]
+
+
+def test_the_grid_of_one_architecture_can_be_extended(command, tmp_path):
+    """The extension counts for its architecture alone, whose cells all need it."""
+    command(*RATES)
+    _, trained = command("--rates", "0.004", "--models", "charlm", "--activations", "gelu")
+    assert trained == [("charlm", "gelu", 0.004, 1)]
+    choices = choose(*read_pilots(tmp_path / "pilots" / "trained.json"))
+    assert {cell for cell, choice in choices.items() if not choice.complete} == {("charlm", "relu")}
