@@ -25,7 +25,7 @@ from analysis.table import ABSENT
 from analysis.trade_off import pareto_front
 from config import ACTIVATIONS, MODELS, MODERN, SMELU_BETAS, STREAMS
 from metrics import PAIR_METRICS, Metric
-from views import architecture_figures, cell_figures, disagreement, study_figures
+from views import architecture_figures, cell_figures, disagreement, save, study_figures
 from views.drawing import Drawing, Level
 from views.figures import drawings
 from views.save import FIGURE_FORMATS, figure_bytes, png_texts
@@ -281,6 +281,18 @@ def test_the_same_data_give_the_same_bytes_in_every_format(form):
     first, second = (figure_bytes(one_estimate(), form) for _ in range(2))
     assert first == second
     assert first.startswith({"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[form])
+
+
+@pytest.mark.parametrize("name", ["charlm_relu_cpu_summary", "charlm_metrics", "shamir_loss_pd_plane"])
+def test_a_png_drawn_once_has_the_pixels_of_one_that_matplotlib_saves(name):
+    saved_by_matplotlib = io.BytesIO()
+    with plot_utils.project_style():
+        of_controlled()[name].draw().savefig(saved_by_matplotlib, dpi=save.DPI)
+        ours = save._pixels(of_controlled()[name].draw())
+    with Image.open(saved_by_matplotlib) as image:
+        assert np.array_equal(np.asarray(image.convert("RGB")), np.asarray(ours))
+    error = np.abs(np.asarray(save._with_palette(ours).convert("RGB"), int) - np.asarray(ours, int))
+    assert error.max() <= 40 and (error.max(axis=-1) > 8).mean() < 0.01
 
 
 def test_another_format_is_an_error_that_names_the_known_ones():

@@ -1,0 +1,81 @@
+"""Many figures at once: which are up to date, and drawing on several processes."""
+
+import base64
+import pickle
+from dataclasses import replace
+
+import pytest
+from matplotlib.figure import Figure
+from synthetic_cells import random_cell, write_cells
+
+import analyze_results
+from analysis.findings import Findings
+from views import many
+from views.drawing import Drawing, Level
+from views.figures import drawings
+from views.many import basis_of, drawn
+
+
+def with_a_number(number: int) -> Figure:
+    figure = Figure((1, 1))
+    figure.text(0.5, 0.5, str(number))
+    return figure
+
+
+def findings_of(cells: list[dict]) -> Findings:
+    return Findings.of_study(cells, "cpu")
+
+
+def test_several_processes_draw_what_one_does_in_order():
+    numbered = [
+        (Drawing(f"{i}", "", Level.STUDY, None, "", lambda i=i: with_a_number(i)), "png", {"Code": f"{i}"})
+        for i in range(2 * many.FEWEST)
+    ]
+    one, two = (list(drawn(numbered, n_cores)) for n_cores in (1, 2))
+    assert one == two and len(set(one)) == len(numbered)
+
+
+def test_a_figure_that_cannot_be_drawn_is_an_error_on_several_processes_too():
+    def fail() -> Figure:
+        raise ZeroDivisionError
+
+    jobs = [(Drawing("a", "", Level.STUDY, None, "", fail), "png", {})] * (2 * many.FEWEST)
+    for n_cores in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            list(drawn(jobs, n_cores))
+
+
+def test_what_is_drawn_can_be_sent_to_a_process():
+    """As it is where processes are not forked."""
+    whole = drawings(findings_of([random_cell("charlm", "relu"), random_cell("charlm", "gelu")]), named=True)
+    sent = pickle.loads(pickle.dumps(whole))
+    assert [drawing.name for drawing in sent] == [drawing.name for drawing in whole]
+
+
+def test_a_cell_s_figure_is_drawn_anew_only_if_something_of_that_cell_changed():
+    cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu")]
+    trial = cells[0]["trials"][0] | {"predictions_sha256": "f" * 64}
+    changed = [cells[0] | {"trials": [trial, *cells[0]["trials"][1:]]}, cells[1]]
+    before, after = (
+        {drawing.name: basis_of(drawing, findings) for drawing in drawings(findings, named=False)}
+        for findings in map(findings_of, (cells, changed))
+    )
+    same = {name for name in before if before[name] == after[name]}
+    assert same == {name for name in before if name.startswith("charlm_gelu_cpu_")} != set()
+
+
+def test_the_page_takes_the_figures_that_are_up_to_date(tmp_path, monkeypatch):
+    few = lambda *asked: [replace(drawing, draw=lambda: with_a_number(1)) for drawing in drawings(*asked)[:2]]  # noqa: E731
+    monkeypatch.setattr(analyze_results, "drawings", few)
+    asked = []
+    monkeypatch.setattr(analyze_results, "drawn", lambda jobs, n: asked.append(len(jobs)) or drawn(jobs, n))
+    results = write_cells(tmp_path / "results", [random_cell("charlm", "relu"), random_cell("charlm", "gelu")])
+    options = ["--results-dir", str(results), "--plots-dir", str(tmp_path / "plots")]
+    pages = []
+    for command in (["--html"], [], ["--html"]):
+        assert analyze_results.main([*options, *command]) == 0
+        page = results / "report.html"
+        pages.append(page.read_text() if command else "")
+    assert asked == [2, 2, 0] and pages[0] == pages[2]
+    for path in (tmp_path / "plots").iterdir():
+        assert base64.b64encode(path.read_bytes()).decode() in pages[2]
