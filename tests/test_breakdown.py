@@ -108,3 +108,14 @@ def test_groups_add_up_to_the_pair(sharpness):
         assert all(
             (n == 0) == (pd is None) for n, pd in zip(groups["n_predictions"], groups["relative_pd"], strict=True)
         )
+
+
+def test_different_contexts_are_those_of_the_order_given():
+    p, q = RNG.dirichlet(np.ones(7), (2, 3, 20))
+    order = np.roll(np.arange(20), 1)
+    found = pairs.compare_predictions(p, q, RNG.integers(0, 7, 20), order)["different_contexts"]
+    assert found == {
+        "relative_pd": metrics.relative_pd(p[-1], q[-1][order]),
+        "top1_mismatches": metrics.top1_mismatches(p[-1], q[-1][order]),
+        "global_pd": metrics.global_pd(p[-1], q[-1][order]),
+    }

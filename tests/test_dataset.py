@@ -7,7 +7,15 @@ from conftest import TINY
 
 import config_cpu
 from study.corpus import read_corpus
-from training.dataset import Corpus, evaluation_windows, passage, probe_set, training_batch, whole_split
+from training.dataset import (
+    Corpus,
+    evaluation_windows,
+    passage,
+    probe_set,
+    shuffled_probe,
+    training_batch,
+    whole_split,
+)
 from training.seeding import numpy_stream, stream_seed
 
 CONFIG = config_cpu.CONFIG
@@ -102,3 +110,9 @@ def test_streams_of_different_names_differ_and_are_the_same_everywhere():
     assert len(set(draws)) == len(names)
     order, dropout = (numpy_stream(42, name).standard_normal(4000) for name in ("order", "dropout"))
     assert abs(np.corrcoef(order, dropout)[0, 1]) < 5 / np.sqrt(4000)
+
+
+def test_the_probe_set_is_shuffled_for_the_control_on_different_contexts():
+    shuffled = shuffled_probe(CONFIG)
+    assert sorted(shuffled) == list(range(CONFIG.probe_contexts))
+    assert (shuffled == np.arange(CONFIG.probe_contexts)).mean() < 0.01

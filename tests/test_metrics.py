@@ -109,6 +109,26 @@ def test_one_model_s_loss_entropy_and_calibration():
     both = np.array([[0.55, 0.45], [0.55, 0.45]])
     assert metrics.calibration_error(both, np.array([0, 1])) == pytest.approx(0.05)
     assert metrics.calibration_error(np.eye(3), np.arange(3)) == 0
+    # Confidences 0.85 (wrong) and 0.95 (right), in the last two intervals: (0.85 + 0.05) / 2.
+    sure = np.array([[0.85, 0.15], [0.05, 0.95]])
+    assert metrics.calibration_error(sure, np.array([1, 1])) == pytest.approx(0.45)
+
+
+def test_five_classes_are_compared_whatever_their_order():
+    """The fifth of the one is the sixth of the other."""
+    p = np.array([[0.3, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05]])
+    assert metrics.topk_agreement(p, p[:, [0, 1, 2, 3, 5, 4, 6]]) == pytest.approx(4 / 5)
+    assert metrics.topk_agreement(p, p[:, [4, 3, 2, 1, 0, 5, 6]]) == 1
+    assert metrics.topk_agreement(p, p[:, [1, 0, 2, 3, 4, 5, 6]], k=1) == 0
+
+
+def test_losses_and_perplexities_are_correlated_each_as_themselves():
+    chances = np.array([[0.5, 0.25, 0.125], [0.5, 0.125, 0.25]])  # of the true class: losses 1, 2, 3 and 1, 3, 2 bits
+    p, q = (np.stack([chance, 1 - chance], axis=1) for chance in chances)
+    targets = np.zeros(3, dtype=int)
+    assert metrics.loss_correlation(p, q, targets) == pytest.approx(0.5)
+    # Perplexities 2, 4, 8 and 2, 8, 4: (68 - 3 (14 / 3)^2) / (84 - 3 (14 / 3)^2).
+    assert metrics.perplexity_correlation(p, q, targets) == pytest.approx(1 / 7)
 
 
 def test_text_distance_is_the_share_of_edits():

@@ -236,7 +236,11 @@ def test_recipes():
     assert minigpt.blocks[0].feed_forward.expand.weight.std().item() == pytest.approx(0.02, rel=0.03)
     nano = build_model("nanotransformer", "gelu", config_cpu.CONFIG)
     assert not [name for name, _ in nano.named_parameters() if name.endswith("bias")]
-    assert isinstance(build_model("tinylstm", "gelu", config_cpu.CONFIG).layers[1], nn.LSTM)
+    lstm = build_model("tinylstm", "gelu", config_cpu.CONFIG).layers[1]
+    bound = 128**-0.5  # of a uniform distribution: 1 over the root of the width
+    assert isinstance(lstm, nn.LSTM)
+    for parameter in lstm.parameters():
+        assert 0.97 * bound < parameter.abs().max().item() <= bound
 
 
 def test_gated_layers_are_two_thirds_as_wide():

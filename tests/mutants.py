@@ -1,0 +1,252 @@
+"""Whether the tests notice a fault: one line of the code is changed at a time, and the tests that matter are run.
+
+    python tests/mutants.py [--only PART ...] [--list] [--again] [--out FILE]
+
+Run by hand. The faults are data, in ``tests/faults/*.toml``, a file for each part of the code. They are made in a
+temporary copy of the repository. A mutant that was judged before is not run again, unless its source file, its tests
+or the fault itself have changed since, or ``--again`` says so. Exit code 0 if at least ``GOAL`` of the mutants are
+killed and no survivor is without a reason.
+
+One process has the libraries loaded and forks for each mutant, which saves the seconds that PyTorch takes to load; so
+it must not import a module of this repository itself. Needs Linux.
+"""
+
+import argparse
+import compileall
+import hashlib
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+FAULTS = TESTS / "faults"
+FIGURES = ROOT / "benchmarks" / "results" / "mutants.json"
+GOAL = 0.95
+PATIENCE = 600  # seconds within which a test must end; a mutant that hangs is noticed, too
+LIBRARIES = ("torch", "scipy.stats", "scipy.optimize", "matplotlib", "hypothesis", "msgspec", "tabulate", "pytest")
+KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault: ``line`` of ``file``, without its indentation, becomes ``becomes``; ``tests`` should notice.
+
+    ``equivalent`` is the reason why nothing can, if there is one.
+    """
+
+    part: str
+    what: str
+    file: str
+    line: str
+    becomes: str
+    tests: tuple[str, ...]
+    equivalent: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}: {self.what}"
+
+    def places(self, root: Path = ROOT) -> list[int]:
+        """Where the line is in the file, counted from 0; a mutant that still fits has exactly one place."""
+        lines = (root / self.file).read_text().splitlines()
+        return [place for place, line in enumerate(lines) if line.strip() == self.line]
+
+    def mutated(self, root: Path = ROOT) -> str:
+        """The file's text with the fault. Raises ValueError unless the line occurs exactly once."""
+        places, lines = self.places(root), (root / self.file).read_text().splitlines()
+        if len(places) != 1:
+            raise ValueError(f"{self.name}: {self.file} has {len(places)} lines {self.line!r}")
+        old = lines[places[0]]
+        lines[places[0]] = old[: len(old) - len(old.lstrip())] + self.becomes
+        return "\n".join(lines) + "\n"
+
+    def digest(self) -> str:
+        """What its outcome depends on, as far as that is in its own file and its tests'."""
+        files = [self.mutated(), *((TESTS / test.partition("::")[0]).read_text() for test in self.tests)]
+        return hashlib.sha256("\0".join([*files, *self.tests]).encode()).hexdigest()[:16]
+
+
+def read_mutants(folder: Path = FAULTS) -> list[Mutant]:
+    found = []
+    for path in sorted(folder.glob("*.toml")):
+        content = tomllib.loads(path.read_text())
+        for entry in content["fault"]:
+            tests = entry.pop("tests")
+            found.append(Mutant(part=path.stem, tests=tuple(tests.split()), **entry))
+    return found
+
+
+# ---------------------------------------------------------------- running tests
+
+
+class Heartbeat:
+    """A plugin of pytest that writes a byte whenever a test has ended."""
+
+    def __init__(self, pipe: int):
+        self.pipe = pipe
+
+    def pytest_runtest_logreport(self) -> None:
+        os.write(self.pipe, b".")
+
+
+def run_tests(folder: Path, tests: Iterable[str], log: Path) -> str:
+    """Run ``tests`` in the copy in ``folder``, in a process of their own: KILLED if one fails or hangs."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()  # so that what the tests leave behind ends with them
+        code = 3
+        try:
+            code = in_copy(folder, tests, log, writing)
+        finally:
+            os._exit(code)
+    os.close(writing)
+    hung = False
+    while not hung and select.select([reading], [], [], PATIENCE) != ([], [], []):
+        if not os.read(reading, 4096):  # the end
+            break
+    else:
+        hung = True
+        os.kill(child, signal.SIGKILL)
+    os.close(reading)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return KILLED if hung or code == 1 else SURVIVED if code == 0 else BROKEN
+
+
+def in_copy(folder: Path, tests: Iterable[str], log: Path, pipe: int) -> int:
+    """What the forked process does; returns the exit code of pytest."""
+    import pytest
+
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.set_inheritable(pipe, False)
+    os.chdir(folder)
+    sys.dont_write_bytecode = True
+    sys.path = [path for path in sys.path if path and Path(path).resolve() not in (ROOT, TESTS)]
+    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider"]
+    return int(pytest.main([*options, *(f"tests/{test}" for test in tests)], plugins=[Heartbeat(pipe)]))
+
+
+def copy_repository(folder: Path) -> None:
+    """What git tracks or would, and the corpus, compiled."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in [*listed.stdout.decode().split("\0"), "data/tinyshakespeare.txt"]:
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    compileall.compile_dir(folder, quiet=2)
+
+
+def try_mutant(mutant: Mutant, folder: Path, log: Path) -> str:
+    """Make the fault in the copy, run its tests, and mend it."""
+    path = folder / mutant.file
+    before, times = path.read_bytes(), path.stat()
+    path.write_text(mutant.mutated(folder))
+    os.utime(path, (1, 1))  # another time than that of the compiled file, whatever the clock
+    try:
+        return run_tests(folder, mutant.tests, log)
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+# ---------------------------------------------------------------- the outcome
+
+
+def read_outcomes(path: Path) -> dict[str, dict[str, str]]:
+    return json.loads(path.read_text())["each"] if path.exists() else {}
+
+
+def counts(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> dict[str, int]:
+    judged = [outcomes[mutant.name]["outcome"] for mutant in mutants if mutant.name in outcomes]
+    return {"mutants": len(judged), "killed": judged.count(KILLED)}
+
+
+def write_outcomes(path: Path, mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> None:
+    """What became of ``mutants``, those that are no more left out: totals, by part, and each."""
+    known = {mutant.name: outcomes[mutant.name] for mutant in mutants if mutant.name in outcomes}
+    parts = dict.fromkeys(mutant.part for mutant in mutants)
+    content = {
+        **counts(mutants, known),
+        "survivors": {m.name: m.equivalent for m in mutants if known.get(m.name, {}).get("outcome") == SURVIVED},
+        "parts": {part: counts([m for m in mutants if m.part == part], known) for part in parts},
+        "each": known,
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def report(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> int:
+    """Print the score by part and what was not killed; returns the exit code."""
+    for part in dict.fromkeys(mutant.part for mutant in mutants):
+        found = counts([mutant for mutant in mutants if mutant.part == part], outcomes)
+        print(f"{part:12} {found['killed']:3} of {found['mutants']:3} killed")
+    total = counts(mutants, outcomes)
+    print(f"{'all':12} {total['killed']:3} of {total['mutants']:3} killed, {len(mutants)} known")
+    left = [m for m in mutants if outcomes.get(m.name, {"outcome": KILLED})["outcome"] != KILLED]
+    for mutant in left:
+        print(f"{outcomes[mutant.name]['outcome']}: {mutant.name} ({mutant.equivalent or 'no reason known'})")
+    good = total["killed"] >= GOAL * total["mutants"] and all(mutant.equivalent for mutant in left)
+    return 0 if good else 1
+
+
+def main() -> int:
+    mutants = read_mutants()
+    parts = list(dict.fromkeys(mutant.part for mutant in mutants))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=parts, metavar="PART", default=parts, help=", ".join(parts))
+    parser.add_argument("--list", action="store_true", help="print the mutants, and stop")
+    parser.add_argument("--again", action="store_true", help="run those that were judged before, too")
+    parser.add_argument("--out", type=Path, default=FIGURES, metavar="FILE", help=f"default: {FIGURES}")
+    args = parser.parse_args()
+    chosen = [mutant for mutant in mutants if mutant.part in args.only]
+    if args.list:
+        for mutant in chosen:
+            print(f"{mutant.name}\n    {mutant.file}: {mutant.line}\n    {'':{len(mutant.file)}}  {mutant.becomes}")
+        return 0
+    outcomes = read_outcomes(args.out)
+    digests = {mutant: mutant.digest() for mutant in chosen}
+    pending = [m for m in chosen if args.again or outcomes.get(m.name, {}).get("of") != digests[m]]
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    folder = Path(tempfile.mkdtemp(prefix="mutants_"))
+    log = folder / "tests.log"
+    copy_repository(folder / "copy")
+    try:
+        for part in dict.fromkeys(mutant.part for mutant in pending):
+            own = [mutant for mutant in pending if mutant.part == part]
+            sound = run_tests(folder / "copy", dict.fromkeys(test for m in own for test in m.tests), log)
+            if sound != SURVIVED:
+                print(f"{part}: the tests fail without any fault\n{log.read_text()}", file=sys.stderr)
+                return 2
+            for mutant in own:
+                outcome = try_mutant(mutant, folder / "copy", log)
+                outcomes[mutant.name] = {"outcome": outcome, "of": digests[mutant]}
+                write_outcomes(args.out, mutants, outcomes)
+                print(f"{outcome:9} {mutant.name}", flush=True)
+    finally:
+        shutil.rmtree(folder)
+    return report(chosen, outcomes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""--reproduce compares all that a trial leaves: whatever differs, however little, is not the same bits."""
+
+import pytest
+from made_study import CONFIG, STEPS, make_study, write_trial
+
+import train
+from runner.verify import report_reproduction
+
+DIFFERENCES = {
+    "nothing": {},
+    "weights": {"weights_sha256": "1" * 64},
+    "a loss": {"val_loss": 3.1 + 1e-15},
+    "a text": {"texts": ["to be ", "or nor"]},
+    "predictions": {},
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENCES)
+def test_whatever_differs_is_not_the_same_bits(tmp_path, monkeypatch, capsys, what):
+    study, cell = make_study(tmp_path)
+
+    def train_again(study, cell, number, report):
+        write_trial(study, cell, number)
+        record = study.store.read_record(cell, number) | DIFFERENCES[what]
+        if what == "predictions":
+            p = study.store.predictions_of(cell, number, record).copy()
+            p[0, 0] = 1 / CONFIG.vocabulary_size
+            record["predictions_sha256"] = study.store.write_predictions(cell, number, STEPS, p)
+        return record
+
+    monkeypatch.setattr(train, "run_trial", train_again)
+    assert report_reproduction(study, "charlm", "gelu", "1") == (what != "nothing")
+    assert capsys.readouterr().out.endswith("NOT the same bits\n" if what != "nothing" else "\nthe same bits\n")

@@ -1,0 +1,93 @@
+"""What a trial keeps over a resume, what it draws anew at every step, and in which order it writes."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from test_training import CELL, run
+
+import train
+from study.plan import Study
+from train import TrialRun
+from training import evaluation
+from training.seeding import MaskStream, deterministic
+
+
+def begun(study: Study) -> TrialRun:
+    """A trial after its first evaluation and a step."""
+    trial = TrialRun(study, study.cell(*CELL), 1)
+    trial.evaluate()
+    trial.advance()
+    return trial
+
+
+def resumed(study: Study) -> TrialRun:
+    trial = TrialRun(study, study.cell(*CELL), 1)
+    assert trial.resume() == "continued at step 1"
+    return trial
+
+
+def test_a_loss_that_was_not_finite_is_remembered_over_a_resume(tiny_study):
+    with deterministic("cpu"):
+        trial = begun(tiny_study)
+        trial.train_on.finite.fill_(False)
+        trial.save()
+        again = resumed(tiny_study)
+        again.evaluate()
+    assert again.diverged
+
+
+def test_a_resumed_trial_has_what_the_saved_one_had(tiny_study):
+    with deterministic("cpu"):
+        trial = begun(tiny_study)
+        trial.save()
+        again = resumed(tiny_study)
+    for name in ("step", "history", "train_accuracy", "training_time", "evaluation_time", "begun_elsewhere"):
+        assert getattr(again, name) == getattr(trial, name), name
+    assert not again.diverged and np.array_equal(again.predictions, trial.predictions)
+
+
+@pytest.mark.parametrize("writer", ["write_bytes", "write_sealed"])
+def test_there_is_no_record_without_what_is_written_before_it(tiny_study, monkeypatch, writer):
+    def full(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(train, writer, full)
+    with pytest.raises(OSError, match="disk full"):
+        run(tiny_study)
+    assert not tiny_study.store.recorded_trials(tiny_study.cell(*CELL))
+
+
+def test_every_step_has_dropout_masks_of_its_own(tiny_study, monkeypatch):
+    masks, draw = {}, MaskStream.draw
+    with deterministic("cpu"):
+        trial = TrialRun(tiny_study, tiny_study.cell(*CELL), 1)
+
+        def recorded(stream, shape, p):
+            mask = draw(stream, shape, p)
+            masks.setdefault(trial.step, mask)
+            return mask
+
+        monkeypatch.setattr(MaskStream, "draw", recorded)
+        while not trial.finished:
+            trial.advance()
+    assert len(masks) == tiny_study.config.iterations
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(masks.values(), 2))
+
+
+def test_inside_kernels_are_deterministic_and_have_one_thread():
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with deterministic("cpu"):
+        assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == (True, 1)
+    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before
+
+
+def test_a_text_goes_on_from_what_was_written():
+    class Next(torch.nn.Module):
+        def predict_next(self, contexts):
+            return torch.nn.functional.one_hot((contexts[:, -1] + 1) % 10, 10).float()
+
+    contexts = torch.tensor([[0, 3], [0, 8]])
+    texts = evaluation.write_texts(Next(), contexts, np.zeros((4, 2, 10), dtype=np.float32))
+    assert texts.tolist() == [[4, 5, 6, 7], [9, 0, 1, 2]]
