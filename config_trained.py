@@ -13,6 +13,18 @@ RATES: dict[tuple[str, str], float] = {
     ("charlm", "swiglu"): 0.008,
     ("charlm", "smelu_05"): 0.004,
     ("charlm", "smelu_1"): 0.004,
+    ("minigpt", "relu"): 0.004,
+    ("minigpt", "gelu"): 0.008,
+    ("minigpt", "swish"): 0.008,
+    ("minigpt", "swiglu"): 0.004,
+    ("minigpt", "smelu_05"): 0.008,
+    ("minigpt", "smelu_1"): 0.004,
+    ("nanotransformer", "relu"): 0.004,
+    ("nanotransformer", "gelu"): 0.004,
+    ("nanotransformer", "swish"): 0.008,
+    ("nanotransformer", "swiglu"): 0.004,
+    ("nanotransformer", "smelu_05"): 0.004,
+    ("nanotransformer", "smelu_1"): 0.004,
 }
 
 # Nats per character on the whole validation split: what was registered as good enough (docs/preregistration.md).

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "study": {"activations", "config", "config_cpu", "config_trained", "labels", "metrics", "model", "training"},
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},
     "runner": {"config", "config_trained", "labels", "metrics", "study", "train", "training"},
-    "analysis": {"config", "labels", "metrics"},
+    "analysis": {"config", "config_trained", "labels", "metrics"},
     "audit": {"analysis", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
