@@ -49,7 +49,8 @@ class Disturbed:
         prefix = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 and shutil.which("setpriv") else ()
         self.n_runs += 1
         log = self.logs / f"run_{self.n_runs:03}.log"
-        live = LiveRun(self.folder, log, *GRID, "--workers", "2", *options, prefix=prefix, **how)
+        options = (*GRID, "--workers", "2", "--started-file", str(begun(log)), *options)
+        live = LiveRun(self.folder, log, *options, prefix=prefix, **how)
         self.started.append(live)
         return live
 
@@ -76,7 +77,8 @@ class Disturbed:
             raise Failure(f"{otherwise}, though it no longer gets on: see {live.log}")
 
     def reach_workers(self, live: LiveRun) -> None:
-        self.reach(live, lambda: live.workers() or not live.alive, "no worker")
+        """Wait for workers that train; those before the run begins only try a step of each cell."""
+        self.reach(live, lambda: (begun(live.log).exists() and live.workers()) or not live.alive, "no worker")
 
     def settle(self) -> None:
         """Let the run that is going on, if there is one, come to its end."""
@@ -167,6 +169,11 @@ class Disturbed:
         for live in self.started:
             if live.processes():
                 os.killpg(live.process.pid, signal.SIGKILL)
+
+
+def begun(log: Path) -> Path:
+    """The file that a run writes once it trains."""
+    return log.with_suffix(".begun")
 
 
 def is_reported(live: LiveRun, text: str) -> bool:
