@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,15 +54,26 @@ def command(folder: Path, *options: str) -> list[str]:
 
 def run(folder: Path, *options: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     """Run the runner to its end."""
-    return subprocess.run(
-        command(folder, *options),
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    return run_to_its_end(command(folder, *options), cwd=cwd, env=os.environ | environment)
+
+
+def run_to_its_end(arguments: list[str], **how) -> subprocess.CompletedProcess:
+    """As ``subprocess.run`` with its output captured, with no limit but that of ``Patience``; TimeoutError beyond."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(arguments, stdout=out, stderr=complaints, start_new_session=True, **how)
+        try:
+            ended = wait_until(lambda: process.poll() is not None, lambda: living_processes(session=process.pid))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        texts = []
+        for file in (out, complaints):
+            file.seek(0)
+            texts.append(file.read())
+    if not ended:
+        raise TimeoutError(f"{arguments} gets no further: {texts}")
+    return subprocess.CompletedProcess(arguments, process.returncode, *texts)
 
 
 def run_jobs_here(
@@ -71,25 +84,63 @@ def run_jobs_here(
         on_event(run_job(study, job, on_event, should_stop))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 300) -> bool:
-    """Whether ``condition`` comes true within ``seconds``."""
-    deadline = time.monotonic() + seconds
+# ---------------------------------------------------------------- waiting
+
+
+class Patience:
+    """How long processes are waited for: as long as they get on, however slow a busy machine makes them.
+
+    They hang if they use less than ``SPENT`` seconds of the processors within ``STILL`` seconds, and are in a loop
+    once they have used ``MOST`` seconds. Where nothing says what they use (not on Linux), ``STILL`` is the limit.
+    """
+
+    STILL, SPENT, MOST = 300.0, 2.0, 1_800.0
+
+    def __init__(self, processes: Callable[[], Collection[int]]):
+        self.processes = processes
+        self.used: dict[int, float] = {}
+        self.before = self.noted = self.total()
+        self.since = time.monotonic()
+
+    def total(self) -> float:
+        """Seconds that they have used, those that have ended since included."""
+        for pid in self.processes():
+            self.used[pid] = max(self.used.get(pid, 0.0), processor_time(pid))
+        return sum(self.used.values())
+
+    def is_over(self) -> bool:
+        total, now = self.total(), time.monotonic()
+        if total - self.noted >= self.SPENT:
+            self.noted, self.since = total, now
+        return total - self.before > self.MOST or now - self.since > self.STILL
+
+
+def wait_until(condition: Callable[[], object], processes: Callable[[], Collection[int]] = tuple) -> bool:
+    """Whether ``condition`` comes true while these processes, on which it depends, get on."""
+    patience = Patience(processes)
     while not condition():
-        if time.monotonic() > deadline:
+        if patience.is_over():
             return False
         time.sleep(0.05)
     return True
 
 
 class LiveRun:
-    """The runner as a process that can be disturbed, in a process group of its own; its output goes to ``log``."""
+    """The runner as a process that can be disturbed, in a process group of its own; its output goes to ``log``.
 
-    def __init__(self, folder: Path, log: Path, *options: str, prefix: tuple[str, ...] = ()):
+    ``how`` is for ``subprocess.Popen``.
+    """
+
+    def __init__(self, folder: Path, log: Path, *options: str, prefix: tuple[str, ...] = (), **how):
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [*prefix, *command(folder, *options)], stdout=file, stderr=file, start_new_session=True
+                [*prefix, *command(folder, *options)], stdout=file, stderr=file, start_new_session=True, **how
             )
+
+    def reaches(self, condition: Callable[[], object]) -> bool:
+        """Whether ``condition`` comes true while the run gets on."""
+        return wait_until(condition, self.processes)
 
     @property
     def alive(self) -> bool:
@@ -135,6 +186,15 @@ def process_state(pid: int) -> dict[str, str | int]:
     except OSError:
         return {"state": "Z"}
     return {"state": state, "parent": int(parent), "session": int(session)}
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of the processors that a process has used, in all; 0 if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def command_line(pid: int) -> bytes:

@@ -75,7 +75,7 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
         pid, key = running().pop()
         os.kill(pid, signal.SIGKILL)
         finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/trials/*/trial_*.json")}
-        assert wait_until(lambda: not live.alive)
+        assert live.reaches(lambda: not live.alive)
     assert live.process.returncode == 0, live.text()
     assert (pid, key) not in witness.seen("memory")
     assert len(finished) >= 3 and all(path.stat().st_mtime_ns == then for path, then in finished.items())
