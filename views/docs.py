@@ -36,7 +36,7 @@ TEMPLATES = Path("docs") / "templates"
 README = "README.md"
 WIDTH = 130
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
-GALLERY = ("trained", "reference", "modern", "cpu")  # the published studies, in the order of the gallery
+GALLERY = ("reference", "trained", "modern", "cpu")  # the published studies, in the order of the gallery
 
 
 def pages(contents: list[dict], report: dict, root: Path, parameters: str) -> dict[str, str]:
@@ -165,6 +165,19 @@ class Numbers:
             for model in findings.models
         )
         return f"{higher} of {len(findings.models)}"
+
+    def peaks(self, study: str) -> str:
+        """For each architecture PD's mean over activations before training, where it is highest, and at the end."""
+        found = self.findings(study)
+        by_step = {step: by_model(cells_at(found.measured, step)) for step in shared_steps(found.measured)}
+        said = []
+        for model in found.models:
+            means = {step: spread_over(cells[model], "relative_pd").mean for step, cells in by_step.items()}
+            first, peak, last = min(means), max(means, key=lambda step: means[step]), max(means)
+            highest = f"is highest with {means[peak]:.3f} at step {peak}"
+            at_end = "which is the end" if peak == last else f"and at the end is {means[last]:.3f}"
+            said.append(f"in {label(model)} it is {means[first]:.3f} at step 0, {highest}, {at_end}")
+        return "; ".join(said)
 
     # ------------------------------------------------ tables
 
