@@ -49,6 +49,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "good at laptop scale, config_trained.py; auto: cuda where CUDA is available, else cpu",
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the configuration's own")
+    parser.add_argument(
+        "--learning-rate",
+        type=cli.learning_rate,
+        metavar="R",
+        help="the same for every cell (default: the configuration's own; trained: what its pilots chose for each)",
+    )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
         "--cuda-graphs",
@@ -71,8 +77,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study",
         metavar="NAME",
-        help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
-        "cpu_here where the results of cpu are published ones)",
+        help="name of the results (default: that of the configuration, with what --device, --optimizer or "
+        "--learning-rate changes; cpu_here where the results of cpu are published ones)",
     )
     parser.add_argument(
         "--corpus",
@@ -103,6 +109,8 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     changes = {
         "study": name,
         "optimizer": args.optimizer,
+        "learning_rate": args.learning_rate,
+        "rates": {} if args.learning_rate else None,
         "iterations": args.iterations,
         "eval_interval": args.eval_interval,
         "seed_base": args.seed_base,
@@ -153,6 +161,7 @@ def default_name(config: Config, device: str, args: argparse.Namespace, store: S
     """The name of a study that was given none: never that of a published one, whose files are not to be changed."""
     name = config.study if device == config.device else f"{config.study}_on_{device}"
     name = name if args.optimizer in (None, config.optimizer) else f"{name}_{args.optimizer}"
+    name = f"{name}_rate_{args.learning_rate:g}" if args.learning_rate else name
     name = f"{name}_{name_of(args.corpus)}" if args.corpus else name
     return f"{name}_here" if name in published_studies(store.results) else name
 
