@@ -65,6 +65,7 @@ def test_the_rate_of_a_cell_is_its_own_and_no_other_s():
 def test_one_learning_rate_for_all_cells_is_asked_for_by_an_option():
     parser = argparse.ArgumentParser()
     add_study_options(parser)
+    parser.set_defaults(model="charlm", activation="gelu")
 
     def asked(*options: str) -> Study:
         return study_from(parser.parse_args(["--config", "trained", *options]), runs_here=False)
