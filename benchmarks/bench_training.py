@@ -40,7 +40,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import config_cpu
 from labels import label
-from model import CausalAttention, CausalConvolution, Dropout, LanguageModel, build_model
+from model import LanguageModel, build_model
 from runner.workers import worker_environment
 from study import cli
 from study.environment import environment
@@ -51,6 +51,7 @@ from train import TrialRun
 from training.dataset import training_batch, whole_split
 from training.evaluation import evaluate
 from training.kernels import Linear
+from training.layers import CausalAttention, CausalConvolution, Dropout
 from training.seeding import deterministic
 
 CONFIG = config_cpu.CONFIG

@@ -85,8 +85,7 @@ class OwnTrial:
         if not isinstance(model, nn.Module):
             raise UserError(f"{task.path}: model(activation) returned {type(model).__name__}, not a torch.nn.Module")
         self.model = model.to(device)
-        parameters = self.model.parameters()
-        self.optimizer = task.optimizer(parameters) if task.optimizer else torch.optim.AdamW(parameters)
+        self.optimizer = task.optimizer_of(job.activation, self.model.parameters())
         self.step = 0
         self.losses: list[float] = []
         self.early: np.ndarray | None = None

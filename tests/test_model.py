@@ -10,9 +10,10 @@ import config
 import config_cpu
 import config_trained
 from activations import ACTIVATIONS, is_gated, make_activation
-from model import ARCHITECTURES, CausalConvolution, Dropout, build_model, count_parameters, hidden_width
+from model import ARCHITECTURES, build_model, count_parameters
 from study.plan import load_corpus
 from training.dataset import training_batch
+from training.layers import CausalConvolution, Dropout, hidden_width
 from training.seeding import MaskStream, deterministic
 
 # The study's, and with CharLM those that other studies may ask for.
