@@ -13,6 +13,7 @@ from pathlib import Path
 from runs import GRID, LiveRun, differing, grid_jobs, run, study_in
 
 from runner.verify import verify
+from study import cli
 from study.files import Damaged
 from study.plan import Job, pending_jobs
 
@@ -91,7 +92,8 @@ class Disturbed:
         """Wait for the end of a run that nothing stops; its exit code must be that of what it says."""
         code = self.ended(live)
         unfinished = re.search("^failed: |^lost: |not finished, because", live.text(), re.MULTILINE)
-        if code != int(bool(unfinished)):
+        gave_up = "a worker process ends as soon as it is started" in live.text()  # each new one was killed at once
+        if code != (cli.MISTAKE if gave_up else int(bool(unfinished))):
             raise Failure(f"exit code {code} though {unfinished and unfinished[0]!r}, see {live.log}")
 
     def ended(self, live: LiveRun) -> int:

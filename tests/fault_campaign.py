@@ -182,6 +182,7 @@ class Campaign(Disturbed):
         if first is None:
             return False
         second, killed = self.start(), Counter[int]()
+        self.reach_workers(second)
         while killed.total() < KILLED_IN_BOTH and first.alive and second.alive:
             which = self.random.choice((first, second))
             if victims := which.workers():

@@ -18,7 +18,7 @@ def test_every_test_that_is_named_exists():
 
 def test_every_promise_names_a_test():
     rows = [row for row in PAGE.splitlines() if row.startswith("| ") and "::" not in row]
-    assert {row.split("|")[1].strip() for row in rows} == {"promise", "part", "{{ part }}"}
+    assert {row.split("|")[1].strip() for row in rows} == {"promise", "part", "{{ part }}", "fault", "{{ kind }}"}
 
 
 def test_no_scheduler_of_the_docs_listens_on_every_address():
