@@ -47,6 +47,13 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--eval-interval", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps between evaluations"
     )
     parser.add_argument(
+        "--contexts-between",
+        type=cli.positive_int,
+        metavar="K",
+        help="predict on the first K contexts of the probe set only at evaluations before the end of training, which "
+        "then cost less; at the end on all (default: always on all)",
+    )
+    parser.add_argument(
         "--seed-base",
         type=cli.seed,
         metavar="S",
@@ -140,6 +147,7 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         "dropout": args.dropout,
         "iterations": args.iterations,
         "eval_interval": args.eval_interval,
+        "contexts_between": contexts_between(args, config),
         "seed_base": args.seed_base,
         "n_trials": args.trials,
         "landscape": args.landscape,
@@ -154,6 +162,14 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     if args.corpus:
         text, config = own_text(args.corpus.absolute(), config)
     return Study(config, scale, device, store, args.cuda_graphs, own, text)
+
+
+def contexts_between(args: argparse.Namespace, config: Config) -> int | None:
+    """None where that is all of them; UserError where it is more."""
+    asked: int | None = args.contexts_between
+    if asked is not None and asked > config.probe_contexts:
+        raise UserError(f"--contexts-between {asked}: the probe set has {config.probe_contexts} contexts")
+    return None if asked == config.probe_contexts else asked
 
 
 def own_asked_for(args: argparse.Namespace, config: Config) -> OwnCode:
