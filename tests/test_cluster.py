@@ -99,6 +99,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     foreign.write_text("{}")
     for address, reason in [
         (silent, "no scheduler answers"),
+        ("tls://", "no scheduler answers at tls://"),
         ("absent.json", "no scheduler answers"),
         (str(damaged), "is damaged"),
         (str(foreign), "is no scheduler file"),
