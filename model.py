@@ -1,9 +1,10 @@
-"""The six architectures, by name.
+"""The architectures, by name: the study's six, and their variants, each of which changes one part of its parent.
 
 One contract: ``model(tokens: (B, T) int64) -> logits (B, T, V)``; causal; the loss stays outside. Axes: B batch,
 T time (T <= context), C features of the residual stream, H heads, V vocabulary.
 
-To add one: a subclass of ``LanguageModel``, a line in ``ARCHITECTURES``, and its ``Shape`` in the configurations.
+To add one: a subclass of ``LanguageModel``, a line in ``ARCHITECTURES``, and its ``Shape`` in the configurations;
+of a variant, its parent in ``config.PARENTS`` too.
 """
 
 import math
@@ -18,9 +19,9 @@ from torch import nn
 import config as full_config
 import config_cpu
 from activations import Activation
-from config import Config, Shape
+from config import Config, Shape, base_name
 from training.kernels import Linear
-from training.layers import Block, ConvolutionBlock, Dropout, FeedForward
+from training.layers import Block, CausalAttention, ConvolutionBlock, Dropout, FeedForward, NormWithoutGain
 from training.own_model import OwnModel
 from training.seeding import MaskStream, seed_everything, stream_seed, torch_stream
 
@@ -42,8 +43,12 @@ class LanguageModel(nn.Module):
         self.masks = MaskStream()
         self.dropout = Dropout(config.dropout, self.masks)
         self.embedding = nn.Embedding(config.vocabulary_size, shape.width)
-        self.norm = nn.LayerNorm(shape.width, bias=self.biases)
+        self.norm = self.make_norm(shape.width)
         self.head = Linear(shape.width, config.vocabulary_size, bias=self.biases)
+
+    def make_norm(self, width: int) -> nn.Module:
+        """Every norm of the model."""
+        return nn.LayerNorm(width, bias=self.biases)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
@@ -81,7 +86,10 @@ class Transformer(LanguageModel):
     def __init__(self, config: Config, shape: Shape, activation: str):
         super().__init__(config, shape)
         self.positions = nn.Embedding(config.context, shape.width)
-        self.blocks = nn.ModuleList(Block(shape, activation, self.dropout, self.biases) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(self.make_block(shape, activation) for _ in range(shape.layers))
+
+    def make_block(self, shape: Shape, activation: str) -> Block:
+        return Block(shape, activation, self.dropout, self.biases, self.make_norm)
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
         return super()._embed(tokens) + self.positions.weight[: tokens.shape[1]]
@@ -128,10 +136,12 @@ class TinyLSTM(LanguageModel):
     An LSTM's own nonlinearities are part of what it is; the activation acts in the feed-forward block.
     """
 
+    recurrence: type[nn.RNNBase] = nn.LSTM
+
     def __init__(self, config: Config, shape: Shape, activation: str):
         super().__init__(config, shape)
         width = shape.width
-        self.layers = nn.ModuleList(nn.LSTM(width, width, batch_first=True) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(self.recurrence(width, width, batch_first=True) for _ in range(shape.layers))
         self.feed_forward_norm = nn.LayerNorm(shape.width)
         self.feed_forward = FeedForward(shape.width, shape.hidden, activation)
 
@@ -150,7 +160,7 @@ class TinyLSTM(LanguageModel):
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
-        """PyTorch's rule for an LSTM: U(-1/sqrt(C), 1/sqrt(C)), biases included."""
+        """PyTorch's rule for a recurrence: U(-1/sqrt(C), 1/sqrt(C)), biases included."""
         if name.startswith("layers."):
             bound = 1 / math.sqrt(self.embedding.embedding_dim)
             parameter.uniform_(-bound, bound, generator=stream)
@@ -201,6 +211,62 @@ class HybridLM(Transformer):
         return super().last_features(self.convolutions(x))
 
 
+# ---------------------------------------------------------------- variants
+
+# Of CharLM with one head or one block the ``Shape`` says all.
+
+
+class CharLMNoAttentionDropout(CharLM):
+    """Dropout on residuals only. Where dropout is off, CharLM itself."""
+
+    def make_block(self, shape: Shape, activation: str) -> Block:
+        return Block(shape, activation, self.dropout, attention_dropout=Dropout(0.0, self.masks))
+
+
+class CharLMNoGain(CharLM):
+    """No learned scale in any norm."""
+
+    def make_norm(self, width: int) -> nn.Module:
+        return NormWithoutGain(width)
+
+
+class CharLMRMSNorm(CharLM):
+    """Root mean square norms, which neither subtract the mean nor shift. Zhang & Sennrich 2019, arXiv:1910.07467."""
+
+    def make_norm(self, width: int) -> nn.Module:
+        return nn.RMSNorm(width, eps=1e-5)  # that of LayerNorm
+
+
+class TinyGRU(TinyLSTM):
+    """Gated recurrent units. Cho et al. 2014, arXiv:1406.1078."""
+
+    recurrence = nn.GRU
+
+
+class TinyRNN(TinyLSTM):
+    """A plain recurrence, h' = tanh(W x + U h + b), without gates. Elman 1990."""
+
+    recurrence = nn.RNN
+
+
+class LSTMAttention(TinyLSTM):
+    """An LSTM, and causal attention over its outputs, in place of the stack. Without positions: the LSTM has them."""
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape, activation)
+        self.attention_norm = nn.LayerNorm(shape.width)
+        self.attention = CausalAttention(shape.width, shape.heads, self.dropout)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._recur(x)
+        return self._transform(x + self.dropout(self.attention(self.attention_norm(x))))
+
+    def last_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._recur(x)
+        mixed = self.attention(self.attention_norm(x), last_only=True)
+        return self._transform(x[:, -1:] + self.dropout(mixed))[:, -1]
+
+
 ARCHITECTURES: dict[str, Callable[[Config, Shape, str], LanguageModel]] = {
     "charlm": CharLM,
     "minigpt": MiniGPT,
@@ -208,11 +274,20 @@ ARCHITECTURES: dict[str, Callable[[Config, Shape, str], LanguageModel]] = {
     "tinylstm": TinyLSTM,
     "convlm": ConvLM,
     "hybridlm": HybridLM,
+    "charlm_one_head": CharLM,
+    "charlm_one_block": CharLM,
+    "charlm_no_attention_dropout": CharLMNoAttentionDropout,
+    "charlm_no_gain": CharLMNoGain,
+    "charlm_rms_norm": CharLMRMSNorm,
+    "tinygru": TinyGRU,
+    "tinyrnn": TinyRNN,
+    "lstm_attention": LSTMAttention,
 }
 
 
 def build_model(architecture: str, activation: str, config: Config, seed: int = 0) -> LanguageModel:
-    """The model ``architecture`` with ``activation`` inside, sized by ``config``, initial weights from ``seed``.
+    """The model ``architecture`` with ``activation`` inside, sized by ``config`` or by its own name (``charlm@1M``),
+    initial weights from ``seed``.
 
     Each parameter's initial value comes from a stream of its own name, so parameters of equal name and shape
     are equal for every activation. Those of an activation are left as constructed; where it is a user's own, which
@@ -220,7 +295,7 @@ def build_model(architecture: str, activation: str, config: Config, seed: int = 
     or activation.
     """
     try:
-        factory, shape = ARCHITECTURES[architecture], config.shapes[architecture]
+        factory, shape = ARCHITECTURES[base_name(architecture)], config.shape_of(architecture)
     except KeyError:
         known = ", ".join(name for name in ARCHITECTURES if name in config.shapes)
         raise ValueError(f"unknown model {architecture!r}; choose from {known}") from None

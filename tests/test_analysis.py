@@ -199,10 +199,17 @@ def test_one_study_is_measured_in_the_order_of_the_registries():
 
 
 def test_every_name_of_the_registries_has_a_label_of_its_own():
-    names = config.MODELS + config.ACTIVATIONS + config.MODERN
+    names = (*config.MODELS, *config.PARENTS, *config.ACTIVATIONS, *config.MODERN)
     assert all(labels.label(name) != name for name in names)
     assert len({labels.label(name) for name in names}) == len(set(names))
     assert labels.in_order(config.ACTIVATIONS) == [*config.ACTIVATIONS]
+
+
+def test_sizes_are_named_and_ordered_by_their_numbers():
+    names = ["charlm@100M", "mine@x", "charlm@5M", "minigpt", "charlm@0.25M", "charlm"]
+    ordered = ["charlm", "charlm@0.25M", "charlm@5M", "charlm@100M", "minigpt", "mine@x"]
+    assert labels.in_order(names) == ordered
+    assert labels.label("charlm@0.25M") == "CharLM, 0.25 M" and labels.label("mine@x") == "mine@x"
 
 
 def test_over_training_ends_with_the_cell_s_own_estimate():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, with_small_parts
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -115,12 +115,14 @@ SMALL = replace(
     TINY,
     vocabulary_size=5,
     context=6,
-    shapes={
-        **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=1, width=4, hidden=5, heads=2)),
-        "tinylstm": Shape(layers=1, width=4, hidden=5),
-        "convlm": Shape(layers=1, width=4, hidden=0, taps=2, dilations=(1,), conv_hidden=5),
-        "hybridlm": Shape(layers=1, width=4, hidden=5, heads=2, taps=2, dilations=(1,), conv_hidden=6),
-    },
+    shapes=with_small_parts(
+        {
+            **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=1, width=4, hidden=5, heads=2)),
+            "tinylstm": Shape(layers=1, width=4, hidden=5),
+            "convlm": Shape(layers=1, width=4, hidden=0, taps=2, dilations=(1,), conv_hidden=5),
+            "hybridlm": Shape(layers=1, width=4, hidden=5, heads=2, taps=2, dilations=(1,), conv_hidden=6),
+        }
+    ),
 )
 
 
@@ -148,7 +150,18 @@ def exact_eigenvalue(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor])
     return float(torch.linalg.eigvalsh(matrix)[-1])
 
 
-@pytest.mark.parametrize(("architecture", "activation"), [("charlm", "gelu"), ("tinylstm", "swiglu")])
+@pytest.mark.parametrize(
+    ("architecture", "activation"),
+    [
+        ("charlm", "gelu"),
+        ("tinylstm", "swiglu"),
+        ("charlm_rms_norm", "gelu"),
+        ("charlm_no_gain", "gelu"),
+        ("tinygru", "gelu"),
+        ("tinyrnn", "gelu"),
+        ("lstm_attention", "gelu"),
+    ],
+)
 def test_the_curvature_is_that_of_the_exact_hessian(architecture, activation):
     model = small_model(architecture, activation).eval()
     found = landscape.top_eigenvalue(model, BATCH, random_vector(count_parameters(model)))
@@ -159,7 +172,7 @@ def test_the_curvature_is_that_of_the_exact_hessian(architecture, activation):
     assert single == pytest.approx(exact, rel=5 * landscape.ACCURATE)
 
 
-@pytest.mark.parametrize("architecture", config.MODELS)
+@pytest.mark.parametrize("architecture", (*config.MODELS, *config.PARENTS))
 def test_every_architecture_has_a_landscape_and_the_same_bits_twice(architecture):
     def measured() -> list[float]:
         first, second = (build_model(architecture, "smelu_1", SMALL, seed).train() for seed in (1, 2))
@@ -174,7 +187,7 @@ def test_every_architecture_has_a_landscape_and_the_same_bits_twice(architecture
     assert measured() == values
 
 
-@pytest.mark.parametrize("architecture", config.MODELS)
+@pytest.mark.parametrize("architecture", (*config.MODELS, *config.PARENTS))
 def test_plain_kernels_give_the_loss_and_gradient_of_the_fast_ones(architecture):
     model = build_model(architecture, "gelu", replace(SMALL, dropout=0.0), 1)
 

@@ -14,10 +14,11 @@ sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
 from conftest import TINY  # noqa: E402
 
-from study import options  # noqa: E402
+from study import options, plan  # noqa: E402
 
 # At the top level, so that it is so in the worker processes too.
 options.CONFIGS["cpu"] = TINY
+plan.SAVE_EVERY = 0.02  # seconds, so that a trial that is killed has something to go on from
 if {"faulty", "exploding"} & set(sys.argv):
     import odd_activations  # noqa: F401, because of the activations that it registers
 

@@ -1,5 +1,8 @@
 """The layers that the architectures are built of. Axes: B batch, T time, C features, H heads."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -89,13 +92,25 @@ class CausalAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a feed-forward layer, each added to the residual stream."""
+    """Pre-norm transformer block: attention, then a feed-forward layer, each added to the residual stream.
 
-    def __init__(self, shape: Shape, activation: str, dropout: Dropout, bias: bool = True):
+    ``make_norm`` takes the width; without ``attention_dropout`` attention has the ``dropout`` of the rest.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        activation: str,
+        dropout: Dropout,
+        bias: bool = True,
+        make_norm: Callable[[int], nn.Module] | None = None,
+        attention_dropout: Dropout | None = None,
+    ):
         super().__init__()
-        self.attention_norm = nn.LayerNorm(shape.width, bias=bias)
-        self.attention = CausalAttention(shape.width, shape.heads, dropout, bias)
-        self.feed_forward_norm = nn.LayerNorm(shape.width, bias=bias)
+        make_norm = make_norm or partial(nn.LayerNorm, bias=bias)
+        self.attention_norm = make_norm(shape.width)
+        self.attention = CausalAttention(shape.width, shape.heads, attention_dropout or dropout, bias)
+        self.feed_forward_norm = make_norm(shape.width)
         self.feed_forward = FeedForward(shape.width, shape.hidden, activation, bias)
         self.dropout = dropout
 
@@ -103,6 +118,21 @@ class Block(nn.Module):
         mixed = self.attention(self.attention_norm(x), last_only)
         x = (x[:, -1:] if last_only else x) + self.dropout(mixed)
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class NormWithoutGain(nn.Module):
+    """Layer norm whose scale is not learned; its shift is."""
+
+    ones: torch.Tensor
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+        # PyTorch cannot differentiate a layer norm that has no scale at all a second time.
+        self.register_buffer("ones", torch.ones(width), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, self.bias.shape, self.ones, self.bias)
 
 
 class CausalConvolution(nn.Module):
