@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing, wait_until
+from patience import wait_until
+from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing
 
 import run_all_experiments
 from study.files import UserError
