@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from config import Config
 from model import LanguageModel, build_model
-from training.layers import CausalAttention, CausalConvolution, Dropout
 from study.plan import load_corpus
 from training.kernels import Linear
+from training.layers import CausalAttention, CausalConvolution, Dropout
 
 
 class PlainConvolution(nn.Module):
