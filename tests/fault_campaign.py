@@ -25,7 +25,8 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
 from disturbed import Disturbed, Failure, is_reported  # noqa: E402
-from runs import GRID, process_state, run  # noqa: E402
+from patience import process_state  # noqa: E402
+from runs import GRID, run  # noqa: E402
 
 from study import cli  # noqa: E402
 from study.files import ROOT, write_json  # noqa: E402

@@ -8,7 +8,7 @@ or the fault itself have changed since, or ``--again`` says so. Exit code 0 if a
 killed and no survivor is without a reason.
 
 One process has the libraries loaded and forks for each mutant, which saves the seconds that PyTorch takes to load; so
-it must not import a module of this repository itself. Needs Linux.
+it must not import a module of this repository that has a fault itself. Needs Linux.
 """
 
 import argparse
@@ -24,17 +24,19 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from patience import Patience, living_processes
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 FAULTS = TESTS / "faults"
 FIGURES = ROOT / "benchmarks" / "results" / "mutants.json"
 GOAL = 0.95
-PATIENCE = 600  # seconds within which a test must end; a mutant that hangs is noticed, too
+STILL, MOST = 120.0, 600.0  # a test hangs if it does next to nothing for so long, or computes for so long (seconds)
 LIBRARIES = ("torch", "scipy.stats", "scipy.optimize", "matplotlib", "hypothesis", "msgspec", "tabulate", "pytest")
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 
@@ -113,18 +115,25 @@ def run_tests(folder: Path, tests: Iterable[str], log: Path) -> str:
         finally:
             os._exit(code)
     os.close(writing)
-    hung = False
-    while not hung and select.select([reading], [], [], PATIENCE) != ([], [], []):
-        if not os.read(reading, 4096):  # the end
-            break
-    else:
-        hung = True
+    hung = not all_end(reading, lambda: living_processes(session=child))
+    if hung:
         os.kill(child, signal.SIGKILL)
     os.close(reading)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     return KILLED if hung or code == 1 else SURVIVED if code == 0 else BROKEN
+
+
+def all_end(reading: int, processes: Callable[[], Collection[int]]) -> bool:
+    """Whether every test ends, each of which writes a byte to the pipe then; False if one hangs."""
+    while True:
+        patience = Patience(processes, STILL, MOST)
+        while select.select([reading], [], [], 0.5) == ([], [], []):
+            if patience.is_over():
+                return False
+        if not os.read(reading, 4096):  # the end
+            return True
 
 
 def in_copy(folder: Path, tests: Iterable[str], log: Path, pipe: int) -> int:

@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from conftest import TINY
+from patience import living_processes, wait_until
 
 from runner.workers import Event, run_job
 from study.plan import Job, Study, planned_jobs
@@ -84,47 +84,6 @@ def run_jobs_here(
         on_event(run_job(study, job, on_event, should_stop))
 
 
-# ---------------------------------------------------------------- waiting
-
-
-class Patience:
-    """How long processes are waited for: as long as they get on, however slow a busy machine makes them.
-
-    They hang if they use less than ``SPENT`` seconds of the processors within ``STILL`` seconds, and are in a loop
-    once they have used ``MOST`` seconds. Where nothing says what they use (not on Linux), ``STILL`` is the limit.
-    """
-
-    STILL, SPENT, MOST = 300.0, 2.0, 1_800.0
-
-    def __init__(self, processes: Callable[[], Collection[int]]):
-        self.processes = processes
-        self.used: dict[int, float] = {}
-        self.before = self.noted = self.total()
-        self.since = time.monotonic()
-
-    def total(self) -> float:
-        """Seconds that they have used, those that have ended since included."""
-        for pid in self.processes():
-            self.used[pid] = max(self.used.get(pid, 0.0), processor_time(pid))
-        return sum(self.used.values())
-
-    def is_over(self) -> bool:
-        total, now = self.total(), time.monotonic()
-        if total - self.noted >= self.SPENT:
-            self.noted, self.since = total, now
-        return total - self.before > self.MOST or now - self.since > self.STILL
-
-
-def wait_until(condition: Callable[[], object], processes: Callable[[], Collection[int]] = tuple) -> bool:
-    """Whether ``condition`` comes true while these processes, on which it depends, get on."""
-    patience = Patience(processes)
-    while not condition():
-        if patience.is_over():
-            return False
-        time.sleep(0.05)
-    return True
-
-
 class LiveRun:
     """The runner as a process that can be disturbed, in a process group of its own; its output goes to ``log``.
 
@@ -167,34 +126,6 @@ class LiveRun:
     def processes(self) -> list[int]:
         """All that live of it: runner, workers and their helpers, orphans too (Linux only)."""
         return living_processes(session=self.process.pid)
-
-
-def living_processes(**wanted: int) -> list[int]:
-    """Process ids of those with this parent or session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        state = process_state(int(path.name))
-        if state["state"] != "Z" and wanted.items() <= state.items():
-            found.append(int(path.name))
-    return sorted(found)
-
-
-def process_state(pid: int) -> dict[str, str | int]:
-    """State letter, parent and session of a process; state "Z" (it has ended) if there is none."""
-    try:
-        state, parent, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
-    except OSError:
-        return {"state": "Z"}
-    return {"state": state, "parent": int(parent), "session": int(session)}
-
-
-def processor_time(pid: int) -> float:
-    """Seconds of the processors that a process has used, in all; 0 if there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def command_line(pid: int) -> bytes:

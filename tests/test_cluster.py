@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing, wait_until
+from patience import wait_until
+from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing
 
 import run_all_experiments
 from study.files import UserError
@@ -99,6 +100,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     foreign.write_text("{}")
     for address, reason in [
         (silent, "no scheduler answers"),
+        ("tls://", "no scheduler answers at tls://"),
         ("absent.json", "no scheduler answers"),
         (str(damaged), "is damaged"),
         (str(foreign), "is no scheduler file"),

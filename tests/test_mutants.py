@@ -49,7 +49,7 @@ def test_a_fault_is_killed_where_a_test_fails_and_survives_where_none_does(tmp_p
     assert outcome("test_blind.py") == SURVIVED
     assert outcome("test_broken.py") == mutants.BROKEN
     assert (tmp_path / "number.py").read_text() == "def one():\n    return 1\n"
-    monkeypatch.setattr(mutants, "PATIENCE", 0.5)
+    monkeypatch.setattr(mutants, "STILL", 0.5)
     assert outcome("test_bites.py", "import time; time.sleep(60)") == KILLED
     with pytest.raises(ValueError, match="has 0 lines 'return 3'"):
         Mutant("part", "two", "number.py", "return 3", "", ()).mutated(tmp_path)
