@@ -22,7 +22,7 @@ from study.pairs import compare_predictions
 from views.render import FORMATS, csv_text, render
 
 UNKNOWN = re.compile(r"\b(nan|None|inf)\b")
-OF_ANY_STUDY = [name for name in TABLES if name != "registered"]  # that is of one study alone
+OF_ANY_STUDY = [name for name in TABLES if name not in ("registered", "rates")]  # those are of the registered study
 
 
 def tables_of(findings: Findings) -> dict[str, list[Table]]:
