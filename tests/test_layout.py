@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "labels": {"config"},
     "config_cpu": {"config"},
     "config_trained": {"config", "config_cpu"},
-    "training": {"config"},
+    "training": {"activations", "config"},
     "model": {"activations", "config", "config_cpu", "training"},
     "study": {"activations", "config", "config_cpu", "config_trained", "labels", "metrics", "model", "training"},
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},

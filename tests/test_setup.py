@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from runs import wait_until
+from patience import wait_until
 
 from study import corpus, downloads
 from study.corpus import ALREADY_THERE, CorpusError, fetch
