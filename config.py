@@ -77,6 +77,7 @@ class Config:
     eval_interval       training steps between evaluations
     eval_windows        fixed windows of each split on which losses are followed while training
     probe_contexts      fixed validation contexts on which every trial predicts
+    contexts_between    how many of them, the first ones, at evaluations before the end of training; None: all
     texts, text_length  texts that a trained model writes, from the first contexts of the probe set
     passage_length      characters, at least, of the passage that a trained model predicts letter by letter
     vary                the random streams that differ between trials; the others are those of seed_base
@@ -125,6 +126,7 @@ class Config:
     clip_norm: float = 0.0
     muon_rate: float = 0.02
     rates: dict[tuple[str, str], float] = field(default_factory=dict)
+    contexts_between: int | None = None
 
     def of_cell(self, model: str, activation: str) -> "Config":
         """The same with the learning rate of one cell, and without the table of all."""

@@ -24,11 +24,12 @@ from activations import ACTIVATIONS
 from config import STREAMS
 from labels import counted
 from model import ARCHITECTURES, count_parameters
-from study import cli
+from study import cli, plan
 from study.agreement import describe_agreement
 from study.carry_on import carry_on, continuation_of
 from study.cell import MEASURED, Report, check_cell, finished_record, ignore, is_up_to_date, keep_pairs, update_cell
 from study.environment import differing, environment
+from study.evaluations import contexts_at
 from study.files import (
     Busy,
     Damaged,
@@ -48,7 +49,7 @@ from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
 from study.own_code import short_name
 from study.plan import Study, finished_trials, load_corpus, pending_jobs, planned_jobs, without_landscape
-from study.state import load_into, read_state
+from study.state import kept_predictions, load_into, predictions_to_keep, read_state
 from study.store import Cell, fingerprint, has_constant_rate
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
@@ -70,6 +71,7 @@ class TrialRun:
     def __init__(self, study: Study, cell: Cell, number: int):
         self.study, self.cell, self.number = study, cell, number
         self.config = study.config.of_cell(cell.model, cell.activation)
+        self.facts = study.identity(cell)
         self.seed = self.config.seed_base + number - 1
         # In a control, streams that do not vary are those of the first trial.
         self.seeds = {name: self.seed if name in self.config.vary else self.config.seed_base for name in STREAMS}
@@ -137,7 +139,8 @@ class TrialRun:
             evaluate(self.model, [evaluation_windows(self.corpus, self.config, split)])
             for split in ("train", "validation")
         )
-        self.predictions.append(predict(self.model, self.probe.contexts, self.config.batch_size))
+        contexts = self.probe.contexts[: contexts_at(self.facts, self.step)]
+        self.predictions.append(predict(self.model, contexts, self.config.batch_size))
         for name, value in (("step", self.step), ("train_loss", train_loss), ("val_loss", val_loss)):
             self.history[name].append(value)
         self.evaluation_time += time.perf_counter() - start
@@ -156,11 +159,11 @@ class TrialRun:
         within one. The state before the last is kept, in case this one is damaged. That of a finished trial has a
         place of its own, where it stays; there is none where a longer trial could not go on from it.
         """
-        if self.finished and not has_constant_rate(self.study.identity(self.cell)):
+        if self.finished and not has_constant_rate(self.facts):
             return
         state = {
-            "config": self.study.identity(self.cell),
-            "fingerprint": fingerprint(self.study.identity(self.cell)),
+            "config": self.facts,
+            "fingerprint": fingerprint(self.facts),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "trial": self.number,
@@ -168,7 +171,7 @@ class TrialRun:
             "finite": self.train_on.finite,
             "history": self.history,
             "train_accuracy": self.train_accuracy,
-            "predictions": torch.from_numpy(np.stack(self.predictions)),
+            **predictions_to_keep(self.predictions),
             "times": [self.training_time, self.evaluation_time],
             "environment": self.environment,
             "begun_elsewhere": self.begun_elsewhere,
@@ -208,7 +211,7 @@ class TrialRun:
 
     def read(self, path: Path) -> dict:
         """The saved state in ``path``; Damaged if it is not one, or another trial's."""
-        return read_state(path, self.study.identity(self.cell), self.number, self.study.device)
+        return read_state(path, self.facts, self.number, self.study.device)
 
     def take_over(self, path: Path, state: dict) -> None:
         """Continue from the ``state`` read from ``path``; Damaged if its weights are not those of this trial."""
@@ -216,10 +219,16 @@ class TrialRun:
         self.train_on.finite.copy_(state["finite"])
         self.step = state["step"]
         self.train_accuracy = state["train_accuracy"]
-        # An evaluation at the end of fewer steps may be one that a longer trial does not make.
-        evaluations = [i for i, step in enumerate(state["history"]["step"]) if self.evaluates_at(step)]
+        # An evaluation at the end of fewer steps may be one that a longer trial does not make, or makes on fewer
+        # contexts; the latter is made again.
+        predictions = kept_predictions(state)
+        evaluations = [
+            i
+            for i, step in enumerate(state["history"]["step"])
+            if self.evaluates_at(step) and len(predictions[i]) == contexts_at(self.facts, step)
+        ]
         self.history = {name: [values[i] for i in evaluations] for name, values in state["history"].items()}
-        self.predictions = list(state["predictions"].cpu().numpy()[evaluations])
+        self.predictions = [predictions[i] for i in evaluations]
         self.training_time, self.evaluation_time = state["times"]
         self.begun_elsewhere = state.get("begun_elsewhere", [])
         there = state.get("environment", self.environment)
@@ -230,10 +239,8 @@ class TrialRun:
 
     def finish(self, report: Report = ignore) -> dict:
         """Write predictions, weights and, last of all, the record; returns the record."""
-        store, facts = self.study.store, self.study.identity(self.cell)
-        predictions_sha256 = store.write_predictions(
-            self.cell, self.number, self.history["step"], np.stack(self.predictions)
-        )
+        store = self.study.store
+        predictions_sha256 = store.write_predictions(self.cell, self.number, self.history["step"], self.predictions)
         outcome = (None if self.diverged else self._completed_outcome()) or self._diverged_outcome()
         buffer = io.BytesIO()
         torch.save(self.model.state_dict(), buffer)
@@ -251,8 +258,8 @@ class TrialRun:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "predictions_sha256": predictions_sha256,
             "weights_sha256": digest(buffer.getvalue()),
-            "config": facts,
-            "fingerprint": fingerprint(facts),
+            "config": self.facts,
+            "fingerprint": fingerprint(self.facts),
             "environment": self.environment,
         }
         if self.begun_elsewhere:
@@ -351,20 +358,26 @@ def run_trial(
 
 
 def train(run: TrialRun, report: Report, should_stop: Callable[[], bool]) -> None:
-    """Training from the step that ``run`` is at to its end, or until it has diverged."""
-    reported = time.monotonic()
+    """Training from the step that ``run`` is at to its end, or until it has diverged.
+
+    Its state is saved every ``plan.SAVE_EVERY`` seconds; what a trial that is killed did since is done again.
+    """
+    reported = saved = time.monotonic()
     while True:
         if run.due_for_evaluation:
             run.evaluate()
             report({name: values[-1] for name, values in run.history.items()})
             if run.diverged:
                 return
-            run.save()
         if run.finished:
+            run.save()
             return
         if should_stop():
             run.save()
             raise Interrupted
+        if time.monotonic() - saved >= plan.SAVE_EVERY:
+            run.save()
+            saved = time.monotonic()
         run.advance()
         if time.monotonic() - reported > 1:
             reported = time.monotonic()

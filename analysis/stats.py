@@ -208,17 +208,17 @@ def smallest_p(n_a: int, n_b: int) -> float:
     return (2 if n_a == n_b else 1) / math.comb(n_a + n_b, n_a)
 
 
-def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+def holm(p_values: Sequence[float] | np.ndarray, planned: int = 0) -> np.ndarray:
     """Holm's (1979) step-down adjusted p-values, in the order given; valid under any dependence.
 
     The k-th smallest of m is multiplied by m - k + 1, then made monotone and cut at 1. NaN, a test that could not
-    be made, stays NaN and does not count in m.
+    be made, stays NaN and does not count in m, unless m is ``planned``: tests that are not made yet have p = 1.
     """
     p_values = np.asarray(p_values, dtype=float)
     adjusted = np.full(p_values.shape, math.nan)
     made = np.flatnonzero(~np.isnan(p_values))
     ascending = made[np.argsort(p_values[made])]
-    factors = np.arange(len(ascending), 0, -1)
+    factors = max(planned, len(made)) - np.arange(len(made))
     adjusted[ascending] = np.minimum(np.maximum.accumulate(factors * p_values[ascending]), 1.0)
     return adjusted
 

@@ -217,7 +217,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rates",
         nargs="+",
-        type=rate,
+        type=cli.learning_rate,
         default=RATES,
         metavar="R",
         help=f"beside those in the file (default: {' '.join(map(str, RATES))})",
@@ -243,17 +243,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--file", type=cli.path, default=FILE, metavar="FILE", help=f"default: {FILE}")
     parser.add_argument("--show", action="store_true", help="print the table of what is done, and stop")
     return parser.parse_args(argv)
-
-
-def rate(text: str) -> float:
-    """The value of --rates."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate above 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:

@@ -58,11 +58,11 @@ def known_record(store: Store, cell: Cell, number: int) -> dict:
 
 
 class Predictions:
-    """A trial's predictions (evaluations, samples, V), and in the form in which they are compared with many."""
+    """A trial's predictions (samples, V) of each evaluation, and in the form in which they are compared with many."""
 
-    def __init__(self, probabilities: np.ndarray, sha256: str):
+    def __init__(self, probabilities: list[np.ndarray], sha256: str):
         self.probabilities, self.sha256 = probabilities, sha256
-        self.n_bytes = 3 * probabilities.nbytes  # float32, and float64 once compared
+        self.n_bytes = 3 * sum(p.nbytes for p in probabilities)  # float32, and float64 once compared
         self.n_bytes += 4 * 8 * probabilities[-1].size  # what metrics of the last evaluation keep
         self._compared: dict[int, metrics.Compared] = {}
 

@@ -47,6 +47,13 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--eval-interval", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps between evaluations"
     )
     parser.add_argument(
+        "--contexts-between",
+        type=cli.positive_int,
+        metavar="K",
+        help="predict on the first K contexts of the probe set only at evaluations before the end of training, which "
+        "then cost less; at the end on all (default: always on all)",
+    )
+    parser.add_argument(
         "--seed-base",
         type=cli.seed,
         metavar="S",
@@ -61,6 +68,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "good at laptop scale, config_trained.py; auto: cuda where CUDA is available, else cpu",
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the configuration's own")
+    parser.add_argument(
+        "--learning-rate",
+        type=cli.learning_rate,
+        metavar="R",
+        help="the same for every cell (default: the configuration's own; trained: what its pilots chose for each)",
+    )
     parser.add_argument(
         "--dropout", type=dropout, metavar="P", help="share of values dropped (default: 0.2; trained: 0)"
     )
@@ -86,8 +99,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study",
         metavar="NAME",
-        help="name of the results (default: that of the configuration, with what --device or --optimizer changes; "
-        "cpu_here where the results of cpu are published ones)",
+        help="name of the results (default: that of the configuration, with what --device, --optimizer, "
+        "--learning-rate or --dropout changes; cpu_here where the results of cpu are published ones)",
     )
     parser.add_argument(
         "--corpus",
@@ -129,9 +142,12 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     changes = {
         "study": name,
         "optimizer": args.optimizer,
+        "learning_rate": args.learning_rate,
+        "rates": {} if args.learning_rate else None,
         "dropout": args.dropout,
         "iterations": args.iterations,
         "eval_interval": args.eval_interval,
+        "contexts_between": contexts_between(args, config),
         "seed_base": args.seed_base,
         "n_trials": args.trials,
         "landscape": args.landscape,
@@ -146,6 +162,14 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     if args.corpus:
         text, config = own_text(args.corpus.absolute(), config)
     return Study(config, scale, device, store, args.cuda_graphs, own, text)
+
+
+def contexts_between(args: argparse.Namespace, config: Config) -> int | None:
+    """None where that is all of them; UserError where it is more."""
+    asked: int | None = args.contexts_between
+    if asked is not None and asked > config.probe_contexts:
+        raise UserError(f"--contexts-between {asked}: the probe set has {config.probe_contexts} contexts")
+    return None if asked == config.probe_contexts else asked
 
 
 def own_asked_for(args: argparse.Namespace, config: Config) -> OwnCode:
@@ -180,6 +204,8 @@ def default_name(config: Config, device: str, args: argparse.Namespace, store: S
     """The name of a study that was given none: never that of a published one, whose files are not to be changed."""
     name = config.study if device == config.device else f"{config.study}_on_{device}"
     name = name if args.optimizer in (None, config.optimizer) else f"{name}_{args.optimizer}"
+    name = f"{name}_rate_{args.learning_rate:g}" if args.learning_rate else name
+    name = name if args.dropout is None else f"{name}_dropout_{args.dropout:g}"
     name = f"{name}_{name_of(args.corpus)}" if args.corpus else name
     return f"{name}_here" if name in published_studies(store.results) else name
 

@@ -5,7 +5,7 @@ Pure functions of ``contexts`` (samples, T) and ``targets`` (samples,), both tok
 (samples, classes) that two models give on these samples.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,16 +79,19 @@ def recorded_barrier(first: dict, second: dict) -> dict[str, float | None]:
 
 
 def compare_predictions(
-    p: np.ndarray | Predictions, q: np.ndarray | Predictions, targets: np.ndarray, shuffled: np.ndarray
+    p: Sequence[np.ndarray] | Predictions,
+    q: Sequence[np.ndarray] | Predictions,
+    targets: np.ndarray,
+    shuffled: np.ndarray,
 ) -> dict:
     """Every metric of a pair at the end of training, and those that are followed at every evaluation.
 
-    ``p`` and ``q`` are (evaluations, samples, V), or ``known.Predictions``. Under "different_contexts" is what comes
-    out when the second model is scored on other contexts than the first: on the same ones in the order ``shuffled``
-    (samples,).
+    ``p`` and ``q`` have (samples, V) for each evaluation, such as ``known.Predictions``. Under "different_contexts"
+    is what comes out when the second model is scored on other contexts than the first: on the same ones in the order
+    ``shuffled`` (samples,).
     """
     last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
-    before = [metrics.follow(p[place], q[place], targets) for place in range(len(p) - 1)]
+    before = [followed(p[place], q[place], targets) for place in range(len(p) - 1)]
     names = [name for name, metric in metrics.PAIR_METRICS.items() if metric.followed]
     history = {name: [*(finite_or_none(values[name]) for values in before), last[name]] for name in names}
     apart = p[-1], metrics.to_compare(q[-1][shuffled])
@@ -98,6 +101,16 @@ def compare_predictions(
         "global_pd": metrics.global_pd(*apart),
     }
     return {**last, "different_contexts": different, "history": history}
+
+
+def followed(p: np.ndarray, q: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """The metrics that are followed over training, from predictions (samples, V) on the first of all contexts, whose
+    true classes are ``targets``. A count of fewer is scaled to what it would be of all."""
+    n = len(p)
+    values = metrics.follow(p, q, targets[:n])
+    if n < len(targets):
+        values["top1_mismatches"] *= len(targets) / n
+    return values
 
 
 CHARACTER_CLASSES = ("lower-case letter", "capital letter", "space", "newline", "punctuation or other")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
 
+SAVE_EVERY = 60  # seconds of training after which the state of a running trial is saved
+
 
 @dataclass(frozen=True)
 class Study:

@@ -66,6 +66,7 @@ class Config(Struct):
     context: Positive | UnsetType = UNSET
     batch_size: Positive | UnsetType = UNSET
     probe_contexts: Positive | UnsetType = UNSET
+    contexts_between: Positive | UnsetType = UNSET
     vocabulary_size: Positive | UnsetType = UNSET
     texts: Count | UnsetType = UNSET
     dropout: Fraction | UnsetType = UNSET
@@ -208,6 +209,7 @@ class StateForm(Struct):
     optimizer: dict[str, Any]
     finite: Any
     predictions: Any
+    earlier_predictions: Any = UNSET
     environment: Environment | UnsetType = UNSET
     begun_elsewhere: list[Beginning] | UnsetType = UNSET
 

@@ -2,17 +2,21 @@
 
 import copy
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from study.evaluations import stacked, stacked_shapes, unstacked
 from study.files import Damaged, Misplaced, Stale, check_form, read_bytes, read_sealed
 from study.schema import StateForm, state_faults
 from study.store import check_identity, continues
 
 MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"mean"})  # of Adam and AdamW, of Muon
 NO_MOMENTS: tuple[set[str], ...] = (set(),)
+STATE_NAMES = {"probabilities": "predictions", "earlier": "earlier_predictions"}  # of arrays of predictions
 
 
 def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
@@ -31,17 +35,27 @@ def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
         check_identity(path, state, facts)
     if state["trial"] != number:
         raise Misplaced(f"{path} is of another trial")
+    shapes = stacked_shapes(state["config"], state["history"]["step"])
     expected = {
-        "predictions": (
-            torch.float32,
-            (len(state["history"]["step"]), facts["probe_contexts"], facts["vocabulary_size"]),
-        ),
+        "predictions": (torch.float32, shapes["probabilities"]),
+        "earlier_predictions": (torch.float32, shapes["earlier"]) if "earlier" in shapes else None,
         "finite": (torch.bool, ()),
     }
     for name, form in expected.items():
-        if form_of(state[name]) != form:
+        if form_of(state.get(name)) != form:
             raise Damaged(f"{path} is damaged ({name}: not of type and shape {form})")
     return state
+
+
+def predictions_to_keep(predictions: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
+    """Those of each evaluation, (samples, V), as a state has them."""
+    arrays = stacked(predictions)
+    return {STATE_NAMES[name]: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def kept_predictions(state: dict) -> list[np.ndarray]:
+    """What ``predictions_to_keep`` was given."""
+    return unstacked({name: state[key].cpu().numpy() for name, key in STATE_NAMES.items() if key in state})
 
 
 def read_tensors(path: Path, device: str) -> Any:

@@ -11,18 +11,20 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from config import RECIPE, Config, size_in
 from study.compact import compact, expand
 from study.corpus import CORPUS_SHA256
+from study.evaluations import stacked, stacked_shapes, unstacked
 from study.files import (
     CHECKPOINTS_DIR,
     PUBLISHED_NAME,
@@ -50,7 +52,17 @@ from study.schema import CellForm, RecordForm, SummaryForm, cell_faults, no_faul
 
 # Settings that came after the first results: part of an identity only where they are not at their defaults, so that
 # earlier results keep their fingerprints.
-DECLARED_LATER = ("optimizer", "betas", "weight_decay", "schedule", "warm_up", "floor", "clip_norm", "muon_rate")
+DECLARED_LATER = (
+    "optimizer",
+    "betas",
+    "weight_decay",
+    "schedule",
+    "warm_up",
+    "floor",
+    "clip_norm",
+    "muon_rate",
+    "contexts_between",
+)
 
 
 @cache
@@ -252,38 +264,48 @@ class Store:
             raise Misplaced(f"{path} is of another trial ({owner})")
         return record
 
-    def write_predictions(self, cell: Cell, number: int, steps: list[int], probabilities: np.ndarray) -> str:
+    def write_predictions(self, cell: Cell, number: int, steps: list[int], predictions: Sequence[np.ndarray]) -> str:
         """Save probe probabilities, a (samples, V) float32 array for each of ``steps``; returns the SHA-256."""
+        arrays: dict[str, Any] = stacked([np.asarray(p, dtype=np.float32) for p in predictions])
         buffer = io.BytesIO()
-        np.savez(buffer, steps=np.asarray(steps), probabilities=np.asarray(probabilities, dtype=np.float32))
+        np.savez(buffer, steps=np.asarray(steps), **arrays)
         write_bytes(self.predictions_path(cell, number), buffer.getvalue())
         return digest(buffer.getvalue())
 
     def read_predictions(self, cell: Cell, number: int, sha256: str) -> np.ndarray:
-        """Probe probabilities (evaluations, samples, V); Damaged if the file is not the one with this hash."""
+        """Probe probabilities (evaluations, samples, V), of the evaluations on as many contexts as the last one;
+        Damaged if the file is not the one with this hash."""
+        return self.read_stacked(cell, number, sha256)["probabilities"]
+
+    def read_stacked(self, cell: Cell, number: int, sha256: str) -> dict[str, np.ndarray]:
+        """Probe probabilities of all evaluations, as ``evaluations.stacked`` has them; Damaged as above."""
         path = self.predictions_path(cell, number)
         payload = read_bytes(path)
         if digest(payload) != sha256:
             raise Damaged(f"{path} does not match the hash in its record")
         try:
             with np.load(io.BytesIO(payload)) as arrays:
-                probabilities = arrays["probabilities"]
+                found = {name: arrays[name] for name in arrays if name != "steps"}
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
             raise Damaged(f"{path} has no predictions") from None
-        if probabilities.dtype != np.float32 or probabilities.ndim != 3:
-            raise Damaged(f"{path} has no predictions ({probabilities.dtype}, {probabilities.ndim} axes)")
-        return probabilities
+        if "probabilities" not in found:
+            raise Damaged(f"{path} has no predictions")
+        for array in found.values():
+            if array.dtype != np.float32 or array.ndim != 3:
+                raise Damaged(f"{path} has no predictions ({array.dtype}, {array.ndim} axes)")
+        return found
 
-    def predictions_of(self, cell: Cell, number: int, record: dict) -> np.ndarray:
-        """The predictions of a trial with this ``record``; Damaged unless there are some for each evaluation."""
-        probabilities = self.read_predictions(cell, number, record["predictions_sha256"])
-        shape, config = (len(record["history"]["step"]),), record["config"]
-        shape += tuple(config.get(name) for name in ("probe_contexts", "vocabulary_size"))
-        if probabilities.shape != shape:
-            raise Damaged(
-                f"{self.predictions_path(cell, number)} has {probabilities.shape} predictions instead of {shape}"
-            )
-        return probabilities
+    def predictions_of(self, cell: Cell, number: int, record: dict) -> list[np.ndarray]:
+        """The predictions of a trial with this ``record``, (samples, V) of each evaluation; Damaged unless there are
+        some for each."""
+        found = self.read_stacked(cell, number, record["predictions_sha256"])
+        wanted = stacked_shapes(record["config"], record["history"]["step"])
+        for name in dict.fromkeys([*wanted, *found]):
+            shapes = [found[name].shape if name in found else "no", wanted.get(name, "no")]
+            if shapes[0] != shapes[1]:
+                path = self.predictions_path(cell, number)
+                raise Damaged(f"{path} has {shapes[0]} predictions instead of {shapes[1]}")
+        return unstacked(found)
 
     def read_weights(self, cell: Cell, number: int, sha256: str) -> bytes:
         """The final weights of a finished trial; Damaged if the file is missing or not the one of the record."""

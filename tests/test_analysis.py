@@ -101,6 +101,15 @@ def test_trial_details_end_with_their_mean(one):
     assert [row["val_loss"] for row in table.rows] == pytest.approx([*LOSSES, 2.63])
 
 
+def test_a_pair_without_a_value_leaves_the_mean_of_the_others_and_no_interval():
+    content = random_cell("charlm", "relu", n_trials=4)
+    assert measure.measure(content).estimate("relative_pd").has_interval
+    content["pairs"][2]["relative_pd"] = None
+    others = [pair["relative_pd"] for pair in content["pairs"] if pair["relative_pd"] is not None]
+    found = measure.measure(content).estimate("relative_pd")
+    assert found.mean == pytest.approx(sum(others) / 5) and not found.has_interval
+
+
 def test_spread_over_activations(two):
     spread = measure.spread_over(two.measured, "relative_pd")
     assert (spread.n, spread.mean, spread.std, spread.cv) == pytest.approx((2, 0.225, 0.075, 1 / 3))

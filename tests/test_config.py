@@ -1,5 +1,6 @@
 """Configurations as data: the trained one, rates of single cells, and which settings are part of an identity."""
 
+import argparse
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,10 @@ import config_trained
 from config import Shape
 from model import ARCHITECTURES, count_parameters
 from runner.pilots import FILE, choose, read_pilots
+from study import cli
 from study.files import RESULTS_DIR
-from study.options import CONFIGS
+from study.options import CONFIGS, add_study_options, study_from
+from study.plan import Study
 from study.store import fingerprint, identity, read_cell_file
 
 CELL = ("charlm", "gelu")
@@ -59,6 +62,22 @@ def test_the_rate_of_a_cell_is_its_own_and_no_other_s():
     assert identity_of(configuration) == identity_of(replace(TINY, learning_rate=0.1))
     other = identity(configuration, "tinylstm", "gelu", "cpu", "float32")
     assert other == identity(TINY, "tinylstm", "gelu", "cpu", "float32")
+
+
+def test_one_learning_rate_for_all_cells_is_asked_for_by_an_option():
+    parser = argparse.ArgumentParser()
+    add_study_options(parser)
+    parser.set_defaults(model="charlm", activation="gelu")
+
+    def asked(*options: str) -> Study:
+        return study_from(parser.parse_args(["--config", "trained", *options]), runs_here=False)
+
+    at_one = asked("--learning-rate", "0.002").config
+    assert (at_one.study, at_one.learning_rate, at_one.rates) == ("trained_rate_0.002", 0.002, {})
+    assert asked("--study", "trained").config == config_trained.CONFIG
+    for wrong in ("0", "-0.1", "nan", "inf", "fast"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{wrong}' is not a learning rate above 0"):
+            cli.learning_rate(wrong)
 
 
 def test_the_trained_study_is_the_laptop_s_trained_until_good():

@@ -133,8 +133,8 @@ def test_a_trial_compares_once_and_the_cell_file_waits_until_the_cell_is_complet
     study, cell = four
     before = study.store.cell_path(cell).read_bytes()
     reads = []
-    read = Store.read_predictions
-    monkeypatch.setattr(Store, "read_predictions", lambda *arguments: reads.append(arguments[2]) or read(*arguments))
+    read = Store.read_stacked
+    monkeypatch.setattr(Store, "read_stacked", lambda *arguments: reads.append(arguments[2]) or read(*arguments))
     write_trial(study, cell, 4)
     study.store.record_path(cell, 1).touch()  # looked at again, its predictions not
     cells.keep_pairs(replace(study, config=replace(study.config, n_trials=5)), cell, 4)

@@ -165,7 +165,11 @@ def exact_eigenvalue(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor])
 def test_the_curvature_is_that_of_the_exact_hessian(architecture, activation):
     model = small_model(architecture, activation).eval()
     found = landscape.top_eigenvalue(model, BATCH, random_vector(count_parameters(model)))
-    assert found == pytest.approx(exact_eigenvalue(model, BATCH), rel=landscape.ACCURATE)
+    exact = exact_eigenvalue(model, BATCH)
+    assert found == pytest.approx(exact, rel=landscape.ACCURATE)
+    # In single precision training has its fast kernels, through which one cannot differentiate twice.
+    single = landscape.top_eigenvalue(model.float().train(), BATCH, random_vector(count_parameters(model)))
+    assert single == pytest.approx(exact, rel=5 * landscape.ACCURATE)
 
 
 @pytest.mark.parametrize("architecture", (*config.MODELS, *config.PARENTS))
@@ -198,13 +202,14 @@ def test_plain_kernels_give_the_loss_and_gradient_of_the_fast_ones(architecture)
     assert torch.equal(model.train() and loss_and_gradient(), fast)  # the fast kernels are back
 
 
-def test_a_barrier_is_symmetric_to_the_bit_and_that_of_the_weights_between():
-    first, second = (small_model("tinylstm", "gelu", seed).float() for seed in (2, 3))
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_barrier_is_symmetric_to_the_bit_and_that_of_the_weights_between(precision):
+    first, second = (small_model("tinylstm", "gelu", seed).to(precision) for seed in (2, 3))
     states = first.state_dict(), second.state_dict()
     height = landscape.barrier(first, *states, BATCH)
     assert height > 0
     assert landscape.barrier(second, *states[::-1], BATCH) == height
-    between, losses = small_model("tinylstm", "gelu").float().eval(), []
+    between, losses = small_model("tinylstm", "gelu").to(precision).eval(), []
     for share in torch.linspace(0, 1, landscape.POINTS):
         between.load_state_dict({name: torch.lerp(states[0][name], states[1][name], share) for name in states[0]})
         losses.append(float(landscape.loss_of(between, *BATCH).detach()))
@@ -276,6 +281,24 @@ def test_the_landscape_changes_no_other_number_and_no_fingerprint(finished, tmp_
     with_it, without_it = record_of(finished, 1), record_of(trained(tmp_path, 1, landscape=False), 1)
     assert not without_it.keys() & set(ADDED)
     assert {name: value for name, value in with_it.items() if name not in ADDED} == without_it
+
+
+def test_where_lanczos_starts_is_fixed_by_the_study_and_by_nothing_else(finished):
+    model = build_model(*CELL, finished.config, 1)
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(of_study.landscape_of(finished, model))
+    assert found[0] == found[1]
+
+
+def test_there_is_no_barrier_to_a_trial_that_diverged(finished, tmp_path):
+    study = trained(with_the_first_trial_only(finished, tmp_path))
+    cell = study.cell(*CELL)
+    study.store.write_record(cell, 1, study.store.read_record(cell, 1) | {"status": "diverged"})
+    trained(tmp_path, 2)
+    assert study.store.read_record(cell, 1)["status"] == "diverged"
+    assert record_of(study, 2)["barriers"] == {}
 
 
 def test_trials_that_end_at_once_miss_no_pair_and_their_order_changes_nothing(finished, tmp_path, monkeypatch):

@@ -23,7 +23,6 @@ from runs import (
     run,
     run_jobs_here,
     study_in,
-    wait_until,
 )
 
 import config
@@ -660,9 +659,8 @@ def test_an_error_that_no_longer_holds_is_taken_away(finished):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_log_on_a_full_disk_loses_no_result(undisturbed, tmp_path):
-    with open("/dev/full", "w") as log:  # noqa: PTH123
-        done = command(tmp_path, *CELL, "--trials", "3", "--workers", "1")
-        subprocess.run(done, stdout=log, stderr=subprocess.DEVNULL, timeout=900, check=False)
+    live = LiveRun(tmp_path, Path("/dev/full"), *CELL, "--trials", "3", "--workers", "1")
+    assert live.reaches(lambda: not live.alive)
     assert not [name for name in differing(undisturbed, tmp_path) if "charlm_gelu" in name]
 
 
@@ -702,32 +700,32 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_are_forked_with_torch_loaded_by_a_server_with_one_thread(tmp_path):
     live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "2", "--workers", "2")
-    assert wait_until(lambda: len(live.workers()) == 2)
+    assert live.reaches(lambda: len(live.workers()) == 2)
     runner, server = (Path(f"/proc/{pid}") for pid in (live.process.pid, live.server()))
     assert "libtorch" in (server / "maps").read_text() and "libtorch" not in (runner / "maps").read_text()
     assert len(list((server / "task").iterdir())) == 1
     os.kill(live.process.pid, signal.SIGKILL)
-    assert wait_until(lambda: not live.processes())
+    assert live.reaches(lambda: not live.processes())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "99", "--workers", "2")
-    assert wait_until(lambda: "trial 1/99  step 10/" in live.text() and "trial 2/99  step 10/" in live.text())
+    assert live.reaches(lambda: "trial 1/99  step 10/" in live.text() and "trial 2/99  step 10/" in live.text())
     first, second = live.workers()
     os.kill(first, signal.SIGKILL)
-    assert wait_until(lambda: "FAILED: the worker process was killed by SIGKILL" in live.text())
+    assert live.reaches(lambda: "FAILED: the worker process was killed by SIGKILL" in live.text())
     server = live.server()
     os.kill(server, signal.SIGKILL)
     os.kill(second, signal.SIGTERM)
-    assert wait_until(lambda: live.server() != server and live.workers())
+    assert live.reaches(lambda: live.server() != server and live.workers())
     live.process.send_signal(signal.SIGTERM)
-    assert live.process.wait(300) == 143
+    assert live.reaches(lambda: not live.alive) and live.process.returncode == 143
     text = live.text()
     assert text.endswith("stopped; what was trained is saved, and the same command goes on from there\n")
     assert text.count("FAILED") == 1 and "Traceback" not in text
     (error,) = (tmp_path / "results").rglob("*.error.txt")
     assert "killed by SIGKILL: out of memory, or from outside" in error.read_text()
-    assert wait_until(lambda: not live.processes())
+    assert live.reaches(lambda: not live.processes())
     there = study_in(tmp_path)
     assert pending_jobs(there, grid_jobs(there)[:3])

@@ -15,6 +15,7 @@ import config_cpu
 import train
 from metrics import relative_pd, top1_mismatches
 from model import build_model
+from study import plan
 from study.files import Busy, Damaged, OtherSettings, read_checked, write_checked
 from study.locks import exclusive
 from study.options import CONFIGS
@@ -109,10 +110,38 @@ def test_interrupted_and_resumed_equals_uninterrupted(tiny_study, architecture, 
     assert_same_trial(tiny_study, undisturbed, names)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_reported_and_never_trusted(tiny_study, harm):
+def test_a_killed_trial_goes_on_from_what_was_saved_by_time(tiny_study, monkeypatch):
+    """The state is older than the last evaluation, which is made again."""
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
+    clock, advance, saves, save = [0.0], train.TrialRun.advance, [], train.TrialRun.save
+
+    def killed_at_five(trial):
+        if trial.step == 5:
+            raise KeyboardInterrupt
+        advance(trial)
+        clock[0] += plan.SAVE_EVERY / 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.time, "monotonic", lambda: clock[0])
+        patch.setattr(train.TrialRun, "advance", killed_at_five)
+        patch.setattr(train.TrialRun, "save", lambda trial: saves.append(trial.step) or save(trial))
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_study)
+    assert saves == [2, 4]
+    tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1).unlink()
+    notes, evaluated, evaluate = [], [], train.TrialRun.evaluate
+    monkeypatch.setattr(train.TrialRun, "evaluate", lambda trial: evaluated.append(trial.step) or evaluate(trial))
+    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
+    assert "continued at step 2" in notes and evaluated == [3, 6]
+    assert_same_trial(tiny_study, undisturbed)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "flipped", "empty"])
+def test_a_damaged_checkpoint_is_reported_and_never_trusted(tiny_study, monkeypatch, harm):
+    undisturbed = elsewhere(tiny_study, "undisturbed")
+    run(undisturbed)
+    monkeypatch.setattr(plan, "SAVE_EVERY", 0)
     stop = iter([False, False, True])
     with pytest.raises(train.Interrupted):
         run(tiny_study, should_stop=lambda: next(stop))
@@ -123,16 +152,17 @@ def test_a_damaged_checkpoint_is_reported_and_never_trusted(tiny_study, harm):
     notes = []
     run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
     assert any(
-        note and re.search("does not match its hash; moved to trial_1.pt.damaged; continued at step 0$", note)
+        note and re.search("does not match its hash; moved to trial_1.pt.damaged; continued at step 1$", note)
         for note in notes
     )
     assert path.with_name(path.name + ".damaged").exists()
     assert_same_trial(tiny_study, undisturbed)
 
 
-def test_where_every_state_is_damaged_a_trial_starts_again(tiny_study):
+def test_where_every_state_is_damaged_a_trial_starts_again(tiny_study, monkeypatch):
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
+    monkeypatch.setattr(plan, "SAVE_EVERY", 0)
     stop = iter([False, False, True])
     with pytest.raises(train.Interrupted):
         run(tiny_study, should_stop=lambda: next(stop))
@@ -174,6 +204,17 @@ def test_a_finished_trial_that_was_damaged_is_trained_again(tiny_study, kind):
     run(tiny_study)
     assert (folder / f"trial_1.{kind}.damaged").exists()
     assert_same_trial(tiny_study, undisturbed)
+
+
+def test_predictions_of_another_trial_are_never_taken(tiny_study):
+    for number in (1, 2):
+        run(tiny_study, number)
+    cell, store = tiny_study.cell(*CELL), tiny_study.store
+    record = store.read_record(cell, 1)
+    assert len(store.predictions_of(cell, 1, record)) == len(record["history"]["step"])
+    store.predictions_path(cell, 1).write_bytes(store.predictions_path(cell, 2).read_bytes())
+    with pytest.raises(Damaged, match="does not match the hash in its record"):
+        store.predictions_of(cell, 1, record)
 
 
 def test_a_trial_whose_results_were_removed_is_trained_anew(tiny_study, monkeypatch):
@@ -234,6 +275,7 @@ def test_a_trial_is_done_only_with_its_record(tiny_study, monkeypatch):
 def test_a_kill_between_weights_and_record_loses_nothing(tiny_study, monkeypatch):
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
+    monkeypatch.setattr(plan, "SAVE_EVERY", 0)
 
     def killed(*_):
         raise KeyboardInterrupt
@@ -245,7 +287,7 @@ def test_a_kill_between_weights_and_record_loses_nothing(tiny_study, monkeypatch
                 run(tiny_study)
         notes = []
         run(tiny_study, report=lambda progress, notes=notes: notes.append(progress.get("note")))
-        assert where == "settle_weights" or "continued at step 3" in notes
+        assert where == "settle_weights" or "continued at step 5" in notes
         assert_same_trial(tiny_study, undisturbed)
         for path in (
             *tiny_study.store.checkpoints.rglob("*.final"),
