@@ -19,7 +19,7 @@ from own.folder import facts_of, jobs_of, pending_of
 from own.run import train_pending
 from own.task import Task, load_task
 from own.trial import Job, Result, Setting
-from runner.pilots import Choice, Grid, choose, describe, rate
+from runner.pilots import Choice, Grid, choose, describe
 from runner.study_run import workers_for
 from runner.workers import Event
 from study import cli
@@ -112,7 +112,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--activations", nargs="+", default=list(STUDIED), choices=ACTIVATIONS, metavar="NAME")
     parser.add_argument("--steps", type=cli.positive_int, required=True, metavar="K", help="as many as trials have")
     shown = " ".join(map(str, RATES))
-    parser.add_argument("--rates", nargs="+", type=rate, default=RATES, metavar="R", help=f"default: {shown}")
+    parser.add_argument(
+        "--rates", nargs="+", type=cli.learning_rate, default=RATES, metavar="R", help=f"default: {shown}"
+    )
     parser.add_argument("--seeds", type=cli.up_to(100), default=2, metavar="N", help=f"from {SEED_BASE} on")
     parser.add_argument("--workers", type=cli.up_to(4096), metavar="W", help="processes (default: one per core)")
     return parser.parse_args(argv)
