@@ -36,14 +36,13 @@ def text_of(tables: list[Table], form: str = "github") -> str:
 # ---------------------------------------------------------------- every table in every format
 
 
-def every_kind() -> list[dict]:
-    """Awkward cells, and a variant of CharLM and sizes of MiniGPT beside them."""
-    return [*awkward_cells(), *variant_cells()[3:]]
-
-
 @pytest.fixture(scope="module")
 def awkward() -> dict[str, list[Table]]:
-    return tables_of(Findings.of_study(every_kind(), "cpu"))
+    return awkward_tables()
+
+
+def awkward_tables() -> dict[str, list[Table]]:
+    return tables_of(Findings.of_study([*awkward_cells(), *variant_cells()[3:]], "cpu"))
 
 
 def test_every_table_has_rows_and_a_name_of_its_own(awkward):
@@ -79,8 +78,7 @@ def test_too_few_trials_are_said_to_be(n_trials, activations):
 
 
 def test_the_same_cells_give_the_same_text(awkward):
-    again = tables_of(Findings.of_study(every_kind(), "cpu"))
-    assert {name: text_of(tables) for name, tables in again.items()} == {
+    assert {name: text_of(tables) for name, tables in awkward_tables().items()} == {
         name: text_of(tables) for name, tables in awkward.items()
     }
 
