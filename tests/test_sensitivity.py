@@ -268,6 +268,18 @@ def test_stopped_and_continued_is_uninterrupted_to_the_bit(text):
     assert same(whole, trained("stopped", [3, 7, 1]))  # also after the early predictions
 
 
+def test_batches_and_steps_draw_from_streams_of_their_own():
+    trial = OwnTrial(load_task(write_task().absolute()), Job("relu", 1), "cpu", OwnCode())
+    trial.computes_loss(trial.batch(0)[0])
+    seeds = []
+    trial.model.register_forward_pre_hook(lambda *_: seeds.append(torch.initial_seed()))
+    for step in range(3):
+        batch = trial.batch(step)
+        seeds.append(torch.initial_seed())
+        trial.advance(*batch)
+    assert len(seeds) == len(set(seeds)) == 6
+
+
 def test_a_worker_process_trains_the_same_bits():
     setting = Setting(write_task().absolute(), Path("pool").absolute(), 12, "cpu")
     events = []
