@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import config_cpu
-from config import Shape
+from config import ONLY_WITH_DROPOUT, PARENTS, Shape
 
 # The learning rate of each cell, chosen on pilots (runner/pilots.py) whose seeds are not in the study.
 RATES: dict[tuple[str, str], float] = {
@@ -56,7 +56,13 @@ CONFIG = replace(
     eval_interval=200,
     dropout=0.0,  # a trial sees the text about twice
     learning_rate=4e-3,  # of cells that no pilot was run for
-    rates=RATES,
+    # Pilots have no dropout, and without it this variant is its parent.
+    rates=RATES
+    | {
+        (ONLY_WITH_DROPOUT, name): rate
+        for (model, name), rate in RATES.items()
+        if model == PARENTS[ONLY_WITH_DROPOUT]
+    },
     seed_base=1000,
     n_trials=10,
     optimizer="adamw",

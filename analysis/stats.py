@@ -269,14 +269,19 @@ def trials_needed(
     if not 0.5 <= power < 1 or not 0 < alpha < 1:
         raise ValueError(f"power must be from 0.5 to below 1 and alpha between 0 and 1, got {power} and {alpha}")
     effect = abs(relative_difference) / (cv_between_trials * math.sqrt(1 + ratio**2 - 2 * correlation * ratio))
-    if_variance_were_known = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / effect) ** 2
     if_labels_are_permuted = next(n for n in itertools.count(FEWEST_PLANNED) if smallest_p(n, n) <= alpha)
+    return trials_to_show(effect, power, alpha, if_labels_are_permuted)
+
+
+def trials_to_show(effect: float, power: float = 0.8, alpha: float = 0.05, fewest: int = FEWEST_PLANNED) -> int:
+    """The smallest N, at least ``fewest``, with which a two-sided t test at level ``alpha`` over N values finds a
+    mean of ``effect``, in standard deviations of one value, in the right direction with probability ``power``."""
+    if_variance_were_known = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / effect) ** 2
 
     def power_with(n: int) -> float:
-        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * effect)
+        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * abs(effect))
 
-    fewest = max(if_labels_are_permuted, math.floor(if_variance_were_known))
-    return next(n for n in itertools.count(fewest) if power_with(n) >= power)
+    return next(n for n in itertools.count(max(fewest, math.floor(if_variance_were_known))) if power_with(n) >= power)
 
 
 # What the functions above share

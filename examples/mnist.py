@@ -34,5 +34,5 @@ def model(activation):
 
 
 def batch(rng):
-    i = rng.integers(0, len(x), 64)
+    i = rng.integers(0, len(x), 32)
     return x[i], y[i]

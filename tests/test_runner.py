@@ -108,6 +108,54 @@ def test_the_name_of_a_group_means_its_activations_each_once(tmp_path, capsys, a
     assert tuple(re.findall(r"charlm_(\w+)_tiny ", capsys.readouterr().out)) == planned
 
 
+@pytest.mark.parametrize(
+    ("asked", "planned"),
+    [
+        (["charlm@0.02M", "minigpt"], ["charlm@0.02M", "minigpt"]),
+        (["attention_dropout"], ["charlm", "charlm_no_attention_dropout"]),
+        (["parts"], list(config.MODEL_GROUPS["parts"])),
+    ],
+)
+def test_lists_of_models_and_sizes_are_asked_for_by_name(tmp_path, capsys, asked, planned):
+    assert call(tmp_path, "--models", *asked, "--activations", "relu", "--trials", "1", "--dry-run") == 0
+    assert re.findall(r"^(\S+)_relu_tiny ", capsys.readouterr().out, re.MULTILINE) == planned
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            ["--models", "charlm@250K"],
+            r"'charlm@250K' is no size; write millions of parameters, such as charlm@0.25M",
+        ),
+        (["--models", "charlm@1.0M"], "'charlm@1.0M' is no size"),
+        (["--models", "charlm@0.001M"], "charlm cannot have 1,000 parameters in this configuration"),
+        (["--models", "convlm@1M"], "convlm is not made in sizes; charlm and minigpt are"),
+        (
+            ["--models", "attention_dropout", "--dropout", "0"],
+            "without dropout charlm_no_attention_dropout is charlm",
+        ),
+        (["--dropout", "1"], "argument --dropout: '1' is not a share from 0 to 0.9"),
+        (["--dropout", "nan"], "argument --dropout: 'nan' is not a share from 0 to 0.9"),
+    ],
+)
+def test_sizes_and_variants_that_cannot_be_are_refused(tmp_path, capsys, options, reason):
+    assert_refused(tmp_path, capsys, tuple(options), reason)
+
+
+def test_a_size_and_a_variant_are_trained_under_their_names(tmp_path, capsys):
+    models = ("--models", "charlm@0.02M", "minigpt@0.02M", "charlm_rms_norm", "--activations", "apl", "swiglu")
+    steps = ("--trials", "2", "--iterations", "4", "--eval-interval", "2", "--dropout", "0.1")
+    assert call(tmp_path, *models, *steps) == 0
+    assert "fewer parameters" not in capsys.readouterr().err
+    cells = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*_tiny.json")}
+    assert len(cells) == 6 and all(cell["status"] == "completed" for cell in cells.values())
+    for name, cell in cells.items():
+        assert cell["config"]["dropout"] == 0.1
+        assert "@" not in name or cell["n_parameters"] == pytest.approx(20_000, rel=0.02)
+        assert all(0 < pair["relative_pd"] < 2 for pair in cell["pairs"])
+
+
 def test_dry_run_shows_what_is_done_and_pending_and_touches_nothing(finished, capsys):
     before = snapshot(finished)
     assert call(finished, *GRID, "--trials", "5", "--activations", "gelu", "relu", "--dry-run") == 0

@@ -16,7 +16,7 @@ import sensitivity
 from analysis.own_answer import NOT_SETTLED, own_answer, sentences
 from analysis.stats import FEWEST_JUDGED
 from analysis.stats_many import EffectVerdict
-from own import folder
+from own import folder, run
 from own import plan as planning
 from own.plan import Cost, Plan
 from own.task import load_task
@@ -139,7 +139,7 @@ probe, targets = x[200:], y[200:]
 def here(tmp_path, monkeypatch):
     """The current folder is an empty one, and trials are trained in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sensitivity, "run_jobs", in_this_process)
+    monkeypatch.setattr(run, "run_jobs", in_this_process)
     load_task.cache_clear()
 
 
@@ -298,7 +298,7 @@ def test_what_is_complete_is_answered_from_and_the_same_command_goes_on(capsys, 
         os.kill(os.getpid(), 2)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sensitivity, "run_jobs", interrupted)
+        patch.setattr(run, "run_jobs", interrupted)
         partial = found(capsys, *options, code=130)
     assert [group["n_models"] for group in partial["groups"]] == [3, 3]  # the seventh trial has no partner
     assert partial["verdict"] in ("too few trials to tell", "not settled")
