@@ -19,8 +19,9 @@ from scipy.stats import binom
 import compare
 import metrics
 from analysis import compared_shown, predictions
-from analysis.comparing import compare_groups
+from analysis.comparing import compare_groups, excess
 from analysis.model_files import Pairing
+from analysis.stats import Estimate
 from study.files import ROOT
 
 SAMPLES, CLASSES = 60, 5
@@ -394,6 +395,20 @@ class Trap:
         return (Path("sprung").touch, ())
 
 
+def test_an_excess_is_that_of_whichever_group_is_larger():
+    for ratio in (Estimate(1.5, 1.2, 2.0, 6), Estimate(1 / 1.5, 0.5, 1 / 1.2, 6)):
+        found = excess(ratio)
+        assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.2, 1.0))
+    found = excess(Estimate(1.1, 0.8, 1.5, 6))  # perhaps none
+    assert (found.low, found.high) == pytest.approx((0.0, 0.5))
+
+
+def test_more_groups_take_more_models_because_all_are_compared():
+    groups = [list(models(6, 0.6, seed)) for seed in range(4)]
+    two, four = (compare.compare(dict(zip("abcd", groups[:n], strict=False)), paired=False) for n in (2, 4))
+    assert four["models_needed"]["0.1"] > 1.5 * two["models_needed"]["0.1"]
+
+
 def test_models_that_do_not_vary_say_nothing_of_how_many_it_takes():
     said = compare.compare({"relu": [GOOD.copy() for _ in range(3)]})["words"]
     assert any("cannot be told, because these do not vary" in each for each in said)
@@ -533,6 +548,10 @@ def test_targets_that_do_not_fit_are_refused(folder, capsys, targets, words):
 @pytest.mark.parametrize("limit", ["5", "1", "-1%", "101%", "nan", "five", "%"])
 def test_limits_that_are_no_shares_are_refused(folder, capsys, limit):
     assert "such as 5%" in refusal(capsys, "relu/*.npy", f"--fail-above={limit}")
+
+
+def test_a_limit_is_a_percentage_or_a_fraction():
+    assert [compare.share(text) for text in ("5%", "0.05", "0", "100%")] == [0.05, 0.05, 0, 1]
 
 
 def test_an_output_that_cannot_be_written_is_said_before_anything_is_read(folder, capsys):

@@ -268,6 +268,18 @@ def test_stopped_and_continued_is_uninterrupted_to_the_bit(text):
     assert same(whole, trained("stopped", [3, 7, 1]))  # also after the early predictions
 
 
+def test_batches_and_steps_draw_from_streams_of_their_own():
+    trial = OwnTrial(load_task(write_task().absolute()), Job("relu", 1), "cpu", OwnCode())
+    trial.computes_loss(trial.batch(0)[0])
+    seeds = []
+    trial.model.register_forward_pre_hook(lambda *_: seeds.append(torch.initial_seed()))
+    for step in range(3):
+        batch = trial.batch(step)
+        seeds.append(torch.initial_seed())
+        trial.advance(*batch)
+    assert len(seeds) == len(set(seeds)) == 6
+
+
 def test_a_worker_process_trains_the_same_bits():
     setting = Setting(write_task().absolute(), Path("pool").absolute(), 12, "cpu")
     events = []
@@ -382,13 +394,13 @@ def test_an_own_activation_is_trained_anew_where_its_source_is_another(capsys):
     [
         ("\nimport os\ndef model(activation, make=model):\n"
          "    made = make(activation)\n    made[0].bias.data += int.from_bytes(os.urandom(2)) / 99\n    return made",
-         "initial values"),
+         "the same: initial values"),
         ("\ncalls = []\ndef batch(rng):\n    calls.append(1)\n    i = rng.integers(0, 200, 16) * 0 + len(calls)\n"
-         "    return x[i], y[i]", "batches"),
+         "    return x[i], y[i]", "the same: batches"),
         ("\nnoise = np.random.default_rng()\ndef loss(output, y):\n"
-         "    return nn.functional.cross_entropy(output, y.long()) * (1 + noise.random())", "losses"),
+         "    return nn.functional.cross_entropy(output, y.long()) * (1 + noise.random())", "the same: losses"),
         ("\nnoise = np.random.default_rng()\ndef predict(model, probe):\n"
-         "    return (model(probe) + noise.random()).mul(noise.random()).softmax(-1)", "predictions"),
+         "    return (model(probe) + noise.random()).mul(noise.random()).softmax(-1)", "the same: predictions"),
         ("\ndef model(activation):\n    return nn.Linear(6, 3)", "relu and gelu give the same predictions"),
     ],
 )  # fmt: skip
@@ -489,6 +501,7 @@ def test_a_plan_costs_what_its_trials_take():
 def test_steps_give_way_and_seeds_do_not():
     assert planning.FEWEST_SEEDS == FEWEST_JUDGED
     assert planning.plan(COST, planning.START + 12, workers=1).seeds == 6
+    assert planning.plan(COST, 400, 2).seeds == planning.DEFAULT_SEEDS
     for budget in np.linspace(13, 400, 40):
         assert planning.plan(COST, budget, 2).seeds >= planning.FEWEST_SEEDS
     assert planning.plan(COST, 5, 2, steps=1000).seeds == planning.FEWEST_SEEDS
