@@ -93,6 +93,30 @@ class SquaredReLU(nn.Module):
         return F.relu(x).square()
 
 
+class AdaptivePiecewiseLinear(nn.Module):
+    """max(0, x) + sum over s of a_s max(0, b_s - x), with slopes a_s and hinges b_s learned.
+
+    Agostinelli et al. 2014, arXiv:1412.6830, where every unit has its own; here those of a layer are shared by its
+    units, as PReLU's slope is, so that a model keeps its size but for 2 S numbers a layer. The paper draws a and b at
+    random; here a starts at 0, as ReLU, and b at -1/2 and 1/2 (the paper's code: N(0, 1/2^2)). Neither decays, while
+    the paper decays both by .001. Unbounded in both directions; derivative jumps at 0 and at each hinge.
+    """
+
+    def __init__(self, hinges: tuple[float, ...] = (-0.5, 0.5)):
+        super().__init__()
+        self.slopes = nn.Parameter(torch.zeros(len(hinges)))
+        self.hinges = nn.Parameter(torch.tensor(hinges))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = F.relu(x)
+        for slope, hinge in zip(self.slopes, self.hinges, strict=True):
+            y = y + slope * F.relu(hinge - x)
+        return y
+
+    def extra_repr(self) -> str:
+        return f"hinges={len(self.hinges)}"
+
+
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     # max(0, x); derivative jumps at 0. Nair & Hinton 2010.
     "relu": nn.ReLU,
@@ -116,6 +140,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     # Unbounded in both directions; derivative jumps at 0 unless a = 1.
     "prelu": nn.PReLU,
     "squared_relu": SquaredReLU,
+    "apl": AdaptivePiecewiseLinear,
     **{name: partial(SmeLU, beta) for name, beta in SMELU_BETAS.items() if beta > 0},
 }
 

@@ -136,7 +136,10 @@ def analyze(arguments: argparse.Namespace) -> int:
         print_answer(findings, arguments)
     else:
         for name in arguments.tables:
-            print_tables(TABLES[name](findings), arguments.format)
+            tables = TABLES[name](findings)
+            if not tables:
+                print(remark(f"Study {findings.study} has nothing for table {name}.", arguments.format))
+            print_tables(tables, arguments.format)
     print(remark(f"Summary: {write_summary(studies, arguments.results_dir)}", arguments.format), flush=True)
     if not arguments.no_plots:
         print(remark(f"Figures: {write_figures(findings, arguments)}", arguments.format))

@@ -2,13 +2,21 @@
 
 from collections.abc import Iterable
 
-from config import SMELU_BETAS
+from config import SMELU_BETAS, base_name, size_in
 
 LABELS = {
     "charlm": "CharLM",
+    "charlm_one_head": "CharLM, one head",
+    "charlm_one_block": "CharLM, one block",
+    "charlm_no_attention_dropout": "CharLM, no attention dropout",
+    "charlm_no_gain": "CharLM, no gain",
+    "charlm_rms_norm": "CharLM, RMS norm",
     "minigpt": "MiniGPT",
     "nanotransformer": "NanoTransformer",
     "tinylstm": "TinyLSTM",
+    "tinygru": "TinyGRU",
+    "tinyrnn": "TinyRNN",
+    "lstm_attention": "LSTM with attention",
     "convlm": "ConvLM",
     "hybridlm": "HybridLM",
     "relu": "ReLU",
@@ -22,13 +30,15 @@ LABELS = {
     "selu": "SELU",
     "prelu": "PReLU",
     "squared_relu": "Squared ReLU",
+    "apl": "APL",
     **{name: f"SmeLU β={beta:g}" for name, beta in SMELU_BETAS.items() if beta > 0},
 }
 
 
 def label(name: str) -> str:
     """The name for readers; one that is not known here stays as it is."""
-    return LABELS.get(name, name)
+    size = size_in(name)
+    return f"{label(base_name(name))}, {size / 1e6:g} M" if size else LABELS.get(name, name)
 
 
 def counted(count: int, noun: str) -> str:
@@ -48,6 +58,12 @@ def listed(names: Iterable[str]) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Each name once: those of ``LABELS`` in its order, then the others by name."""
-    names = set(names)
-    return [name for name in LABELS if name in names] + sorted(names - LABELS.keys())
+    """Each name once: those of ``LABELS`` in its order, the sizes of an architecture after it, then the others by
+    name."""
+    known = {name: place for place, name in enumerate(LABELS)}
+
+    def place(name: str) -> tuple[int, int, str]:
+        size = size_in(name)
+        return known.get(base_name(name) if size else name, len(known)), size or 0, name
+
+    return sorted(set(names), key=place)

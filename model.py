@@ -1,9 +1,10 @@
-"""The six architectures, by name.
+"""The architectures, by name: the study's six, and their variants, each of which changes one part of its parent.
 
 One contract: ``model(tokens: (B, T) int64) -> logits (B, T, V)``; causal; the loss stays outside. Axes: B batch,
 T time (T <= context), C features of the residual stream, H heads, V vocabulary.
 
-To add one: a subclass of ``LanguageModel``, a line in ``ARCHITECTURES``, and its ``Shape`` in the configurations.
+To add one: a subclass of ``LanguageModel``, a line in ``ARCHITECTURES``, and its ``Shape`` in the configurations;
+of a variant, its parent in ``config.PARENTS`` too.
 """
 
 import math
@@ -14,164 +15,15 @@ from typing import cast
 import torch
 from tabulate import tabulate
 from torch import nn
-from torch.nn import functional as F
 
 import config as full_config
 import config_cpu
-from activations import Activation, is_gated, make_activation
-from config import Config, Shape
-from training.kernels import Linear, causal_attention
+from activations import Activation
+from config import Config, Shape, base_name
+from training.kernels import Linear
+from training.layers import Block, CausalAttention, ConvolutionBlock, Dropout, FeedForward, NormWithoutGain
 from training.own_model import OwnModel
 from training.seeding import MaskStream, seed_everything, stream_seed, torch_stream
-
-
-class Dropout(nn.Module):
-    """Zero each value with probability ``p`` while training and scale the others by 1 / (1 - p).
-
-    On the CPU the masks come from ``masks``; elsewhere PyTorch draws them.
-    """
-
-    def __init__(self, p: float, masks: MaskStream):
-        super().__init__()
-        self.p = p
-        self.masks = masks
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p, self.training)
-        mask = self.mask(x.shape)
-        return x if mask is None else x * mask
-
-    def mask(self, shape: torch.Size) -> torch.Tensor | None:
-        """A mask of 0 and 1 / (1 - p) for the CPU; None where nothing is dropped."""
-        return self.masks.draw(shape, self.p) if self.training and self.p else None
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}"
-
-
-def hidden_width(plain: int, gated: bool, taps: int = 1) -> int:
-    """Features behind the activation, such that gated and plain layers have equally many weights.
-
-    A plain pair of layers has (taps + 1) C h weights; a gated one, whose first layer makes two of them,
-    (2 taps + 1) C h: 2/3 as wide for a feed-forward layer (taps = 1).
-    """
-    return round(plain * (taps + 1) / (2 * taps + 1)) if gated else plain
-
-
-class FeedForward(nn.Module):
-    """expand -> activation -> project, at every position: (B, T, C) -> (B, T, C)."""
-
-    def __init__(self, width: int, hidden: int, activation: str, bias: bool = True):
-        super().__init__()
-        self.activation = make_activation(activation)
-        gated = is_gated(self.activation)
-        hidden = hidden_width(hidden, gated)
-        self.expand = Linear(width, 2 * hidden if gated else hidden, bias=bias)
-        self.project = Linear(hidden, width, bias=bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.project(self.activation(self.expand(x)))
-
-
-class CausalAttention(nn.Module):
-    """Multi-head self-attention in which a position sees itself and what came before.
-
-    (B, T, C) -> (B, T, C), or (B, 1, C) for the last position alone.
-    """
-
-    def __init__(self, width: int, heads: int, dropout: Dropout, bias: bool = True):
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"width {width} is not a multiple of {heads} heads")
-        self.heads = heads
-        self.dropout = dropout
-        self.qkv = Linear(width, 3 * width, bias=bias)
-        self.project = Linear(width, width, bias=bias)
-
-    def forward(self, x: torch.Tensor, last_only: bool = False) -> torch.Tensor:
-        B, T, C = x.shape
-        heads = self.qkv(x).view(B, T, 3, self.heads, C // self.heads)  # (B, T, 3 C) -> (B, T, 3, H, C / H)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, T, C / H)
-        if last_only:  # one query (B, H, 1, C / H), which sees all T keys: no mask
-            mixed = F.scaled_dot_product_attention(query[:, :, -1:], key, value)
-        elif self.training and x.device.type == "cpu":
-            mixed = causal_attention(query, key, value, self.dropout.mask)
-        else:
-            p = self.dropout.p if self.training else 0.0
-            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=p, is_causal=True)
-        return self.project(mixed.transpose(1, 2).flatten(2))  # (B, H, T, C / H) -> (B, T, H, C / H) -> (B, T, C)
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block: attention, then a feed-forward layer, each added to the residual stream."""
-
-    def __init__(self, shape: Shape, activation: str, dropout: Dropout, bias: bool = True):
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(shape.width, bias=bias)
-        self.attention = CausalAttention(shape.width, shape.heads, dropout, bias)
-        self.feed_forward_norm = nn.LayerNorm(shape.width, bias=bias)
-        self.feed_forward = FeedForward(shape.width, shape.hidden, activation, bias)
-        self.dropout = dropout
-
-    def forward(self, x: torch.Tensor, last_only: bool = False) -> torch.Tensor:
-        mixed = self.attention(self.attention_norm(x), last_only)
-        x = (x[:, -1:] if last_only else x) + self.dropout(mixed)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-
-
-class CausalConvolution(nn.Module):
-    """y_t = W [x_(t-(taps-1)d), ..., x_(t-d), x_t] + bias, with zeros before the start: (B, T, C) -> (B, T, C').
-
-    Written as one matrix product over the shifted inputs, which keeps the features last.
-    """
-
-    def __init__(self, features_in: int, features_out: int, taps: int, dilation: int):
-        super().__init__()
-        self.taps, self.dilation = taps, dilation
-        self.linear = Linear(taps * features_in, features_out)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        T = x.shape[1]
-        padded = F.pad(x, (0, 0, (self.taps - 1) * self.dilation, 0))  # zeros in front along T, none along C
-        shifted = [
-            padded[:, tap * self.dilation :][:, :T] for tap in range(self.taps)
-        ]  # oldest first, (B, T, C) each
-        return self.linear(torch.cat(shifted, dim=-1))  # (B, T, taps C) -> (B, T, C')
-
-    def sources(self, positions: torch.Tensor) -> torch.Tensor:
-        """The positions (P, taps) of the inputs of the outputs at ``positions`` (P,); below 0 before the start."""
-        steps = torch.arange(self.taps - 1, -1, -1, device=positions.device)
-        return positions[:, None] - steps * self.dilation
-
-    def inputs_at(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """What ``linear`` is given at ``positions`` (P,): (B, T, C) -> (B, P, taps C)."""
-        sources = self.sources(positions)
-        seen = x[:, sources.clamp(min=0)] * (sources >= 0)[..., None]  # (B, P, taps, C), 0 before the start
-        return seen.flatten(2)
-
-
-class ConvolutionBlock(nn.Module):
-    """Pre-norm residual block: causal convolution -> activation -> projection back to the residual stream."""
-
-    def __init__(self, shape: Shape, dilation: int, activation: str, dropout: Dropout):
-        super().__init__()
-        self.activation = make_activation(activation)
-        gated = is_gated(self.activation)
-        hidden = hidden_width(shape.conv_hidden, gated, shape.taps)
-        self.norm = nn.LayerNorm(shape.width)
-        self.convolution = CausalConvolution(shape.width, 2 * hidden if gated else hidden, shape.taps, dilation)
-        self.project = Linear(hidden, shape.width)
-        self.dropout = dropout
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.dropout(self.project(self.activation(self.convolution(self.norm(x)))))
-
-    def forward_at(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """``x`` with its rows at ``positions`` (P,) as in ``forward(x)``; the other rows stay as they are."""
-        inputs = self.convolution.inputs_at(self.norm(x), positions)
-        added = self.dropout(self.project(self.activation(self.convolution.linear(inputs))))
-        return x.index_copy(1, positions, x[:, positions] + added)
 
 
 class LanguageModel(nn.Module):
@@ -191,8 +43,12 @@ class LanguageModel(nn.Module):
         self.masks = MaskStream()
         self.dropout = Dropout(config.dropout, self.masks)
         self.embedding = nn.Embedding(config.vocabulary_size, shape.width)
-        self.norm = nn.LayerNorm(shape.width, bias=self.biases)
+        self.norm = self.make_norm(shape.width)
         self.head = Linear(shape.width, config.vocabulary_size, bias=self.biases)
+
+    def make_norm(self, width: int) -> nn.Module:
+        """Every norm of the model."""
+        return nn.LayerNorm(width, bias=self.biases)
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
@@ -230,7 +86,10 @@ class Transformer(LanguageModel):
     def __init__(self, config: Config, shape: Shape, activation: str):
         super().__init__(config, shape)
         self.positions = nn.Embedding(config.context, shape.width)
-        self.blocks = nn.ModuleList(Block(shape, activation, self.dropout, self.biases) for _ in range(shape.layers))
+        self.blocks = nn.ModuleList(self.make_block(shape, activation) for _ in range(shape.layers))
+
+    def make_block(self, shape: Shape, activation: str) -> Block:
+        return Block(shape, activation, self.dropout, self.biases, self.make_norm)
 
     def _embed(self, tokens: torch.Tensor) -> torch.Tensor:
         return super()._embed(tokens) + self.positions.weight[: tokens.shape[1]]
@@ -277,10 +136,12 @@ class TinyLSTM(LanguageModel):
     An LSTM's own nonlinearities are part of what it is; the activation acts in the feed-forward block.
     """
 
+    recurrence: type[nn.RNNBase] = nn.LSTM
+
     def __init__(self, config: Config, shape: Shape, activation: str):
         super().__init__(config, shape)
         width = shape.width
-        self.layers = nn.ModuleList(nn.LSTM(width, width, batch_first=True) for _ in range(shape.layers))
+        self.layers = nn.ModuleList(self.recurrence(width, width, batch_first=True) for _ in range(shape.layers))
         self.feed_forward_norm = nn.LayerNorm(shape.width)
         self.feed_forward = FeedForward(shape.width, shape.hidden, activation)
 
@@ -299,7 +160,7 @@ class TinyLSTM(LanguageModel):
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
     def init_parameter(self, name: str, parameter: torch.Tensor, stream: torch.Generator) -> None:
-        """PyTorch's rule for an LSTM: U(-1/sqrt(C), 1/sqrt(C)), biases included."""
+        """PyTorch's rule for a recurrence: U(-1/sqrt(C), 1/sqrt(C)), biases included."""
         if name.startswith("layers."):
             bound = 1 / math.sqrt(self.embedding.embedding_dim)
             parameter.uniform_(-bound, bound, generator=stream)
@@ -350,6 +211,62 @@ class HybridLM(Transformer):
         return super().last_features(self.convolutions(x))
 
 
+# ---------------------------------------------------------------- variants
+
+# Of CharLM with one head or one block the ``Shape`` says all.
+
+
+class CharLMNoAttentionDropout(CharLM):
+    """Dropout on residuals only. Where dropout is off, CharLM itself."""
+
+    def make_block(self, shape: Shape, activation: str) -> Block:
+        return Block(shape, activation, self.dropout, attention_dropout=Dropout(0.0, self.masks))
+
+
+class CharLMNoGain(CharLM):
+    """No learned scale in any norm."""
+
+    def make_norm(self, width: int) -> nn.Module:
+        return NormWithoutGain(width)
+
+
+class CharLMRMSNorm(CharLM):
+    """Root mean square norms, which neither subtract the mean nor shift. Zhang & Sennrich 2019, arXiv:1910.07467."""
+
+    def make_norm(self, width: int) -> nn.Module:
+        return nn.RMSNorm(width, eps=1e-5)  # that of LayerNorm
+
+
+class TinyGRU(TinyLSTM):
+    """Gated recurrent units. Cho et al. 2014, arXiv:1406.1078."""
+
+    recurrence = nn.GRU
+
+
+class TinyRNN(TinyLSTM):
+    """A plain recurrence, h' = tanh(W x + U h + b), without gates. Elman 1990."""
+
+    recurrence = nn.RNN
+
+
+class LSTMAttention(TinyLSTM):
+    """An LSTM, and causal attention over its outputs, in place of the stack. Without positions: the LSTM has them."""
+
+    def __init__(self, config: Config, shape: Shape, activation: str):
+        super().__init__(config, shape, activation)
+        self.attention_norm = nn.LayerNorm(shape.width)
+        self.attention = CausalAttention(shape.width, shape.heads, self.dropout)
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._recur(x)
+        return self._transform(x + self.dropout(self.attention(self.attention_norm(x))))
+
+    def last_features(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._recur(x)
+        mixed = self.attention(self.attention_norm(x), last_only=True)
+        return self._transform(x[:, -1:] + self.dropout(mixed))[:, -1]
+
+
 ARCHITECTURES: dict[str, Callable[[Config, Shape, str], LanguageModel]] = {
     "charlm": CharLM,
     "minigpt": MiniGPT,
@@ -357,11 +274,20 @@ ARCHITECTURES: dict[str, Callable[[Config, Shape, str], LanguageModel]] = {
     "tinylstm": TinyLSTM,
     "convlm": ConvLM,
     "hybridlm": HybridLM,
+    "charlm_one_head": CharLM,
+    "charlm_one_block": CharLM,
+    "charlm_no_attention_dropout": CharLMNoAttentionDropout,
+    "charlm_no_gain": CharLMNoGain,
+    "charlm_rms_norm": CharLMRMSNorm,
+    "tinygru": TinyGRU,
+    "tinyrnn": TinyRNN,
+    "lstm_attention": LSTMAttention,
 }
 
 
 def build_model(architecture: str, activation: str, config: Config, seed: int = 0) -> LanguageModel:
-    """The model ``architecture`` with ``activation`` inside, sized by ``config``, initial weights from ``seed``.
+    """The model ``architecture`` with ``activation`` inside, sized by ``config`` or by its own name (``charlm@1M``),
+    initial weights from ``seed``.
 
     Each parameter's initial value comes from a stream of its own name, so parameters of equal name and shape
     are equal for every activation. Those of an activation are left as constructed; where it is a user's own, which
@@ -369,7 +295,7 @@ def build_model(architecture: str, activation: str, config: Config, seed: int = 
     or activation.
     """
     try:
-        factory, shape = ARCHITECTURES[architecture], config.shapes[architecture]
+        factory, shape = ARCHITECTURES[base_name(architecture)], config.shape_of(architecture)
     except KeyError:
         known = ", ".join(name for name in ARCHITECTURES if name in config.shapes)
         raise ValueError(f"unknown model {architecture!r}; choose from {known}") from None

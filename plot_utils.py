@@ -80,6 +80,7 @@ COLOURS = {
     "selu": "#EE0066",
     "prelu": "#660011",
     "squared_relu": "#778811",
+    "apl": "#FF0022",
     "smelu_01": "#9977EE",
     "smelu_025": "#004411",
     "smelu_2": "#990088",

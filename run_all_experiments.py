@@ -7,7 +7,7 @@ import argparse
 import re
 from dataclasses import replace
 
-from config import ACTIVATION_GROUPS, ACTIVATIONS, MODELS, MODERN, STREAMS
+from config import ACTIVATION_GROUPS, ACTIVATIONS, MODEL_GROUPS, MODELS, MODERN, PARENTS, SCALED, STREAMS
 from labels import counted
 from runner.first_step import check_cells
 from runner.study_run import check_places, choose_backend, run_study, workers_for
@@ -34,7 +34,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="run_all_experiments.py",
         description="Train every pending trial of a study. Running again continues where it stopped.",
     )
-    all_models = f"all, or some of: {', '.join(MODELS)}, what else model.py has, and your own, such as my.py:GRULM"
+    all_models = (
+        f"all (those of the study), or some of: {', '.join(MODEL_GROUPS)} (lists), {', '.join((*MODELS, *PARENTS))}, "
+        f"{' and '.join(SCALED)} in any size, such as {SCALED[0]}@0.25M, what else model.py has, and your own, such "
+        "as my.py:GRULM"
+    )
     groups = ", ".join(ACTIVATION_GROUPS)
     names = ", ".join(dict.fromkeys((*ACTIVATIONS, *MODERN)))
     all_activations = (
@@ -139,7 +143,7 @@ def studies_from(args: argparse.Namespace) -> list[Study]:
 
 def jobs_from(study: Study, args: argparse.Namespace) -> list[Job]:
     """The trials asked for, of this shard."""
-    asked = names_from(args.models, {"all": study.config.models})
+    asked = names_from(args.models, {"all": study.config.models, **MODEL_GROUPS})
     models = list(dict.fromkeys(map(short_name, asked)))
     asked = names_from(args.activations, {"all": study.config.activations, **ACTIVATION_GROUPS})
     activations = list(dict.fromkeys(map(short_name, asked)))

@@ -24,13 +24,13 @@ from labels import counted
 from own.fitness import examine
 from own.folder import complete_seeds, facts_of, jobs_of, pending_of, planned_before, write_plan
 from own.plan import DEFAULT_SEEDS, FEWEST_SEEDS, Cost, Plan, duration, extended, plan, seconds_of
+from own.run import train_pending
 from own.task import Task, load_task
-from own.trial import Job, Setting, train_own
+from own.trial import Job, Setting
 from runner.study_run import workers_for
-from runner.workers import Event, run_jobs
+from runner.workers import Event
 from study import cli
-from study.files import Busy, UserError, check_writable, write_bytes
-from study.locks import exclusive
+from study.files import UserError, write_bytes
 from study.own_code import OwnCode, own_code, short_name
 from study.plan import has_cuda
 from training.seeding import deterministic
@@ -222,17 +222,13 @@ def described(begun: Begun) -> str:
 
 
 def train(begun: Begun) -> int:
-    """Train what is pending; returns the exit code. UserError for a trial that failed, as all would."""
-    folder, failed = begun.setting.folder, []
-    check_writable(folder)
-    steps = begun.plan.steps
+    """Train what is pending; returns the exit code."""
+    setting, steps = begun.setting, begun.plan.steps
     bar = tqdm(total=len(begun.pending) * steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
     start = time.monotonic()
     reached: dict[Job, int] = {}
 
     def on_event(event: Event) -> None:
-        if event.kind == "failed":
-            failed.append(event)
         if event.kind in ("progress", "done"):
             now = event.progress.get("step", steps)
             bar.update(now - reached.get(event.job, 0))
@@ -241,24 +237,17 @@ def train(begun: Begun) -> int:
             name, seed = event.job
             cli.say(f"[{time.monotonic() - start:.0f} s]  {name} seed {seed}  {event.detail}")
 
-    try:
-        with exclusive(folder / ".lock"), cli.stop_signals() as received:
-            write_plan(folder, begun.facts, begun.plan)
-            run_jobs(
-                begun.setting, begun.workers, begun.pending, on_event, lambda: bool(received or failed), train_own
-            )
-    except Busy:
-        raise UserError(f"another run is training in {folder}") from None
-    finally:
-        bar.close()
-    if failed:
-        name, seed = failed[0].job
-        *trace, last = failed[0].detail.strip().splitlines()
-        print("\n".join(trace), end="\n" if trace else "", file=sys.stderr)
-        raise UserError(f"{name} seed {seed} failed: {last}")
-    if received:
+    with bar:
+        stopped = train_pending(
+            setting,
+            begun.workers,
+            begun.pending,
+            on_event,
+            begin=lambda: write_plan(setting.folder, begun.facts, begun.plan),
+        )
+    if stopped:
         cli.say(cli.STOPPED)
-        return 128 + received[0]
+        return 128 + stopped
     return 0
 
 

@@ -1,5 +1,8 @@
 """Which studies there are, which of them is shown and why, and what a study lacks: in words, a line each."""
 
+import math
+
+import config_trained
 from analysis.answer import headline
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, evidence, shared_environment, strongest_study
@@ -83,6 +86,7 @@ def account(measured: list[MeasuredCell]) -> list[str]:
         "Missing trials": [_missing_trials(cell) for cell in measured if cell.content["status"] != "completed"],
         "Diverged trials": [f"{_name(cell)} {cell.n_diverged}" for cell in measured if cell.n_diverged],
         "Nothing yet of": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
+        "Each cell at the learning rate that its pilots chose": piloted_rates(measured),
         "Not comparable, because cells differ in": differing_settings(measured),
         "Comparable but for rounding, because trials differ in": differing_machines(measured),
     }
@@ -98,9 +102,17 @@ def _missing_trials(cell: MeasuredCell) -> str:
     return f"{_name(cell)} {missing} of {cell.planned_trials}"
 
 
+def piloted_rates(measured: list[MeasuredCell]) -> list[str]:
+    """The learning rates of all cells, where each is the one that was chosen for it and not all are the same."""
+    rates = {(cell.model, cell.activation): cell.config.get("learning_rate", math.nan) for cell in measured}
+    chosen = len(set(rates.values())) > 1 and rates.items() <= config_trained.RATES.items()
+    return [" or ".join(f"{rate:g}" for rate in sorted(set(rates.values())))] if chosen else []
+
+
 def differing_settings(measured: list[MeasuredCell]) -> list[str]:
     """Settings, other than those of a cell itself, that are not the same in all cells."""
-    names = sorted({name for cell in measured for name in cell.config} - {"model", "activation", "shape"})
+    own = {"model", "activation", "shape", *(["learning_rate"] if piloted_rates(measured) else [])}
+    names = sorted({name for cell in measured for name in cell.config} - own)
     values = {name: {str(cell.config.get(name)) for cell in measured} for name in names}
     return [f"{name} ({' or '.join(sorted(seen))})" for name, seen in values.items() if len(seen) > 1]
 

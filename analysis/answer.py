@@ -112,9 +112,11 @@ def _settled(measured: list[MeasuredCell]) -> str:
     known = [settled for cell in measured if (settled := cell.settled()) is not None]
     if not known or all(known):
         return "."
+    to_the_end = all(cell.config.get("schedule", "constant") != "constant" for cell in measured)
+    when = ", where their schedule ends" if to_the_end else ": a snapshot of training, not its end"
     return (
-        f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the last "
-        f"fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %."
+        f"{when}. In {known.count(False)} of {counted(len(known), 'cell')} the last fifth of the steps lowered the "
+        f"loss by over {100 * SETTLED:.0f} %."
     )
 
 

@@ -6,6 +6,7 @@ between the evaluations around it.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +59,16 @@ def pair_losses(cell: MeasuredCell, pair: dict) -> list[float]:
     return np.mean([history[number] for number in pair["trials"]], axis=0).tolist()
 
 
-def at_equal_loss(measured: list[MeasuredCell]) -> list[AtEqualLoss]:
-    """Every cell at the equal loss of its architecture."""
+def at_equal_loss(
+    measured: list[MeasuredCell], groups: Iterable[list[MeasuredCell]] | None = None
+) -> list[AtEqualLoss]:
+    """Every cell at the equal loss of its architecture; of its group, where ``groups`` of ``measured`` are given."""
     found = []
     metrics = followed_metrics(measured)
-    for cells in by_model(measured).values():
-        losses = {cell.activation: [pair_losses(cell, pair) for pair in cell.pairs] for cell in cells}
-        level = max((of_pair[-1] for of_cell in losses.values() for of_pair in of_cell), default=math.nan)
-        found += [_matched(cell, losses[cell.activation], level, metrics) for cell in cells]
+    for cells in by_model(measured).values() if groups is None else groups:
+        losses = [[pair_losses(cell, pair) for pair in cell.pairs] for cell in cells]
+        level = max((of_pair[-1] for of_cell in losses for of_pair in of_cell), default=math.nan)
+        found += [_matched(cell, of_cell, level, metrics) for cell, of_cell in zip(cells, losses, strict=True)]
     return found
 
 

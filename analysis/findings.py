@@ -22,8 +22,10 @@ from analysis import (
     metrics_compared,
     omnibus,
     ranks,
+    sizes,
     stats,
     trade_off,
+    variants,
 )
 from analysis.differences import Difference
 from analysis.measure import MeasuredCell, by_model, measure_study
@@ -201,6 +203,14 @@ class Findings:
     @cached_property
     def sweeps(self) -> dict[str, list[trade_off.SweepPoint]]:
         return trade_off.smelu_sweeps(self.measured, self.differences())
+
+    @cached_property
+    def part_effects(self) -> list[variants.PartEffect]:
+        return variants.part_effects(self.measured)
+
+    @cached_property
+    def size_trends(self) -> list[sizes.SizeTrend]:
+        return sizes.size_trends(self.measured)
 
     @cached_property
     def landscape_predictions(self) -> list[landscape.Prediction]:

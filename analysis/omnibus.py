@@ -4,9 +4,10 @@ Pure functions of measured cells. The CV over activations is a fraction here; ta
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import config_trained
 from analysis import stats, stats_many
 from analysis.differences import SharedSeeds, compared_cells, shared_distances, shared_seeds
 from analysis.measure import UNKNOWN, MeasuredCell, by_model
@@ -33,18 +34,21 @@ RULES = {
 
 @dataclass(frozen=True)
 class Family:
-    """The tests whose p are adjusted together, by Holm's method: those made of ``metrics``, in all architectures
-    with enough trials."""
+    """The tests whose p are adjusted together, by Holm's method: those of ``metrics`` in all architectures with
+    enough trials or, of a registered study, in all that are registered. ``n_made`` of the ``n_tests`` were made."""
 
     metrics: tuple[str, ...]
     n_architectures: int
     n_tests: int
+    n_made: int
 
     @property
     def text(self) -> str:
         """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
         names = listed(in_prose(METRICS[name].label.split(",")[0]) for name in self.metrics)
-        return f"{counted(self.n_tests, 'test')} ({counted(self.n_architectures, 'architecture')} by {names})"
+        registered = "" if self.n_made == self.n_tests else f", as registered; {self.n_made} of them made so far"
+        architectures = counted(self.n_architectures, "architecture")
+        return f"{counted(self.n_tests, 'test')} ({architectures} by {names}{registered})"
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,15 @@ def without_most_different(
 def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensitivity]]:
     """Of cells of one architecture each, by a metric each: what is found, by metric, all of it one family."""
     metrics = tuple(dict.fromkeys(metric for metric, _ in asked))
-    nobody = Family(metrics, 0, 0)
+    nobody = Family(metrics, 0, 0, 0)
     found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
     tested = [each for each in found if each.tested]
-    family = replace(nobody, n_architectures=len({each.model for each in tested}), n_tests=len(tested))
-    adjusted = stats.holm([each.p for each in found])
+    registered = registered_models(cells[0].study for _, cells in asked)
+    models, planned = {each.model for each in tested}, 0
+    if tested and models <= registered:
+        models, planned = registered, len(registered) * len(metrics)
+    family = Family(metrics, len(models), max(planned, len(tested)), len(tested))
+    adjusted = stats.holm([each.p for each in found], planned)
     judged = [
         replace(
             each,
@@ -135,6 +143,12 @@ def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensi
         for each, p in zip(found, adjusted, strict=True)
     ]
     return {metric: [each for each in judged if each.metric == metric] for metric in metrics}
+
+
+def registered_models(studies: Iterable[str]) -> set[str]:
+    """The architectures of a registered study; none of another."""
+    registered = config_trained.CONFIG
+    return set(registered.models) if set(studies) == {registered.study} else set()
 
 
 def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family) -> Sensitivity:

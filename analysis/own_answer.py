@@ -32,6 +32,7 @@ class OwnAnswer:
     """What the trials of one task say.
 
     compared    the groups, one for each activation, and every two of them
+    within      the distances (K, N, N) within each activation's models, by metric
     cv          of the activations' mean mismatches, without the noise of the seeds; ``p`` that of equal means
     at_the_end  what the rule says of the models as they are at the end
     change      of the mean mismatches over the last fifth of the steps, as a fraction, with its interval over seeds
@@ -39,6 +40,7 @@ class OwnAnswer:
     """
 
     compared: Compared
+    within: dict[str, np.ndarray]
     cv: Estimate
     p: float
     at_the_end: EffectVerdict
@@ -70,11 +72,13 @@ def own_answer(
 ) -> OwnAnswer:
     """From the probabilities (samples, classes) of every activation's models, in the order of ``seeds``, at the
     ``end`` and a fifth of the steps before; at least two activations and two seeds."""
-    compared, mismatches = _compare(end, seeds, targets)
+    compared, within = _compare(end, seeds, targets)
+    mismatches = within[MISMATCHES]
     cv = stats_many.cv_without_noise_interval(mismatches)
     p = stats_many.equal_means_test(mismatches).p if mismatches.any() else math.nan
     return OwnAnswer(
         compared=compared,
+        within=within,
         cv=cv,
         p=p,
         at_the_end=stats_many.effect_verdict(cv, p, len(seeds), MARGIN, ALPHA),
@@ -86,8 +90,8 @@ def own_answer(
 
 def _compare(
     groups: Mapping[str, list[np.ndarray]], seeds: Sequence[int], targets: np.ndarray | None
-) -> tuple[Compared, np.ndarray]:
-    """Every two activations, and the mismatches within each (K, N, N)."""
+) -> tuple[Compared, dict[str, np.ndarray]]:
+    """Every two activations, and by metric the distances within each (K, N, N)."""
     every = [
         predictions(f"{name} seed {seed}", p)
         for name, group in groups.items()
@@ -100,7 +104,10 @@ def _compare(
     places = [slice(start, start + len(seeds)) for start in range(0, len(every), len(seeds))]
     by_group = {name: checked[place] for name, place in zip(groups, places, strict=True)}
     compared = compare_groups(by_group, distances, PAIRING, targets is not None)
-    return compared, np.stack([distances.mean[MISMATCHES][place, place] for place in places])
+    within = {
+        metric: np.stack([matrix[place, place] for place in places]) for metric, matrix in distances.mean.items()
+    }
+    return compared, within
 
 
 def _mismatches(groups: Mapping[str, list[np.ndarray]]) -> np.ndarray:

@@ -74,8 +74,11 @@ def untrained_column(cells: list[MeasuredCell]) -> tuple[Column, ...]:
 
 
 def results(findings: Findings) -> list[Table]:
-    columns = (MODEL, ACTIVATION, LOSS, PD, *untrained_column(findings.measured), ACCURACY, MISMATCHES, N)
-    return [Table("Results", columns, rows_of(findings.measured), (READ_BESIDE_LOSS, INTERVALS))]
+    rates = {(cell.model, cell.activation): cell.config.get("learning_rate") for cell in findings.measured}
+    rate = [Column("Learning rate", ("learning_rate",), plain)] if len({*rates.values()}) > 1 else []
+    columns = (MODEL, ACTIVATION, *rate, LOSS, PD, *untrained_column(findings.measured), ACCURACY, MISMATCHES, N)
+    rows = [row | {"learning_rate": rates[row["model"], row["activation"]]} for row in rows_of(findings.measured)]
+    return [Table("Results", columns, rows, (READ_BESIDE_LOSS, INTERVALS))]
 
 
 def overview(findings: Findings) -> list[Table]:

@@ -208,17 +208,17 @@ def smallest_p(n_a: int, n_b: int) -> float:
     return (2 if n_a == n_b else 1) / math.comb(n_a + n_b, n_a)
 
 
-def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+def holm(p_values: Sequence[float] | np.ndarray, planned: int = 0) -> np.ndarray:
     """Holm's (1979) step-down adjusted p-values, in the order given; valid under any dependence.
 
     The k-th smallest of m is multiplied by m - k + 1, then made monotone and cut at 1. NaN, a test that could not
-    be made, stays NaN and does not count in m.
+    be made, stays NaN and does not count in m, unless m is ``planned``: tests that are not made yet have p = 1.
     """
     p_values = np.asarray(p_values, dtype=float)
     adjusted = np.full(p_values.shape, math.nan)
     made = np.flatnonzero(~np.isnan(p_values))
     ascending = made[np.argsort(p_values[made])]
-    factors = np.arange(len(ascending), 0, -1)
+    factors = max(planned, len(made)) - np.arange(len(made))
     adjusted[ascending] = np.minimum(np.maximum.accumulate(factors * p_values[ascending]), 1.0)
     return adjusted
 
@@ -269,14 +269,19 @@ def trials_needed(
     if not 0.5 <= power < 1 or not 0 < alpha < 1:
         raise ValueError(f"power must be from 0.5 to below 1 and alpha between 0 and 1, got {power} and {alpha}")
     effect = abs(relative_difference) / (cv_between_trials * math.sqrt(1 + ratio**2 - 2 * correlation * ratio))
-    if_variance_were_known = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / effect) ** 2
     if_labels_are_permuted = next(n for n in itertools.count(FEWEST_PLANNED) if smallest_p(n, n) <= alpha)
+    return trials_to_show(effect, power, alpha, if_labels_are_permuted)
+
+
+def trials_to_show(effect: float, power: float = 0.8, alpha: float = 0.05, fewest: int = FEWEST_PLANNED) -> int:
+    """The smallest N, at least ``fewest``, with which a two-sided t test at level ``alpha`` over N values finds a
+    mean of ``effect``, in standard deviations of one value, in the right direction with probability ``power``."""
+    if_variance_were_known = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / effect) ** 2
 
     def power_with(n: int) -> float:
-        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * effect)
+        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * abs(effect))
 
-    fewest = max(if_labels_are_permuted, math.floor(if_variance_were_known))
-    return next(n for n in itertools.count(fewest) if power_with(n) >= power)
+    return next(n for n in itertools.count(max(fewest, math.floor(if_variance_were_known))) if power_with(n) >= power)
 
 
 # What the functions above share

@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from config import Config
-from model import CausalAttention, CausalConvolution, Dropout, LanguageModel, build_model
+from model import LanguageModel, build_model
 from study.plan import load_corpus
 from training.kernels import Linear
+from training.layers import CausalAttention, CausalConvolution, Dropout
 
 
 class PlainConvolution(nn.Module):

@@ -1,25 +1,18 @@
-"""1,797 handwritten digits of 8 x 8 pixels, from scikit-learn's wheel (Alpaydin & Kaynak 1998, UCI, CC BY 4.0).
+"""1,797 handwritten digits of 8 x 8 pixels (Alpaydin & Kaynak 1998, UCI, CC BY 4.0): a multilayer perceptron.
 python sensitivity.py examples/digits.py --activations relu gelu swish --budget 5min
 """
 
 import gzip
 
 import numpy as np
-import torch
 from torch import nn
 
-from study.corpus import from_carrier
-from study.files import ROOT, write_bytes
+from study.downloads import from_wheel
 
-PATH = ROOT / "data" / "digits.csv.gz"
 WHEEL = "89877e19a80c7b11a2891a27c21c4894fb18e2c2e077815bcade10d34287b20d"  # SHA-256
 OF_ONE_PLATFORM = ("--platform", "manylinux2014_x86_64", "--python-version", "3.11")  # others hold the same file
-
-if not PATH.exists():
-    write_bytes(
-        PATH, from_carrier("scikit-learn==1.7.2", WHEEL, "sklearn/datasets/data/digits.csv.gz", *OF_ONE_PLATFORM)
-    )
-rows = np.loadtxt(gzip.decompress(PATH.read_bytes()).decode().splitlines(), delimiter=",")
+packed = from_wheel("scikit-learn==1.7.2", WHEEL, "sklearn/datasets/data/digits.csv.gz", *OF_ONE_PLATFORM)
+rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",")
 x, y = rows[:, :-1] / 16, rows[:, -1].astype(int)
 probe, targets = x[1297:], y[1297:]
 
@@ -34,7 +27,3 @@ def model(activation):
 def batch(rng):
     i = rng.integers(0, 1297, 64)
     return x[i], y[i]
-
-
-def optimizer(parameters):
-    return torch.optim.AdamW(parameters, lr=3e-3)

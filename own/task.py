@@ -2,7 +2,8 @@
 compared. ``docs/sensitivity.md`` says what the file may hold.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +28,8 @@ PREDICTED_AT_ONCE = 256  # samples
 @dataclass(frozen=True, eq=False)
 class Task:
     """What the file at ``path`` defines; ``targets`` (samples,) are the true classes or None, the last three
-    functions may be None. ``source`` is a hash of the file and of the modules beside it that it imports."""
+    functions may be None. ``rates`` are learning rates by activation, perhaps none; ``source`` is a hash of the file
+    and of the modules beside it that it imports."""
 
     path: Path
     source: str
@@ -35,9 +37,17 @@ class Task:
     batch: Callable[[np.random.Generator], tuple[Any, Any]]
     probe: Any
     targets: np.ndarray | None
+    rates: Mapping[str, float]
     loss: Callable[[Any, Any], torch.Tensor] | None
-    optimizer: Callable[[Any], torch.optim.Optimizer] | None
+    optimizer: Callable[..., torch.optim.Optimizer] | None
     predict: Callable[[nn.Module, Any], Any] | None
+
+    def optimizer_of(self, activation: str, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
+        """With the activation's learning rate, if it has one."""
+        if activation not in self.rates:
+            return self.optimizer(parameters) if self.optimizer else torch.optim.AdamW(parameters)
+        rate = self.rates[activation]
+        return self.optimizer(parameters, rate) if self.optimizer else torch.optim.AdamW(parameters, lr=rate)
 
 
 # ---------------------------------------------------------------- reading the file
@@ -61,9 +71,8 @@ def load_task(path: Path) -> Task:
             raise UserError(f"{path}: {name} is {type(function).__name__}, not a function")
     if functions["predict"] is None and not (hasattr(module.probe, "shape") and len(module.probe)):
         raise UserError(f"{path}: probe must be an array or a tensor (samples, ...), or define predict(model, probe)")
-    return Task(
-        path, source, **functions, probe=module.probe, targets=check_targets(path, module, functions["predict"])
-    )
+    targets = check_targets(path, module, functions["predict"])
+    return Task(path, source, **functions, probe=module.probe, targets=targets, rates=check_rates(path, module))
 
 
 def check_targets(path: Path, module: ModuleType, predict: Callable | None) -> np.ndarray | None:
@@ -77,6 +86,18 @@ def check_targets(path: Path, module: ModuleType, predict: Callable | None) -> n
     if predict is None and len(targets) != len(module.probe):
         raise UserError(f"{path}: {len(targets)} targets for {len(module.probe)} samples of probe")
     return targets.astype(np.int64)
+
+
+def check_rates(path: Path, module: ModuleType) -> dict[str, float]:
+    """Learning rates by activation; none where the task leaves them to its optimizer."""
+    rates = getattr(module, "rates", {})
+    known = isinstance(rates, Mapping) and all(
+        isinstance(name, str) and isinstance(rate, int | float) and 0 < rate < math.inf
+        for name, rate in rates.items()
+    )
+    if not known:
+        raise UserError(f"{path}: rates must have a learning rate above 0 by the name of its activation")
+    return dict(rates)
 
 
 # ---------------------------------------------------------------- what models return

@@ -8,7 +8,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -49,13 +49,20 @@ class Job(NamedTuple):
 @dataclass(frozen=True)
 class Setting:
     """What all trials of a task share; ``folder`` is where their results lie, ``own`` has the
-    user's own activations."""
+    user's own activations, and ``rate`` is the learning rate of pilots, in place of the task's."""
 
     path: Path
     folder: Path
     steps: int
     device: str
     own: OwnCode = OwnCode()
+    rate: float | None = None
+
+    def begun(self, job: Job) -> "OwnTrial":
+        task = load_task(self.path)
+        if self.rate is not None:
+            task = replace(task, rates={job.activation: self.rate})
+        return OwnTrial(task, job, self.device, self.own)
 
     @property
     def early_step(self) -> int:
@@ -85,8 +92,7 @@ class OwnTrial:
         if not isinstance(model, nn.Module):
             raise UserError(f"{task.path}: model(activation) returned {type(model).__name__}, not a torch.nn.Module")
         self.model = model.to(device)
-        parameters = self.model.parameters()
-        self.optimizer = task.optimizer(parameters) if task.optimizer else torch.optim.AdamW(parameters)
+        self.optimizer = task.optimizer_of(job.activation, self.model.parameters())
         self.step = 0
         self.losses: list[float] = []
         self.early: np.ndarray | None = None
@@ -204,7 +210,7 @@ def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], sho
     """
     with deterministic(setting.device):
         with users_code(setting.path):
-            trial = OwnTrial(load_task(setting.path), job, setting.device, setting.own)
+            trial = setting.begun(job)
         trial.resume(setting.state_path(job))
         saved = reported = time.monotonic()
         while trial.step < setting.steps and (not trial.losses or math.isfinite(trial.losses[-1])):

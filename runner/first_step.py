@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from statistics import median
 
+from config import size_in
 from runner.workers import Event, outcome_of, run_jobs
 from study import cli
 from study.files import UserError
@@ -69,8 +70,9 @@ def warnings(study: Study, seen: Mapping[Cell, FirstStep]) -> list[str]:
             raise UserError(f"{model} predicts the same with {same[0]} and {same[1]}; does it use its activation?")
         sizes = {name: step.n_parameters for name, step in steps.items()}
         found += [f"{model}: {warning}" for warning in size_warnings(sizes)]
+    unscaled = {model: steps for model, steps in by_model.items() if not size_in(model)}
     return found + model_size_warnings(
-        {model: round(median(step.n_parameters for step in steps.values())) for model, steps in by_model.items()}
+        {model: round(median(step.n_parameters for step in steps.values())) for model, steps in unscaled.items()}
     )
 
 
@@ -97,7 +99,9 @@ def size_warnings(sizes: Mapping[str, int]) -> list[str]:
 
 
 def model_size_warnings(sizes: Mapping[str, int]) -> list[str]:
-    """Whether the parameter counts of several models are too unlike."""
+    """Whether the parameter counts of several models, none of whose sizes was asked for, are too unlike."""
+    if not sizes:
+        return []
     least, most = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
     fewer = 1 - sizes[least] / sizes[most]
     if fewer <= LARGEST_BETWEEN_MODELS:

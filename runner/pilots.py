@@ -3,7 +3,7 @@
 ``python -m runner.pilots`` trains every cell at every rate of one grid, from the same seeds and for the same number
 of steps, and notes each finished pilot in ``results/pilots/trained.json``. Given again it goes on; that file alone is
 enough for it, so a clone continues too. ``--models NAME --rates R`` extends the grid of an architecture on one side.
-``config_trained.RATES`` holds what was chosen.
+``config_trained.RATES`` holds what was chosen. Those of variants and sizes go to a file of their own, ``--file``.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from statistics import mean
 from tabulate import tabulate
 
 import config_trained
+from config import MODEL_GROUPS
 from labels import counted
 from runner.study_run import run_study, workers_for
 from runner.workers import run_jobs
@@ -33,7 +34,7 @@ from study.files import (
 )
 from study.locks import exclusive
 from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS, check_names, names_from
-from study.plan import Job, Plan, Study, pending_jobs, planned_jobs
+from study.plan import Job, Plan, Study, has_cuda, pending_jobs, planned_jobs
 from study.schema import PilotsForm, no_faults
 from study.store import Store, fingerprint
 
@@ -54,7 +55,7 @@ class Grid:
     seeds: tuple[int, ...]
     iterations: int
 
-    def study(self, rate: float, store: Store) -> Study:
+    def study(self, rate: float, store: Store, device: str = config_trained.CONFIG.device) -> Study:
         """The trials of all cells at one rate, as a study; their files are not published."""
         config = replace(
             config_trained.CONFIG,
@@ -67,7 +68,7 @@ class Grid:
             n_trials=len(self.seeds),
             landscape=False,
         )
-        return Study(config, "trained", config.device, store)
+        return Study(config, "trained", device, store)
 
 
 # ---------------------------------------------------------------- the file
@@ -210,12 +211,13 @@ def describe(grid: Grid, pilots: list[dict]) -> str:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     config = config_trained.CONFIG
     parser = cli.Parser(prog="runner.pilots", description="Find the learning rate of each cell of the trained study.")
-    parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME")
+    groups = ", ".join(MODEL_GROUPS)
+    parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=f"names, or lists: {groups}")
     parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME")
     parser.add_argument(
         "--rates",
         nargs="+",
-        type=rate,
+        type=cli.learning_rate,
         default=RATES,
         metavar="R",
         help=f"beside those in the file (default: {' '.join(map(str, RATES))})",
@@ -234,23 +236,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="K",
         help=f"training steps, over which the schedule is spread (default: half of the study's {config.iterations})",
     )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=config.device, help=f"default: {config.device}")
     parser.add_argument(
         "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
     )
     parser.add_argument("--file", type=cli.path, default=FILE, metavar="FILE", help=f"default: {FILE}")
     parser.add_argument("--show", action="store_true", help="print the table of what is done, and stop")
     return parser.parse_args(argv)
-
-
-def rate(text: str) -> float:
-    """The value of --rates."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate above 0")
-    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -264,18 +256,20 @@ def run(args: argparse.Namespace) -> int:
     wanted = Grid(tuple(sorted(set(args.rates))), seeds, args.iterations)
     grid = extended(wanted, before)
     store = Store(args.file.absolute().parent, CHECKPOINTS_DIR / "pilots")
-    check_fingerprints(grid, store, pilots, args.file)
+    if args.device == "cuda" and not has_cuda():
+        raise UserError("no CUDA device is available here; leave --device out")
+    check_fingerprints(grid, store, pilots, args)
     read_corpus()
     return run_grid(grid, wanted.rates, store, args, pilots)
 
 
-def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], path: Path) -> None:
+def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], args: argparse.Namespace) -> None:
     """OtherSettings unless the pilots in the file were made with the settings of these."""
     for pilot in pilots:
-        study = grid.study(pilot["rate"], store)
+        study = grid.study(pilot["rate"], store, args.device)
         if pilot["fingerprint"] != fingerprint(study.identity(study.cell(pilot["model"], pilot["activation"]))):
             raise OtherSettings(
-                f"{path} has pilots of other settings or other versions of torch or numpy; "
+                f"{args.file} has pilots of other settings or other versions of torch or numpy; "
                 "give these a file of their own with --file"
             )
 
@@ -284,13 +278,13 @@ def run_grid(grid: Grid, rates: Iterable[float], store: Store, args: argparse.Na
     """Train what the file lacks of the grid and of ``rates``, architecture by architecture and rate by rate; returns
     the exit code."""
     code, whole = 0, grid
-    everywhere = grid.study(grid.rates[0], store)
-    models = names_from(args.models, {"all": everywhere.config.models})
+    everywhere = grid.study(grid.rates[0], store, args.device)
+    models = names_from(args.models, {"all": everywhere.config.models, **MODEL_GROUPS})
     activations = names_from(args.activations, {"all": everywhere.config.activations})
     check_names(everywhere, models, activations)
     for model in models:
         for rate in sorted({*grid.rates, *rates}):
-            study = grid.study(rate, store)
+            study = grid.study(rate, store, args.device)
             jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
             if jobs:
                 cli.say(f"{model} at learning rate {rate:g}")

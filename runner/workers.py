@@ -274,15 +274,15 @@ def dismiss(workers: list[Worker]) -> None:
 
 
 def start_next(worker: Worker, pending: deque[Any]) -> Worker:
-    """Give the next pending job to ``worker``, or to its successor if it has died; UserError if that has too."""
-    try:
-        worker.give(pending[0])
-    except ConnectionError:
-        worker = worker.successor()
+    """Give the next pending job to ``worker``, or to its successor if it has died; UserError if those die too."""
+    for attempts_left in reversed(range(START_ATTEMPTS)):
         try:
             worker.give(pending[0])
-        except ConnectionError:  # which would only speak of a broken pipe
-            raise UserError("a worker process ends as soon as it is started; why is above") from None
+            break
+        except ConnectionError:
+            if not attempts_left:  # the error itself would only speak of a broken pipe
+                raise UserError("a worker process ends as soon as it is started; why is above") from None
+            worker = worker.successor()
     pending.popleft()
     return worker
 

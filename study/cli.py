@@ -172,6 +172,16 @@ def seed(text: str) -> int:
     return value
 
 
+def learning_rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate above 0")
+    return value
+
+
 def nonempty(text: str) -> str:
     """An option's value that names something."""
     if not text:

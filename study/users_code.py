@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -56,9 +56,22 @@ def names_in(folder: Path) -> Iterator[None]:
 
 
 def source_of(path: Path) -> str:
-    """A hash of a file and of those of its folder that it imports, anywhere in it, that these import, and so on.
+    """A hash of a file and of those of its folder that it imports, anywhere in it, that these import, and so on."""
+    return hash_of(files_of(path), path.parent)
 
-    It is read and not executed, so that it does not depend on what the process has imported before.
+
+def hash_of(files: Mapping[Path, bytes], folder: Path) -> str:
+    """Of their names below ``folder`` and their contents."""
+    source = hashlib.sha256()
+    for file in sorted(files):
+        source.update(f"{file.relative_to(folder)}\n".encode() + files[file])
+    return source.hexdigest()
+
+
+def files_of(path: Path) -> dict[Path, bytes]:
+    """The file and those it imports (``source_of``), with their contents.
+
+    They are read and not executed, so that it does not depend on what the process has imported before.
     """
     waiting, found = [path], {}
     while waiting:
@@ -66,10 +79,7 @@ def source_of(path: Path) -> str:
         if file not in found:
             found[file] = file.read_bytes()
             waiting += [each for each in imported_files(file, found[file], path.parent) if is_users(each, path)]
-    source = hashlib.sha256()
-    for file in sorted(found):
-        source.update(f"{file.relative_to(path.parent)}\n".encode() + found[file])
-    return source.hexdigest()
+    return found
 
 
 def imported_files(file: Path, code: bytes, folder: Path) -> list[Path]:

@@ -15,15 +15,30 @@ from study.locks import exclusive
 from study.plan import Study
 from study.store import Store
 
+
+def with_small_parts(shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """``shapes`` and those of the variants, none of them larger than its parent."""
+    charlm, tinylstm = shapes["charlm"], shapes["tinylstm"]
+    return config_cpu.with_parts(
+        shapes,
+        charlm_one_block=replace(charlm, layers=1),
+        tinygru=tinylstm,
+        tinyrnn=tinylstm,
+        lstm_attention=replace(tinylstm, layers=1, heads=charlm.heads),
+    )
+
+
 TINY = replace(
     config_cpu.CONFIG,
     study="tiny",
-    shapes={
-        **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=2, width=32, hidden=48, heads=2)),
-        "tinylstm": Shape(layers=2, width=32, hidden=48),
-        "convlm": Shape(layers=2, width=32, hidden=0, taps=4, dilations=(1, 4), conv_hidden=48),
-        "hybridlm": Shape(layers=1, width=32, hidden=48, heads=2, taps=4, dilations=(1,), conv_hidden=48),
-    },
+    shapes=with_small_parts(
+        {
+            **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=2, width=32, hidden=48, heads=2)),
+            "tinylstm": Shape(layers=2, width=32, hidden=48),
+            "convlm": Shape(layers=2, width=32, hidden=0, taps=4, dilations=(1, 4), conv_hidden=48),
+            "hybridlm": Shape(layers=1, width=32, hidden=48, heads=2, taps=4, dilations=(1,), conv_hidden=48),
+        }
+    ),
     context=32,
     batch_size=16,
     iterations=6,

@@ -1,6 +1,6 @@
 """Disturbs a small study in every way, then compares it with an undisturbed one; run by hand:
 
-    python tests/fault_campaign.py [--faults N] [--seed S] [--keep]
+    python tests/fault_campaign.py [--faults N] [--seed S] [--out FILE] [--keep]
 
 Each round is one study: faults are injected into its runs, and between them, until it is complete; then every result
 must be that of the undisturbed study to the bit, but for times. A fault counts only if it is known to have happened.
@@ -11,7 +11,6 @@ import argparse
 import errno
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -25,59 +24,42 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from runs import GRID, LiveRun, differing, grid_jobs, process_state, run, study_in, wait_until  # noqa: E402
+from disturbed import Disturbed, Failure, is_reported  # noqa: E402
+from patience import process_state  # noqa: E402
+from runs import GRID, run  # noqa: E402
 
-from runner.verify import verify  # noqa: E402
-from study.files import Damaged  # noqa: E402
-from study.plan import Job, pending_jobs  # noqa: E402
+from study import cli  # noqa: E402
+from study.files import ROOT, write_json  # noqa: E402
+from study.plan import Job  # noqa: E402
 
-STARTUP = 300  # seconds at most until workers are there
-PATIENCE = 300  # seconds at most for a run to end once it has a reason to
-ATTEMPTS = 5  # undisturbed starts within which a disturbed study must become complete
+FIGURES = ROOT / "benchmarks" / "results" / "faults.json"
 TMPFS_SIZE = "24m"
+LEFT_ON_DISK = (0, 2**14, 2**18)  # bytes that still fit on a disk when it is filled
+NO_SPACE = "No space left on device"
+KILLED_IN_BOTH = 6  # workers killed while two runners are on one study
 KILLS = 4  # how often each fault that ends a worker or the runner comes while each of the others comes once
 
 
-class Failure(Exception):
-    """The runner did not behave as it should."""
-
-
-class Campaign:
-    """Faults, the study that they are injected into (in ``folder``), and what became of it.
-
-    A fault is a method that returns whether it happened. ``undisturbed`` is the folder to compare with.
-    """
+class Campaign(Disturbed):
+    """The faults: methods that return whether what they are named for happened."""
 
     def __init__(
-        self,
-        folder: Path,
-        undisturbed: Path,
-        logs: Path,
-        seed: int,
-        own_disk: bool = False,
-        early: float = 0.5,
+        self, folder: Path, undisturbed: Path, logs: Path, seed: int, own_disk: bool = False, early: float = 0.5
     ):
-        self.folder, self.undisturbed, self.logs = folder, undisturbed, logs
-        self.random = random.Random(seed)
-        self.early = early  # share of the faults that may come before a run's training begins
-        self.study = study_in(folder)
-        self.jobs = grid_jobs(self.study)
-        self.current: LiveRun | None = None
-        self.n_runs = self.n_rounds = 0
-        self.injected, self.survived = Counter(), Counter()
-        self.in_round: Counter = Counter()
-        self.finished: set[Job] = set()  # trials seen with a sound record
-        self.harmed: set[Job] = set()  # trials whose files were damaged on purpose
-        self.lost: list[str] = []
-        self.differing: list[str] = []
+        super().__init__(folder, undisturbed, logs, seed, early)
         self.faults: dict[str, Callable[[], bool]] = {
             "worker killed (SIGKILL)": lambda: self.end_worker(signal.SIGKILL),
             "worker asked to stop (SIGTERM)": lambda: self.end_worker(signal.SIGTERM),
             "fork server killed (SIGKILL)": self.kill_server,
             "runner killed (SIGKILL)": self.kill_runner,
+            "two runners, workers of both killed again and again": self.kill_in_both,
             "runner asked to stop (SIGTERM)": lambda: self.stop(signal.SIGTERM),
             "all interrupted (SIGINT, as Ctrl-C)": lambda: self.stop(signal.SIGINT),
+            "worker frozen for a while": self.freeze_worker,
+            "worker frozen, runner asked to stop twice": self.stop_frozen,
             "second runner started": self.start_second,
+            "four shards at once": self.run_shards,
+            "other clock, hash seed, threads and folder": self.run_elsewhere,
             "record truncated": lambda: self.damage("results/trials/*/*.json", truncate),
             "record: bit flipped": lambda: self.damage("results/trials/*/*.json", flip),
             "predictions truncated": lambda: self.damage("results/trials/*/*.npz", truncate),
@@ -90,64 +72,14 @@ class Campaign:
         if own_disk:
             self.faults["disk filled"] = self.fill_disk
 
-    # ------------------------------------------------ runs
-
-    def start(self) -> LiveRun:
-        # Root may write anywhere, unless it gives that up.
-        prefix = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 and shutil.which("setpriv") else ()
-        self.n_runs += 1
-        return LiveRun(self.folder, self.logs / f"run_{self.n_runs:03}.log", *GRID, "--workers", "2", prefix=prefix)
-
-    def live(self) -> LiveRun | None:
-        """A run with workers, at a random moment; None if it has come to its end by then."""
-        live = self.current = self.current or self.start()
-        if not wait_until(lambda: live.workers() or not live.alive, STARTUP):
-            raise Failure(f"no worker after {STARTUP} s, see {live.log}")
-        if self.random.random() >= self.early:
-            wait_until(lambda: is_reported(live, "  step "), STARTUP)
-        wait_until(lambda: not live.alive, self.random.uniform(0, 3))
-        if live.workers() and not live.concluded:
-            return live
-        self.settle()
-        return None
-
-    def settle(self) -> None:
-        """Let the run that is going on, if there is one, come to its end."""
-        if self.current is not None:
-            code = self.ended(self.current)
-            unfinished = re.search("^failed: |^lost: |not finished, because", self.current.text(), re.MULTILINE)
-            if code != int(bool(unfinished)):
-                raise Failure(f"exit code {code} though {unfinished and unfinished[0]!r}, see {self.current.log}")
-            self.current = None
-            self.take_stock()
-
-    def ended(self, live: LiveRun) -> int:
-        """Wait for the end of a run; returns its exit code."""
-        if not wait_until(lambda: not live.processes(), PATIENCE):
-            raise Failure(f"{live.processes()} still there after {PATIENCE} s, see {live.log}")
-        if "Traceback" in live.text():
-            raise Failure(f"a traceback, see {live.log}")
-        if re.search("worker process (was killed by SIGTERM|ended by itself)", live.text()):
-            raise Failure(f"a worker that was asked to stop failed its trial, see {live.log}")
-        return live.process.wait()
-
-    def take_stock(self) -> None:
-        """Note which trials are finished, and whether any that were before are no more."""
-        sound = {job for job in self.jobs if self.is_sound(job)}
-        for cell, number in self.finished - sound - self.harmed:
-            self.lost.append(f"{cell.name} trial {number}")
-        self.finished = sound
-
-    def is_sound(self, job: Job) -> bool:
-        cell, number = job
-        if number not in self.study.store.done_trials(cell):
-            return False
-        try:
-            record = self.study.store.read_record(cell, number)
-            self.study.store.read_predictions(cell, number, record["predictions_sha256"])
-        except Damaged:
-            return False
-        return True
+    def inject(self, kind: str) -> bool:
+        if self.current is None and self.complete():
+            self.close_round()
+        happened = self.faults[kind]()
+        if happened:
+            self.injected[kind] += 1
+            self.in_round[kind] += 1
+        return happened
 
     # ------------------------------------------------ faults while a study runs
 
@@ -157,8 +89,39 @@ class Campaign:
             return False
         victim = self.random.choice(live.workers())
         os.kill(victim, number)
-        if not wait_until(lambda: process_state(victim)["state"] == "Z", PATIENCE):
-            raise Failure(f"worker {victim} outlived {number.name}, see {live.log}")
+        self.reach(live, lambda: has_ended(victim), f"worker {victim} outlived {number.name}")
+        return True
+
+    def freeze_worker(self) -> bool:
+        """As where a file server does not answer for a while: nothing is lost, and nothing fails."""
+        live = self.live()
+        if live is None:
+            return False
+        victim = self.random.choice(live.workers())
+        os.kill(victim, signal.SIGSTOP)
+        self.pause(live, 3)
+        os.kill(victim, signal.SIGCONT)
+        return True
+
+    def stop_frozen(self) -> bool:
+        """As where a file server is gone: the first signal waits for the frozen worker, the second does not."""
+        live = self.live()
+        if live is None:
+            return False
+        os.kill(self.random.choice(live.workers()), signal.SIGSTOP)
+        live.process.send_signal(signal.SIGTERM)
+        self.reach(
+            live, lambda: is_reported(live, "a second Ctrl-C or kill ends the run at once"), "no answer to SIGTERM"
+        )
+        time.sleep(1.2 * cli.ONE_WISH)
+        if not live.alive:
+            raise Failure(f"the run ended though a worker of it was frozen, see {live.log}")
+        live.process.send_signal(signal.SIGTERM)
+        code = self.ended(live)
+        self.current = None
+        self.take_stock()
+        if code != 128 + signal.SIGINT:
+            raise Failure(f"exit code {code} after a second SIGTERM, see {live.log}")
         return True
 
     def kill_server(self) -> bool:
@@ -167,8 +130,7 @@ class Campaign:
         if server is None:
             return False
         os.kill(server, signal.SIGKILL)
-        if not wait_until(lambda: live.server() != server, PATIENCE):
-            raise Failure(f"fork server {server} outlived SIGKILL, see {live.log}")
+        self.reach(live, lambda: has_ended(server), f"fork server {server} outlived SIGKILL")
         return True
 
     def kill_runner(self) -> bool:
@@ -199,27 +161,85 @@ class Campaign:
             raise Failure(f"{number.name}: exit code {code}, or no line that says how to continue, see {live.log}")
         return True
 
+    def interrupt(self) -> None:
+        """Let no run be going on."""
+        if self.current is not None:
+            self.stop(signal.SIGTERM)
+
     def start_second(self) -> bool:
         first = self.live()
         if first is None:
             return False
         second = self.start()
-        together = wait_until(lambda: second.workers() or not second.alive, STARTUP) and first.alive and second.alive
+        self.reach_workers(second)
+        together = first.alive and second.alive
         self.ended(second)
         self.settle()
         return together
+
+    def kill_in_both(self) -> bool:
+        """Two runners on one study, and again and again a worker of one of them is killed."""
+        first = self.live()
+        if first is None:
+            return False
+        second, killed = self.start(), Counter[int]()
+        self.reach_workers(second)
+        while killed.total() < KILLED_IN_BOTH and first.alive and second.alive:
+            which = self.random.choice((first, second))
+            if victims := which.workers():
+                os.kill(self.random.choice(victims), signal.SIGKILL)
+                killed[which.process.pid] += 1
+            self.pause(which, 1)
+        self.conclude(second)
+        self.settle()
+        return len(killed) == 2
+
+    def run_shards(self) -> bool:
+        """The study in four parts at once."""
+        self.interrupt()
+        shards = [self.start("--shard", f"{index}/4") for index in range(1, 5)]
+        for live in shards:
+            self.reach_workers(live)
+        together = sum(bool(live.workers()) for live in shards)
+        for live in shards:
+            self.conclude(live)
+        self.take_stock()
+        return together > 1
+
+    def run_elsewhere(self) -> bool:
+        """A part of the study under another clock, hash seed and number of threads, in another folder."""
+        self.interrupt()
+        changes = {
+            "TEST_CLOCK": self.random.choice(("ten years back", "backwards")),
+            "PYTHONHASHSEED": str(self.random.randrange(1, 1000)),
+            "OMP_NUM_THREADS": str(self.random.randrange(2, 9)),
+            "MKL_NUM_THREADS": str(self.random.randrange(2, 9)),
+        }
+        live = self.current = self.start(env=os.environ | changes, cwd=self.logs)
+        self.reach(live, lambda: is_reported(live, "  step "), "no step")
+        happened = "  step " in live.text()
+        self.pause(live, 3)
+        if live.alive and self.random.random() < 0.5:
+            self.stop(signal.SIGTERM)
+        else:
+            self.settle()
+        return happened
 
     def fill_disk(self) -> bool:
         live = self.live()
         if live is None:
             return False
-        filler = self.folder / "filler"
+        filler, left = self.folder / "filler", self.random.choice(LEFT_ON_DISK)
         try:
             with filler.open("wb", buffering=0) as file:
-                felt = wait_until(lambda: full(file) and is_reported(live, "No space left on device"), PATIENCE)
+                fill(file)
+                file.truncate(max(0, file.tell() - left))
+                self.reach(
+                    live, lambda: is_reported(live, NO_SPACE) or (not left and fill(file)), "a full disk is not said"
+                )
         finally:
             filler.unlink()
-        return felt and "No space left on device" in live.text()
+        return NO_SPACE in live.text()
 
     def forbid_writing(self) -> bool:
         live = self.live()
@@ -229,7 +249,7 @@ class Campaign:
         for folder in folders:
             folder.chmod(0o500)
         try:
-            wait_until(lambda: is_reported(live, "Permission denied"), PATIENCE)
+            self.reach(live, lambda: is_reported(live, "Permission denied"), "nothing forbidden is said")
         finally:
             for folder in folders:
                 folder.chmod(0o700)
@@ -239,8 +259,7 @@ class Campaign:
 
     def damage(self, pattern: str, harm: Callable[[bytes, random.Random], bytes]) -> bool:
         """Harm one of the files; the check of the study must name those that belong to a finished trial."""
-        if self.current is not None:
-            self.stop(signal.SIGTERM)
+        self.interrupt()
         choice = [path for path in sorted(self.folder.glob(pattern)) if self.job_of(path) not in self.harmed]
         if not choice:
             self.live()  # so that there is one the next time
@@ -259,76 +278,19 @@ class Campaign:
         number = int(path.stem.removeprefix("trial_"))
         return next(job for job in self.jobs if job[0].name == path.parent.name and job[1] == number)
 
-    def findings(self) -> list[tuple[str, str]]:
-        return list(verify(self.study, self.jobs))
 
-    # ------------------------------------------------ a round
-
-    def complete(self) -> bool:
-        return not pending_jobs(self.study, self.jobs)
-
-    def close_round(self) -> None:
-        """Bring the study to its end undisturbed, repair what was damaged, and compare."""
-        self.settle()
-        for _ in range(ATTEMPTS):
-            if not self.complete():
-                self.current = self.start()
-                self.settle()
-            elif damage := [what for kind, what in self.findings() if kind == "damaged"]:
-                self.repair(damage)
-            else:
-                break
-        else:
-            raise Failure(f"the study is not complete and sound after {ATTEMPTS} more runs: {self.findings()}")
-        check = run(self.folder, *GRID, "--verify")
-        if check.returncode or check.stderr:
-            raise Failure(f"--verify: {check.stdout}{check.stderr}")
-        found = differing(self.undisturbed, self.folder)
-        self.differing += found
-        if not found and not self.lost:
-            self.survived += self.in_round
-        self.n_rounds += 1
-        self.in_round.clear()
-        self.finished, self.harmed = set(), set()
-        for part in ("results", "checkpoints"):
-            shutil.rmtree(self.folder / part)
-
-    def repair(self, damage: list[str]) -> None:
-        """Remove the records of the trials whose damage --verify names, so that they are trained again."""
-        store = self.study.store
-        for job in self.harmed:
-            paths = [store.record_path(*job), store.predictions_path(*job), store.checkpoint_path(*job)]
-            if any(str(path) in what for path in paths for what in damage):
-                store.record_path(*job).unlink(missing_ok=True)
-
-    def inject(self, kind: str) -> bool:
-        if self.current is None and self.complete():
-            self.close_round()
-        happened = self.faults[kind]()
-        if happened:
-            self.injected[kind] += 1
-            self.in_round[kind] += 1
-        return happened
-
-    def end(self) -> None:
-        """Leave no process behind."""
-        if self.current is not None and self.current.alive:
-            os.killpg(self.current.process.pid, signal.SIGKILL)
-
-
-def full(file) -> bool:
-    """Whether nothing more fits on the disk that ``file`` lies on, which is filled up to there."""
+def fill(file) -> None:
+    """Write zeros until nothing more fits on the disk."""
     try:
-        while file.write(bytes(2**16)):
+        while file.write(bytes(2**12)):
             pass
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-    return os.statvfs(file.fileno()).f_bavail == 0
 
 
-def is_reported(live: LiveRun, text: str) -> bool:
-    return text in live.text() or not live.alive
+def has_ended(pid: int) -> bool:
+    return process_state(pid)["state"] == "Z"
 
 
 def truncate(content: bytes, source: random.Random) -> bytes:
@@ -376,19 +338,32 @@ def bag(kinds: Iterable[str], source: random.Random) -> Iterator[str]:
         yield from source.sample(kinds, len(kinds))
 
 
-def report(campaign: Campaign, seconds: float) -> str:
-    width = max(map(len, campaign.faults))
-    kills = sum(count for kind, count in campaign.injected.items() if is_kill(kind))
-    lines = [f"{kind:{width}}  {campaign.injected[kind]:4}" for kind in campaign.faults]
+def figures(campaign: Campaign, failure: Failure | None) -> dict:
+    """What became of the faults of the studies that were brought to their end."""
+    injected = campaign.injected - campaign.in_round
+    return {
+        "faults": injected.total(),
+        "kills": sum(count for kind, count in injected.items() if is_kill(kind)),
+        "studies": campaign.n_rounds,
+        "runs": campaign.n_runs,
+        "survived": campaign.survived.total(),
+        "lost": campaign.lost,
+        "differing": campaign.differing,
+        "failure": failure and str(failure),
+        "kinds": {kind: injected[kind] for kind in campaign.faults},
+    }
+
+
+def report(found: dict) -> str:
+    width = max(map(len, found["kinds"]))
     return "\n".join(
         [
-            *lines,
-            f"{campaign.injected.total()} faults injected ({kills} of them kills) in {campaign.n_rounds} studies and "
-            f"{campaign.n_runs} runs, "
-            f"{campaign.survived.total()} survived; {len(campaign.lost)} records lost, "
-            f"{len(campaign.differing)} results differ; {seconds:.0f} s",
-            *campaign.lost,
-            *campaign.differing,
+            *(f"{kind:{width}}  {count:4}" for kind, count in found["kinds"].items()),
+            f"{found['faults']} faults injected ({found['kills']} of them kills) in {found['studies']} studies and "
+            f"{found['runs']} runs, {found['survived']} survived; {len(found['lost'])} records lost, "
+            f"{len(found['differing'])} results differ",
+            *found["lost"],
+            *found["differing"],
         ]
     )
 
@@ -397,6 +372,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=160, metavar="N", help="how many to inject (default: 160)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and places (default: 0)")
+    parser.add_argument("--out", type=Path, default=FIGURES, metavar="FILE", help=f"default: {FIGURES}")
     parser.add_argument("--keep", action="store_true", help="keep the logs and the undisturbed study")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="fault_campaign_"))
@@ -413,6 +389,7 @@ def main() -> int:
                 if campaign.injected.total() >= args.faults:
                     break
                 if campaign.inject(kind):
+                    write_json(args.out, figures(campaign, None))
                     print(f"{time.monotonic() - begin:6.0f} s  {campaign.injected.total():4}  {kind}", flush=True)
             campaign.close_round()
             failure = None
@@ -420,7 +397,8 @@ def main() -> int:
             failure = error
         finally:
             campaign.end()
-        print(report(campaign, time.monotonic() - begin))
+        write_json(args.out, figures(campaign, failure))
+        print(report(figures(campaign, failure)))
     if failure:
         print(f"FAILURE: {failure}")
     if args.keep or failure:

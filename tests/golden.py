@@ -42,6 +42,11 @@ TRIALS: dict[str, tuple[str, str, Config]] = {
     "tinylstm": ("tinylstm", "smelu_1", TINY),
     "convlm": ("convlm", "swish", TINY),
     "hybridlm": ("hybridlm", "smelu_05", TINY),
+    **{
+        name: (name, "gelu", TINY)
+        for name in ("charlm_no_gain", "charlm_rms_norm", "tinygru", "tinyrnn", "lstm_attention")
+    },
+    "apl": ("charlm", "apl", TINY),
     "adamw": ("charlm", "gelu", replace(TINY, optimizer="adamw", **MODERN)),
     "muon": ("charlm", "gelu", replace(TINY, optimizer="muon", **MODERN)),
 }

@@ -1,6 +1,6 @@
 """Whether the tests notice a fault: one line of the code is changed at a time, and the tests that matter are run.
 
-    python tests/mutants.py [--only PART ...] [--list] [--again] [--out FILE]
+    python tests/mutants.py [--only PART ...] [--list] [--again | --left] [--out FILE]
 
 Run by hand. The faults are data, in ``tests/faults/*.toml``, a file for each part of the code. They are made in a
 temporary copy of the repository. A mutant that was judged before is not run again, unless its source file, its tests
@@ -8,7 +8,7 @@ or the fault itself have changed since, or ``--again`` says so. Exit code 0 if a
 killed and no survivor is without a reason.
 
 One process has the libraries loaded and forks for each mutant, which saves the seconds that PyTorch takes to load; so
-it must not import a module of this repository itself. Needs Linux.
+it must not import a module of this repository that has a fault itself. Needs Linux.
 """
 
 import argparse
@@ -24,17 +24,19 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from patience import Patience, living_processes
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 FAULTS = TESTS / "faults"
 FIGURES = ROOT / "benchmarks" / "results" / "mutants.json"
 GOAL = 0.95
-PATIENCE = 600  # seconds within which a test must end; a mutant that hangs is noticed, too
+STILL, MOST = 120.0, 600.0  # a test hangs if it does next to nothing for so long, or computes for so long (seconds)
 LIBRARIES = ("torch", "scipy.stats", "scipy.optimize", "matplotlib", "hypothesis", "msgspec", "tabulate", "pytest")
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 
@@ -113,18 +115,25 @@ def run_tests(folder: Path, tests: Iterable[str], log: Path) -> str:
         finally:
             os._exit(code)
     os.close(writing)
-    hung = False
-    while not hung and select.select([reading], [], [], PATIENCE) != ([], [], []):
-        if not os.read(reading, 4096):  # the end
-            break
-    else:
-        hung = True
+    hung = not all_end(reading, lambda: living_processes(session=child))
+    if hung:
         os.kill(child, signal.SIGKILL)
     os.close(reading)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     return KILLED if hung or code == 1 else SURVIVED if code == 0 else BROKEN
+
+
+def all_end(reading: int, processes: Callable[[], Collection[int]]) -> bool:
+    """Whether every test ends, each of which writes a byte to the pipe then; False if one hangs."""
+    while True:
+        patience = Patience(processes, STILL, MOST)
+        while select.select([reading], [], [], 0.5) == ([], [], []):
+            if patience.is_over():
+                return False
+        if not os.read(reading, 4096):  # the end
+            return True
 
 
 def in_copy(folder: Path, tests: Iterable[str], log: Path, pipe: int) -> int:
@@ -182,13 +191,18 @@ def counts(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> dict[s
     return {"mutants": len(judged), "killed": judged.count(KILLED)}
 
 
+def left(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> list[Mutant]:
+    """Those that were judged and not killed."""
+    return [mutant for mutant in mutants if outcomes.get(mutant.name, {"outcome": KILLED})["outcome"] != KILLED]
+
+
 def write_outcomes(path: Path, mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> None:
     """What became of ``mutants``, those that are no more left out: totals, by part, and each."""
     known = {mutant.name: outcomes[mutant.name] for mutant in mutants if mutant.name in outcomes}
     parts = dict.fromkeys(mutant.part for mutant in mutants)
     content = {
         **counts(mutants, known),
-        "survivors": {m.name: m.equivalent for m in mutants if known.get(m.name, {}).get("outcome") == SURVIVED},
+        "survivors": {mutant.name: mutant.equivalent for mutant in left(mutants, known)},
         "parts": {part: counts([m for m in mutants if m.part == part], known) for part in parts},
         "each": known,
     }
@@ -202,10 +216,10 @@ def report(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> int:
         print(f"{part:12} {found['killed']:3} of {found['mutants']:3} killed")
     total = counts(mutants, outcomes)
     print(f"{'all':12} {total['killed']:3} of {total['mutants']:3} killed, {len(mutants)} known")
-    left = [m for m in mutants if outcomes.get(m.name, {"outcome": KILLED})["outcome"] != KILLED]
-    for mutant in left:
+    not_killed = left(mutants, outcomes)
+    for mutant in not_killed:
         print(f"{outcomes[mutant.name]['outcome']}: {mutant.name} ({mutant.equivalent or 'no reason known'})")
-    good = total["killed"] >= GOAL * total["mutants"] and all(mutant.equivalent for mutant in left)
+    good = total["killed"] >= GOAL * total["mutants"] and all(mutant.equivalent for mutant in not_killed)
     return 0 if good else 1
 
 
@@ -215,7 +229,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=parts, metavar="PART", default=parts, help=", ".join(parts))
     parser.add_argument("--list", action="store_true", help="print the mutants, and stop")
-    parser.add_argument("--again", action="store_true", help="run those that were judged before, too")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--again", action="store_true", help="run those that were judged before, too")
+    which.add_argument("--left", action="store_true", help="run those that were judged and not killed, and no others")
     parser.add_argument("--out", type=Path, default=FIGURES, metavar="FILE", help=f"default: {FIGURES}")
     args = parser.parse_args()
     chosen = [mutant for mutant in mutants if mutant.part in args.only]
@@ -225,7 +241,10 @@ def main() -> int:
         return 0
     outcomes = read_outcomes(args.out)
     digests = {mutant: mutant.digest() for mutant in chosen}
-    pending = [m for m in chosen if args.again or outcomes.get(m.name, {}).get("of") != digests[m]]
+    if args.left:
+        pending = left(chosen, outcomes)
+    else:
+        pending = [m for m in chosen if args.again or outcomes.get(m.name, {}).get("of") != digests[m]]
     for name in LIBRARIES:
         importlib.import_module(name)
     folder = Path(tempfile.mkdtemp(prefix="mutants_"))
@@ -245,6 +264,7 @@ def main() -> int:
                 print(f"{outcome:9} {mutant.name}", flush=True)
     finally:
         shutil.rmtree(folder)
+    write_outcomes(args.out, mutants, outcomes)  # with the reasons as they are now
     return report(chosen, outcomes)
 
 

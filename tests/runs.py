@@ -2,14 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from conftest import TINY
+from patience import living_processes, wait_until
 
 from runner.workers import Event, run_job
 from study.plan import Job, Study, planned_jobs
@@ -52,15 +54,26 @@ def command(folder: Path, *options: str) -> list[str]:
 
 def run(folder: Path, *options: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
     """Run the runner to its end."""
-    return subprocess.run(
-        command(folder, *options),
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
+    return run_to_its_end(command(folder, *options), cwd=cwd, env=os.environ | environment)
+
+
+def run_to_its_end(arguments: list[str], **how) -> subprocess.CompletedProcess:
+    """As ``subprocess.run`` with its output captured, with no limit but that of ``Patience``; TimeoutError beyond."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(arguments, stdout=out, stderr=complaints, start_new_session=True, **how)
+        try:
+            ended = wait_until(lambda: process.poll() is not None, lambda: living_processes(session=process.pid))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        texts = []
+        for file in (out, complaints):
+            file.seek(0)
+            texts.append(file.read())
+    if not ended:
+        raise TimeoutError(f"{arguments} gets no further: {texts}")
+    return subprocess.CompletedProcess(arguments, process.returncode, *texts)
 
 
 def run_jobs_here(
@@ -71,25 +84,22 @@ def run_jobs_here(
         on_event(run_job(study, job, on_event, should_stop))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 300) -> bool:
-    """Whether ``condition`` comes true within ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 class LiveRun:
-    """The runner as a process that can be disturbed, in a process group of its own; its output goes to ``log``."""
+    """The runner as a process that can be disturbed, in a process group of its own; its output goes to ``log``.
 
-    def __init__(self, folder: Path, log: Path, *options: str, prefix: tuple[str, ...] = ()):
+    ``how`` is for ``subprocess.Popen``.
+    """
+
+    def __init__(self, folder: Path, log: Path, *options: str, prefix: tuple[str, ...] = (), **how):
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                [*prefix, *command(folder, *options)], stdout=file, stderr=file, start_new_session=True
+                [*prefix, *command(folder, *options)], stdout=file, stderr=file, start_new_session=True, **how
             )
+
+    def reaches(self, condition: Callable[[], object]) -> bool:
+        """Whether ``condition`` comes true while the run gets on."""
+        return wait_until(condition, self.processes)
 
     @property
     def alive(self) -> bool:
@@ -116,25 +126,6 @@ class LiveRun:
     def processes(self) -> list[int]:
         """All that live of it: runner, workers and their helpers, orphans too (Linux only)."""
         return living_processes(session=self.process.pid)
-
-
-def living_processes(**wanted: int) -> list[int]:
-    """Process ids of those with this parent or session."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        state = process_state(int(path.name))
-        if state["state"] != "Z" and wanted.items() <= state.items():
-            found.append(int(path.name))
-    return sorted(found)
-
-
-def process_state(pid: int) -> dict[str, str | int]:
-    """State letter, parent and session of a process; state "Z" (it has ended) if there is none."""
-    try:
-        state, parent, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
-    except OSError:
-        return {"state": "Z"}
-    return {"state": state, "parent": int(parent), "session": int(session)}
 
 
 def command_line(pid: int) -> bytes:

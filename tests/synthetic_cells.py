@@ -166,6 +166,37 @@ def awkward_cells() -> list[dict]:
     return [*usual, diverged, bent, lost, alone, random_cell("my_model", "my_activation"), control, grown]
 
 
+def variant_cells(n_trials: int = 8) -> list[dict]:
+    """CharLM and a variant in which PD is .1 higher, and three sizes of MiniGPT with a PD that rises with size; all
+    with a landscape, and with GELU one trial of each diverged."""
+    names = ("relu", "gelu", "swiglu")
+    cells = [random_cell("charlm", name, n_trials=n_trials) for name in names]
+    for cell in [random_cell("charlm", name, n_trials=n_trials, seed=1) for name in names]:
+        cells.append(cell | {"model": "charlm_one_head", "pairs": [moved(pair, 0.1) for pair in cell["pairs"]]})
+    for size, more in ((100_000, 0.0), (1_000_000, 0.05), (10_000_000, 0.1)):
+        for cell in [random_cell("minigpt", name, n_trials=n_trials, seed=size) for name in names]:
+            pairs = [moved(pair, more) for pair in cell["pairs"]]
+            changes = {"model": f"minigpt@{size / 1e6:g}M", "n_parameters": size, "pairs": pairs}
+            cells.append(cell | changes)
+    for cell in cells:
+        if cell["activation"] == "gelu":
+            lost = n_trials
+            cell["trials"] = [*cell["trials"][:-1], make_diverged(lost)]
+            cell["pairs"] = [pair for pair in cell["pairs"] if lost not in pair["trials"]]
+        for trial in cell["trials"]:
+            if trial["status"] == "completed":
+                trial["curvature"] = 20.0 + trial["trial"]
+        for pair in cell["pairs"]:
+            pair["barrier"] = 1.0 + 0.1 * sum(pair["trials"])
+    return cells
+
+
+def moved(pair: dict, by: float) -> dict:
+    """The pair with a PD that is higher by so much, at the end and before."""
+    history = pair["history"] | {"relative_pd": [x + by for x in pair["history"]["relative_pd"]]}
+    return pair | {"relative_pd": pair["relative_pd"] + by, "history": history}
+
+
 def write_cells(folder: Path, cells: list[dict]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for cell in cells:

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 import config
-from activations import ACTIVATIONS, SmeLU, is_gated, make_activation
+from activations import ACTIVATIONS, AdaptivePiecewiseLinear, SmeLU, is_gated, make_activation
 
 X = torch.linspace(-6, 6, 2401, dtype=torch.float64)
 
@@ -72,6 +72,7 @@ CLOSED_FORMS = {
     "selu": lambda x: 1.0507009873554805 * torch.where(x > 0, x, 1.6732632423543772 * (torch.exp(x) - 1)),
     "prelu": lambda x: torch.where(x > 0, x, 0.25 * x),
     "squared_relu": lambda x: torch.where(x > 0, x * x, 0.0),
+    "apl": lambda x: torch.where(x > 0, x, 0.0),  # at its start; later, see below
 }
 GATES = {"swiglu": "swish", "geglu": "gelu", "reglu": "relu"}
 
@@ -96,6 +97,30 @@ def test_every_activation_has_a_closed_form_here_and_only_the_gated_are_gated():
 def test_the_slope_of_prelu_is_learned_and_starts_as_in_its_paper():
     (slope,) = make_activation("prelu").parameters()
     assert slope.shape == (1,) and slope.item() == 0.25
+
+
+def test_apl_is_the_sum_of_a_relu_and_hinges():
+    apl = AdaptivePiecewiseLinear((-1.0, 0.25, 2.0)).double()
+    with torch.no_grad():
+        apl.slopes.copy_(torch.tensor([0.3, -0.2, 0.7], dtype=torch.float64))
+        expected = X.clamp(min=0)
+        for slope, hinge in ((0.3, -1.0), (-0.2, 0.25), (0.7, 2.0)):
+            expected = expected + torch.where(hinge > X, slope * (hinge - X), 0.0)
+        torch.testing.assert_close(apl(X), expected, rtol=0, atol=1e-12)
+
+
+def test_gradients_of_apl_s_own_numbers_agree_with_finite_differences_away_from_its_start():
+    apl = AdaptivePiecewiseLinear().double()
+    with torch.no_grad():
+        apl.slopes.copy_(torch.tensor([0.4, -0.3]))
+    x = torch.tensor([-3.1, 0.73, -0.31, 0.17, -0.8, 2.9], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, *_: apl(x), (x, *apl.parameters()), eps=1e-6, atol=1e-7)
+
+
+def test_apl_starts_as_relu_with_hinges_apart_and_shares_them_within_a_layer():
+    apl = make_activation("apl")
+    assert [parameter.shape for parameter in apl.parameters()] == [(2,), (2,)]
+    assert apl.slopes.tolist() == [0, 0] and apl.hinges.tolist() == [-0.5, 0.5]
 
 
 def test_selu_keeps_mean_0_and_variance_1():

@@ -101,6 +101,15 @@ def test_trial_details_end_with_their_mean(one):
     assert [row["val_loss"] for row in table.rows] == pytest.approx([*LOSSES, 2.63])
 
 
+def test_a_pair_without_a_value_leaves_the_mean_of_the_others_and_no_interval():
+    content = random_cell("charlm", "relu", n_trials=4)
+    assert measure.measure(content).estimate("relative_pd").has_interval
+    content["pairs"][2]["relative_pd"] = None
+    others = [pair["relative_pd"] for pair in content["pairs"] if pair["relative_pd"] is not None]
+    found = measure.measure(content).estimate("relative_pd")
+    assert found.mean == pytest.approx(sum(others) / 5) and not found.has_interval
+
+
 def test_spread_over_activations(two):
     spread = measure.spread_over(two.measured, "relative_pd")
     assert (spread.n, spread.mean, spread.std, spread.cv) == pytest.approx((2, 0.225, 0.075, 1 / 3))
@@ -190,10 +199,17 @@ def test_one_study_is_measured_in_the_order_of_the_registries():
 
 
 def test_every_name_of_the_registries_has_a_label_of_its_own():
-    names = config.MODELS + config.ACTIVATIONS + config.MODERN
+    names = (*config.MODELS, *config.PARENTS, *config.ACTIVATIONS, *config.MODERN)
     assert all(labels.label(name) != name for name in names)
     assert len({labels.label(name) for name in names}) == len(set(names))
     assert labels.in_order(config.ACTIVATIONS) == [*config.ACTIVATIONS]
+
+
+def test_sizes_are_named_and_ordered_by_their_numbers():
+    names = ["charlm@100M", "mine@x", "charlm@5M", "minigpt", "charlm@0.25M", "charlm"]
+    ordered = ["charlm", "charlm@0.25M", "charlm@5M", "charlm@100M", "minigpt", "mine@x"]
+    assert labels.in_order(names) == ordered
+    assert labels.label("charlm@0.25M") == "CharLM, 0.25 M" and labels.label("mine@x") == "mine@x"
 
 
 def test_over_training_ends_with_the_cell_s_own_estimate():

@@ -12,7 +12,7 @@ from study import carry_on
 from study.files import OtherSettings, UserError
 from study.options import CONFIGS
 from study.plan import Study, finished_trials
-from study.store import check_identity, fingerprint
+from study.store import check_identity, continues, fingerprint
 from training.dataset import whole_split
 
 NAMES = ("nanotransformer", "relu")
@@ -163,3 +163,6 @@ def test_fewer_steps_and_other_settings_are_refused_and_a_schedule_is_named(tiny
     assert "follows from how many steps" in refusal(facts | cosine, more | cosine)
     for there, here in [(more, facts), (facts, more | {"dropout": 0.5}), (facts | cosine, more), (facts, more)]:
         assert "follows from how many steps" not in refusal(there, here)
+    assert continues(facts, more)
+    for there, here in [(facts | cosine, more | cosine), (more, facts), (facts | {"dropout": 0.5}, more)]:
+        assert not continues(there, here)

@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing, wait_until
+from patience import wait_until
+from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing
 
 import run_all_experiments
 from study.files import UserError
@@ -75,7 +76,7 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
         pid, key = running().pop()
         os.kill(pid, signal.SIGKILL)
         finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/trials/*/trial_*.json")}
-        assert wait_until(lambda: not live.alive)
+        assert live.reaches(lambda: not live.alive)
     assert live.process.returncode == 0, live.text()
     assert (pid, key) not in witness.seen("memory")
     assert len(finished) >= 3 and all(path.stat().st_mtime_ns == then for path, then in finished.items())
@@ -99,6 +100,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     foreign.write_text("{}")
     for address, reason in [
         (silent, "no scheduler answers"),
+        ("tls://", "no scheduler answers at tls://"),
         ("absent.json", "no scheduler answers"),
         (str(damaged), "is damaged"),
         (str(foreign), "is no scheduler file"),

@@ -517,6 +517,7 @@ def test_groups_that_are_empty_or_called_the_same(folder, capsys):
     ("targets", "words"),
     [
         (TARGETS[1:], "59 targets for 60 samples"),
+        (np.append(TARGETS, 0), "61 targets for 60 samples"),
         (TARGETS + 1, "holds class 5"),
         (TARGETS - 1, "holds class -1"),
         (GOOD, "needs whole numbers"),

@@ -126,6 +126,12 @@ def test_what_loss_and_step_explain_is_told_from_what_activation_adds():
     assert by_loss.n_points == 8 and by_loss.r_squared == pytest.approx(1, abs=0.01)
     assert by_both.r_squared < 0.9 < by_both.with_activation
     assert math.isnan(by_loss.step_at_equal_loss)
+    by_step = [
+        followed_cell(name, [0.25, *(0.1 + 0.1 * math.log(step) for step in STEPS[1:])], [4.2, loss, 5.5 - loss])
+        for name, loss in zip(NAMES, (2.5, 2.6, 2.9, 3.0), strict=True)
+    ]
+    (by_step,) = loss_alone.loss_alone(by_step, [])
+    assert by_step.r_squared == pytest.approx(1, abs=0.02)
 
 
 def test_the_verdict_without_the_most_different_activation():

@@ -8,6 +8,7 @@ from fault_campaign import Campaign
 KINDS = (
     "worker killed (SIGKILL)",
     "runner killed (SIGKILL)",
+    "worker frozen, runner asked to stop twice",
     "checkpoint: bit flipped",
     "record truncated",
 )

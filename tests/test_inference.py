@@ -302,6 +302,8 @@ def test_the_plan_is_that_of_the_pilot():
     assert (one.comparisons, family.comparisons) == (1, 3)
     assert all(family.trials[x] >= n for x, n in one.trials.items())
     assert one.trials[0.10] == stats.trials_needed(0.1, one.cv_between_trials, one.correlation)
+    first_of_holm = stats.trials_needed(0.1, one.cv_between_trials, one.correlation, alpha=0.05 / 3)
+    assert family.trials[0.10] == first_of_holm > one.trials[0.10]
     assert one.row()["trials_for_5_percent"] == one.trials[0.05]
 
 
@@ -428,6 +430,8 @@ def test_within_architectures_differences_between_them_do_not_count():
     lower_right = rising + np.array([[10], [-10]])
     assert metrics_compared.rank_correlation([rising, lower_right]) == pytest.approx(1)
     assert metrics_compared.rank_correlation([np.concatenate([rising, lower_right], axis=1)]) < 0
+    few, many = (np.array([range(n), range(n, 0, -1)]) for n in (2, 6))  # ranks up to 2 and up to 6
+    assert metrics_compared.rank_correlation([few, many]) == pytest.approx(-1)
 
 
 def test_nothing_is_said_of_too_few_or_constant_metrics():

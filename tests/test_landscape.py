@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, with_small_parts
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -115,12 +115,14 @@ SMALL = replace(
     TINY,
     vocabulary_size=5,
     context=6,
-    shapes={
-        **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=1, width=4, hidden=5, heads=2)),
-        "tinylstm": Shape(layers=1, width=4, hidden=5),
-        "convlm": Shape(layers=1, width=4, hidden=0, taps=2, dilations=(1,), conv_hidden=5),
-        "hybridlm": Shape(layers=1, width=4, hidden=5, heads=2, taps=2, dilations=(1,), conv_hidden=6),
-    },
+    shapes=with_small_parts(
+        {
+            **dict.fromkeys(("charlm", "minigpt", "nanotransformer"), Shape(layers=1, width=4, hidden=5, heads=2)),
+            "tinylstm": Shape(layers=1, width=4, hidden=5),
+            "convlm": Shape(layers=1, width=4, hidden=0, taps=2, dilations=(1,), conv_hidden=5),
+            "hybridlm": Shape(layers=1, width=4, hidden=5, heads=2, taps=2, dilations=(1,), conv_hidden=6),
+        }
+    ),
 )
 
 
@@ -148,14 +150,29 @@ def exact_eigenvalue(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor])
     return float(torch.linalg.eigvalsh(matrix)[-1])
 
 
-@pytest.mark.parametrize(("architecture", "activation"), [("charlm", "gelu"), ("tinylstm", "swiglu")])
+@pytest.mark.parametrize(
+    ("architecture", "activation"),
+    [
+        ("charlm", "gelu"),
+        ("tinylstm", "swiglu"),
+        ("charlm_rms_norm", "gelu"),
+        ("charlm_no_gain", "gelu"),
+        ("tinygru", "gelu"),
+        ("tinyrnn", "gelu"),
+        ("lstm_attention", "gelu"),
+    ],
+)
 def test_the_curvature_is_that_of_the_exact_hessian(architecture, activation):
     model = small_model(architecture, activation).eval()
     found = landscape.top_eigenvalue(model, BATCH, random_vector(count_parameters(model)))
-    assert found == pytest.approx(exact_eigenvalue(model, BATCH), rel=landscape.ACCURATE)
+    exact = exact_eigenvalue(model, BATCH)
+    assert found == pytest.approx(exact, rel=landscape.ACCURATE)
+    # In single precision training has its fast kernels, through which one cannot differentiate twice.
+    single = landscape.top_eigenvalue(model.float().train(), BATCH, random_vector(count_parameters(model)))
+    assert single == pytest.approx(exact, rel=5 * landscape.ACCURATE)
 
 
-@pytest.mark.parametrize("architecture", config.MODELS)
+@pytest.mark.parametrize("architecture", (*config.MODELS, *config.PARENTS))
 def test_every_architecture_has_a_landscape_and_the_same_bits_twice(architecture):
     def measured() -> list[float]:
         first, second = (build_model(architecture, "smelu_1", SMALL, seed).train() for seed in (1, 2))
@@ -170,7 +187,7 @@ def test_every_architecture_has_a_landscape_and_the_same_bits_twice(architecture
     assert measured() == values
 
 
-@pytest.mark.parametrize("architecture", config.MODELS)
+@pytest.mark.parametrize("architecture", (*config.MODELS, *config.PARENTS))
 def test_plain_kernels_give_the_loss_and_gradient_of_the_fast_ones(architecture):
     model = build_model(architecture, "gelu", replace(SMALL, dropout=0.0), 1)
 
@@ -185,13 +202,14 @@ def test_plain_kernels_give_the_loss_and_gradient_of_the_fast_ones(architecture)
     assert torch.equal(model.train() and loss_and_gradient(), fast)  # the fast kernels are back
 
 
-def test_a_barrier_is_symmetric_to_the_bit_and_that_of_the_weights_between():
-    first, second = (small_model("tinylstm", "gelu", seed).float() for seed in (2, 3))
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_a_barrier_is_symmetric_to_the_bit_and_that_of_the_weights_between(precision):
+    first, second = (small_model("tinylstm", "gelu", seed).to(precision) for seed in (2, 3))
     states = first.state_dict(), second.state_dict()
     height = landscape.barrier(first, *states, BATCH)
     assert height > 0
     assert landscape.barrier(second, *states[::-1], BATCH) == height
-    between, losses = small_model("tinylstm", "gelu").float().eval(), []
+    between, losses = small_model("tinylstm", "gelu").to(precision).eval(), []
     for share in torch.linspace(0, 1, landscape.POINTS):
         between.load_state_dict({name: torch.lerp(states[0][name], states[1][name], share) for name in states[0]})
         losses.append(float(landscape.loss_of(between, *BATCH).detach()))
@@ -263,6 +281,24 @@ def test_the_landscape_changes_no_other_number_and_no_fingerprint(finished, tmp_
     with_it, without_it = record_of(finished, 1), record_of(trained(tmp_path, 1, landscape=False), 1)
     assert not without_it.keys() & set(ADDED)
     assert {name: value for name, value in with_it.items() if name not in ADDED} == without_it
+
+
+def test_where_lanczos_starts_is_fixed_by_the_study_and_by_nothing_else(finished):
+    model = build_model(*CELL, finished.config, 1)
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        found.append(of_study.landscape_of(finished, model))
+    assert found[0] == found[1]
+
+
+def test_there_is_no_barrier_to_a_trial_that_diverged(finished, tmp_path):
+    study = trained(with_the_first_trial_only(finished, tmp_path))
+    cell = study.cell(*CELL)
+    study.store.write_record(cell, 1, study.store.read_record(cell, 1) | {"status": "diverged"})
+    trained(tmp_path, 2)
+    assert study.store.read_record(cell, 1)["status"] == "diverged"
+    assert record_of(study, 2)["barriers"] == {}
 
 
 def test_trials_that_end_at_once_miss_no_pair_and_their_order_changes_nothing(finished, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "labels": {"config"},
     "config_cpu": {"config"},
     "config_trained": {"config", "config_cpu"},
-    "training": {"config"},
+    "training": {"activations", "config"},
     "model": {"activations", "config", "config_cpu", "training"},
     "study": {"activations", "config", "config_cpu", "config_trained", "labels", "metrics", "model", "training"},
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},
@@ -45,7 +45,7 @@ MAY_IMPORT = {
     # The model for the docs alone; of the runner, how many cores there are.
     "analyze_results": {"analysis", "audit", "labels", "model", "runner", "study", "views"},
     "compare": {"analysis", "labels", "study", "views"},
-    "own": {"activations", "runner", "study", "train", "training"},
+    "own": {"activations", "config", "runner", "study", "train", "training"},
     "sensitivity": {
         "activations",
         "analysis",

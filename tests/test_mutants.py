@@ -1,5 +1,6 @@
 """The faults of ``python tests/mutants.py``, its long form, still fit the code; and what it does with one of them."""
 
+import json
 import re
 from collections import Counter
 
@@ -48,7 +49,26 @@ def test_a_fault_is_killed_where_a_test_fails_and_survives_where_none_does(tmp_p
     assert outcome("test_blind.py") == SURVIVED
     assert outcome("test_broken.py") == mutants.BROKEN
     assert (tmp_path / "number.py").read_text() == "def one():\n    return 1\n"
-    monkeypatch.setattr(mutants, "PATIENCE", 0.5)
+    monkeypatch.setattr(mutants, "STILL", 0.5)
     assert outcome("test_bites.py", "import time; time.sleep(60)") == KILLED
     with pytest.raises(ValueError, match="has 0 lines 'return 3'"):
         Mutant("part", "two", "number.py", "return 3", "", ()).mutated(tmp_path)
+
+
+def test_the_figures_count_what_was_judged_and_name_what_was_not_noticed(tmp_path, capsys):
+    known = [Mutant("a", name, "f.py", "x", "y", (), reason) for name, reason in (("1", ""), ("2", "why"), ("3", ""))]
+    outcomes = {
+        "a: 1": {"outcome": KILLED, "of": ""},
+        "a: 2": {"outcome": SURVIVED, "of": ""},
+        "a: of another time": {"outcome": SURVIVED, "of": ""},
+    }
+    mutants.write_outcomes(tmp_path / "out.json", known, outcomes)
+    assert mutants.read_outcomes(tmp_path / "out.json").keys() == {"a: 1", "a: 2"}
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert (written["mutants"], written["killed"], written["survivors"]) == (2, 1, {"a: 2": "why"})
+    assert mutants.report(known, outcomes) == 1  # one of two is too little
+    many = known + [Mutant("b", str(number), "f.py", "x", "y", ()) for number in range(18)]
+    outcomes |= {mutant.name: {"outcome": KILLED, "of": ""} for mutant in many if mutant.part == "b"}
+    assert mutants.report(many, outcomes) == 0
+    assert mutants.report(many, outcomes | {"a: 3": {"outcome": mutants.BROKEN, "of": ""}}) == 1
+    assert "broken: a: 3 (no reason known)" in capsys.readouterr().out

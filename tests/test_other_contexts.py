@@ -76,6 +76,33 @@ def test_cells_without_blocks_or_with_too_few_trials_are_left_out():
     assert other.both.low <= difference.estimate.low <= difference.estimate.high <= other.both.high
 
 
+def distances_and_blocks(content: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Of a cell file: relative PD (N, N), and its means over pairs by block (G,)."""
+    distances = np.zeros((len(content["trials"]),) * 2)
+    for pair in content["pairs"]:
+        i, j = (number - 1 for number in pair["trials"])
+        distances[i, j] = distances[j, i] = pair["relative_pd"]
+    blocks = [pair["breakdown"]["text_block"]["relative_pd"] for pair in content["pairs"]]
+    return distances, np.mean(blocks, axis=0)
+
+
+def test_cells_and_their_differences_are_widened_by_their_own_contexts():
+    contents = [random_cell("charlm", name, n_trials=5) for name in ("relu", "gelu")]
+    for pair in contents[1]["pairs"]:  # one activation finds some of the text harder than the other does
+        blocks = pair["breakdown"]["text_block"]
+        blocks["relative_pd"] = [pd + 0.04 * (-1) ** place for place, pd in enumerate(blocks["relative_pd"])]
+    findings = Findings.of_study(contents, "cpu")
+    (first, first_blocks), (other, other_blocks) = map(distances_and_blocks, contents)
+    expected = stats.crossed_estimate(first, first_blocks)
+    found = findings.cells_on_other_contexts[0]
+    assert found.both.high == pytest.approx(expected.high)
+    assert found.both.high > stats.pairwise_estimate(first).high + 1e-6 and found.widening > 1
+    expected = stats.crossed_estimate(other - first, other_blocks - first_blocks)
+    (found,) = findings.differences_on_other_contexts
+    assert (found.both.low, found.both.high) == pytest.approx((expected.low, expected.high))
+    assert found.both.high > found.difference.estimate.high + 1e-6
+
+
 def test_where_contexts_add_nothing_the_interval_is_as_wide_also_when_it_is_cut_at_0():
     content = random_cell("charlm", "relu")
     for pair, distance in zip(content["pairs"], (0.01, 0.3, 0.35), strict=True):

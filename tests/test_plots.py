@@ -300,6 +300,14 @@ def test_another_format_is_an_error_that_names_the_known_ones():
         figure_bytes(Figure(), "gif")
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", FIGURE_FORMATS)
+def test_characters_that_the_font_lacks_are_drawn_as_boxes_without_a_warning(form):
+    figure = Figure()
+    figure.text(0.5, 0.5, "\N{CJK UNIFIED IDEOGRAPH-4E16}")
+    assert figure_bytes(figure, form)
+
+
 def test_the_users_settings_have_no_influence(tmp_path):
     settings = tmp_path / "matplotlibrc"
     settings.write_text(

@@ -23,7 +23,6 @@ from runs import (
     run,
     run_jobs_here,
     study_in,
-    wait_until,
 )
 
 import config
@@ -107,6 +106,54 @@ def test_the_plan_goes_cell_by_cell(tmp_path):
 def test_the_name_of_a_group_means_its_activations_each_once(tmp_path, capsys, asked, planned):
     assert call(tmp_path, "--models", "charlm", "--activations", *asked, "--dry-run") == 0
     assert tuple(re.findall(r"charlm_(\w+)_tiny ", capsys.readouterr().out)) == planned
+
+
+@pytest.mark.parametrize(
+    ("asked", "planned"),
+    [
+        (["charlm@0.02M", "minigpt"], ["charlm@0.02M", "minigpt"]),
+        (["attention_dropout"], ["charlm", "charlm_no_attention_dropout"]),
+        (["parts"], list(config.MODEL_GROUPS["parts"])),
+    ],
+)
+def test_lists_of_models_and_sizes_are_asked_for_by_name(tmp_path, capsys, asked, planned):
+    assert call(tmp_path, "--models", *asked, "--activations", "relu", "--trials", "1", "--dry-run") == 0
+    assert re.findall(r"^(\S+)_relu_tiny ", capsys.readouterr().out, re.MULTILINE) == planned
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            ["--models", "charlm@250K"],
+            r"'charlm@250K' is no size; write millions of parameters, such as charlm@0.25M",
+        ),
+        (["--models", "charlm@1.0M"], "'charlm@1.0M' is no size"),
+        (["--models", "charlm@0.001M"], "charlm cannot have 1,000 parameters in this configuration"),
+        (["--models", "convlm@1M"], "convlm is not made in sizes; charlm and minigpt are"),
+        (
+            ["--models", "attention_dropout", "--dropout", "0"],
+            "without dropout charlm_no_attention_dropout is charlm",
+        ),
+        (["--dropout", "1"], "argument --dropout: '1' is not a share from 0 to 0.9"),
+        (["--dropout", "nan"], "argument --dropout: 'nan' is not a share from 0 to 0.9"),
+    ],
+)
+def test_sizes_and_variants_that_cannot_be_are_refused(tmp_path, capsys, options, reason):
+    assert_refused(tmp_path, capsys, tuple(options), reason)
+
+
+def test_a_size_and_a_variant_are_trained_under_their_names(tmp_path, capsys):
+    models = ("--models", "charlm@0.02M", "minigpt@0.02M", "charlm_rms_norm", "--activations", "apl", "swiglu")
+    steps = ("--trials", "2", "--iterations", "4", "--eval-interval", "2", "--dropout", "0.1")
+    assert call(tmp_path, *models, *steps) == 0
+    assert "fewer parameters" not in capsys.readouterr().err
+    cells = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*_tiny.json")}
+    assert len(cells) == 6 and all(cell["status"] == "completed" for cell in cells.values())
+    for name, cell in cells.items():
+        assert cell["config"]["dropout"] == 0.1
+        assert "@" not in name or cell["n_parameters"] == pytest.approx(20_000, rel=0.02)
+        assert all(0 < pair["relative_pd"] < 2 for pair in cell["pairs"])
 
 
 def test_dry_run_shows_what_is_done_and_pending_and_touches_nothing(finished, capsys):
@@ -612,9 +659,8 @@ def test_an_error_that_no_longer_holds_is_taken_away(finished):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_log_on_a_full_disk_loses_no_result(undisturbed, tmp_path):
-    with open("/dev/full", "w") as log:  # noqa: PTH123
-        done = command(tmp_path, *CELL, "--trials", "3", "--workers", "1")
-        subprocess.run(done, stdout=log, stderr=subprocess.DEVNULL, timeout=900, check=False)
+    live = LiveRun(tmp_path, Path("/dev/full"), *CELL, "--trials", "3", "--workers", "1")
+    assert live.reaches(lambda: not live.alive)
     assert not [name for name in differing(undisturbed, tmp_path) if "charlm_gelu" in name]
 
 
@@ -654,32 +700,32 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_are_forked_with_torch_loaded_by_a_server_with_one_thread(tmp_path):
     live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "2", "--workers", "2")
-    assert wait_until(lambda: len(live.workers()) == 2)
+    assert live.reaches(lambda: len(live.workers()) == 2)
     runner, server = (Path(f"/proc/{pid}") for pid in (live.process.pid, live.server()))
     assert "libtorch" in (server / "maps").read_text() and "libtorch" not in (runner / "maps").read_text()
     assert len(list((server / "task").iterdir())) == 1
     os.kill(live.process.pid, signal.SIGKILL)
-    assert wait_until(lambda: not live.processes())
+    assert live.reaches(lambda: not live.processes())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "99", "--workers", "2")
-    assert wait_until(lambda: "trial 1/99  step 10/" in live.text() and "trial 2/99  step 10/" in live.text())
+    assert live.reaches(lambda: "trial 1/99  step 10/" in live.text() and "trial 2/99  step 10/" in live.text())
     first, second = live.workers()
     os.kill(first, signal.SIGKILL)
-    assert wait_until(lambda: "FAILED: the worker process was killed by SIGKILL" in live.text())
+    assert live.reaches(lambda: "FAILED: the worker process was killed by SIGKILL" in live.text())
     server = live.server()
     os.kill(server, signal.SIGKILL)
     os.kill(second, signal.SIGTERM)
-    assert wait_until(lambda: live.server() != server and live.workers())
+    assert live.reaches(lambda: live.server() != server and live.workers())
     live.process.send_signal(signal.SIGTERM)
-    assert live.process.wait(300) == 143
+    assert live.reaches(lambda: not live.alive) and live.process.returncode == 143
     text = live.text()
     assert text.endswith("stopped; what was trained is saved, and the same command goes on from there\n")
     assert text.count("FAILED") == 1 and "Traceback" not in text
     (error,) = (tmp_path / "results").rglob("*.error.txt")
     assert "killed by SIGKILL: out of memory, or from outside" in error.read_text()
-    assert wait_until(lambda: not live.processes())
+    assert live.reaches(lambda: not live.processes())
     there = study_in(tmp_path)
     assert pending_jobs(there, grid_jobs(there)[:3])

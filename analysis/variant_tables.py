@@ -1,0 +1,163 @@
+"""The tables of variants and of sizes: which part moves what, and whether size does.
+
+Pure functions of ``Findings``, which has computed what they show.
+"""
+
+import math
+
+from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM, VERDICT, P, shown_text
+from analysis.findings import Findings
+from analysis.measure import MeasuredCell
+from analysis.metrics_compared import metric_label
+from analysis.report_tables import MODEL
+from analysis.sizes import REPORTED, REPORTED_SLOPE, SizeTrend, sized
+from analysis.table import Column, Row, Table, mean_of, number, plain, significant, trial_count
+from analysis.variants import is_cv, metric_of
+from labels import in_prose, label, listed
+from metrics import METRICS, primary
+
+PARENT = Column("Parent", ("parent",), label, numeric=False)
+CV_OF_PD = Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100))
+VERDICT_BY_MISMATCHES = Column("Verdict by mismatches", ("by_mismatches",), plain, numeric=False)
+BOTH_AS_REGISTERED = "The rule, its interval and its family are those of --tables sensitivity."
+
+
+def quantity_label(quantity: str) -> str:
+    name = metric_label(metric_of(quantity))
+    return f"CV of {in_prose(name)}" if is_cv(quantity) else name
+
+
+QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)
+
+
+def parts(findings: Findings) -> list[Table]:
+    """Each variant against its parent."""
+    effects = findings.part_effects
+    compared = dict.fromkeys(name for each in effects for name in (each.parent, each.model))
+    parents = {each.model: each.parent for each in effects}
+    verdict_columns = (
+        MODEL,
+        PARENT,
+        Column("Verdict by PD", ("verdict",), plain, numeric=False),
+        CV_OF_PD,
+        CV_WITHOUT_NOISE,
+        P_HOLM,
+        N_TESTS,
+        VERDICT_BY_MISMATCHES,
+        Column("Val loss (nats/char)", ("val_loss",), number("{:.4f}")),
+        Column("Parameters", ("n_parameters",), number("{:,.0f}")),
+        N_SHARED,
+    )
+    rows = [
+        row | {"parent": parents.get(row["model"], "")} for row in verdict_rows(findings) if row["model"] in compared
+    ]
+    effect_columns = (
+        MODEL,
+        QUANTITY,
+        Column("Parent's", ("of_parent",), number("{:#.4g}")),
+        Column("Difference [95 % interval]", ("difference",), significant),
+        Column("of the parent's (%)", ("relative",), mean_of("{:+.1f}", 100)),
+        P_HOLM,
+        N_TESTS,
+        Column(
+            "Shown", ("shown",), lambda shown: "not tested" if shown is None else shown_text(shown), numeric=False
+        ),
+        Column("Activations", ("n_activations",), plain),
+        N_SHARED,
+    )
+    names = listed(in_prose(METRICS[name].label) for name in primary())
+    notes = (
+        "The variant's value minus its parent's, over the activations and the seeds that both have; of a metric its "
+        "mean over activations, and of its CV the one observed, which contains the noise of the trials.",
+        f"p, Holm: jackknife-t over seeds, of {names} only, adjusted over all variants by both metrics, means and "
+        "CVs each a family. All else is description. Intervals are of one comparison each, and not adjusted.",
+        "A variant has its parent's size, and so another width or hidden layer where the part took room.",
+    )
+    return [
+        Table("Variants: does PD depend on the activation?", verdict_columns, rows, (BOTH_AS_REGISTERED,)),
+        Table("Variants against their parents", effect_columns, [each.row() for each in effects], notes),
+    ]
+
+
+def verdict_rows(findings: Findings) -> list[Row]:
+    """Of each architecture its verdicts by both primary metrics, mean loss and size."""
+    by_mismatches = {each.model: each.verdict for each in findings.sensitivities("top1_mismatches")}
+    return [
+        each.row()
+        | {
+            "by_mismatches": by_mismatches[each.model],
+            "val_loss": _mean([cell.mean("val_loss") for cell in findings.models[each.model]]),
+            "n_parameters": _mean([cell.n_parameters for cell in findings.models[each.model]]),
+        }
+        for each in findings.sensitivities()
+    ]
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def sizes(findings: Findings) -> list[Table]:
+    """Each size, and how PD and its CV go with it."""
+    groups = sized(findings.measured)
+    of_size = {cells[0].model for sizes in groups.values() for cells in sizes}
+    columns = (
+        MODEL,
+        Column("Parameters", ("n_parameters",), number("{:,.0f}")),
+        Column("Val loss (nats/char)", ("val_loss",), number("{:.4f}")),
+        Column("Relative PD, mean over activations", ("pd",), number("{:.4f}")),
+        CV_OF_PD,
+        CV_WITHOUT_NOISE,
+        P_HOLM,
+        N_TESTS,
+        VERDICT,
+        VERDICT_BY_MISMATCHES,
+        N_SHARED,
+    )
+    rows = [
+        row | {"pd": _mean_pd(findings.models[row["model"]])}
+        for row in sorted(verdict_rows(findings), key=lambda row: row["n_parameters"])
+        if row["model"] in of_size
+    ]
+    places = list(groups)
+    rows.sort(key=lambda row: places.index(row["model"].partition("@")[0]))
+    return [
+        Table("Sizes: does PD depend on the activation?", columns, rows, (BOTH_AS_REGISTERED,)),
+        trend_table(findings.size_trends),
+    ]
+
+
+def _mean_pd(cells: list[MeasuredCell]) -> float:
+    return _mean([cell.mean("relative_pd") for cell in cells])
+
+
+def trend_table(trends: list[SizeTrend]) -> Table:
+    columns = (
+        Column("Architecture", ("base",), label, numeric=False),
+        QUANTITY,
+        Column("At", ("when",), plain, numeric=False),
+        Column("Loss there (nats/char)", ("level",), number("{:.4f}")),
+        Column("Change for a tenfold size [95 % interval]", ("slope",), significant),
+        P,
+        Column("The report's", ("reported",), number("{:+.4f}")),
+        Column("N to show the report's", ("needed",), plain),
+        Column("Sizes", ("n_sizes",), plain),
+        Column("Activations", ("n_activations",), plain),
+        Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
+    )
+    (small, cv_small), (large, cv_large) = REPORTED.items()
+    notes = (
+        "The slope of a straight line over log10 of the number of parameters, through the sizes, all weighted alike: "
+        "of a metric's mean over activations, and of its CV as observed (a fraction), which contains the noise of "
+        "the trials. Jackknife over the seeds that all sizes share; the interval and p are of each line alone.",
+        f"The report's: from {100 * cv_small:.2f} % at {small:,} parameters (CharLM) to {100 * cv_large:.2f} % at "
+        f"{large:,} (MiniGPT), {100 * REPORTED_SLOPE:.1f} percentage points for a tenfold size. N: seeds of each "
+        "cell with which these sizes would show that slope at 5 % with a power of 80 %, if seeds vary as here.",
+        "At equal loss: the highest at which any pair of trials of any of the sizes ended. Larger models come to it "
+        "after fewer steps, so equal loss is not equal training.",
+    )
+    return Table("How PD goes with size", columns, [each.row() for each in trends], notes)
+
+
+TABLES = {"parts": parts, "sizes": sizes}

@@ -1,0 +1,159 @@
+"""Variants against the architectures that have the part they lack. Pure functions of measured cells.
+
+A variant is compared with its parent over the activations that both have, and over the seeds that all these cells
+completed; the same seed starts the same batches, and the same initial weights where shapes agree.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from analysis import jackknifed, stats
+from analysis.differences import SharedSeeds, shared_distances, shared_seeds
+from analysis.jackknifed import Jackknifed
+from analysis.measure import MeasuredCell, by_model
+from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats_many import ALPHA
+from analysis.table import Row
+from config import PARENTS
+from metrics import PAIR_METRICS, primary
+
+MEANS = ("val_loss", "relative_pd", "top1_mismatches", "total_variation", "curvature", "barrier")
+CV = "CV of "
+QUANTITIES = (*MEANS, *(CV + name for name in primary()))
+
+
+@dataclass(frozen=True)
+class PartEffect:
+    """A variant's ``quantity``, the mean over activations of a metric's means or their CV, minus its parent's.
+
+    ``p`` is adjusted, by Holm's method, over the variants and the primary metrics, means and CVs apart; NaN of other
+    metrics, which are description, and below ``stats.FEWEST_JUDGED`` seeds.
+    """
+
+    model: str
+    parent: str
+    quantity: str
+    n_activations: int
+    seeds: SharedSeeds
+    of_parent: float
+    difference: Estimate
+    p_alone: float
+    p: float = math.nan
+    n_tests: int = 0
+
+    @property
+    def relative(self) -> Estimate:
+        """The difference as a fraction of the parent's value."""
+        if not self.of_parent:
+            return Estimate(math.nan, math.nan, math.nan, self.difference.n)
+        low, mean, high = (
+            x / abs(self.of_parent) for x in (self.difference.low, self.difference.mean, self.difference.high)
+        )
+        return Estimate(mean, low, high, self.difference.n)
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether the adjusted p is at most ``ALPHA``; None where it was not tested."""
+        return None if math.isnan(self.p) else self.p <= ALPHA
+
+    def row(self) -> Row:
+        return {
+            "model": self.model,
+            "parent": self.parent,
+            "quantity": self.quantity,
+            "n_activations": self.n_activations,
+            "of_parent": self.of_parent,
+            "difference": self.difference,
+            "relative": self.relative,
+            "p_holm": self.p,
+            "n_tests": self.n_tests,
+            "shown": self.shown,
+            **vars(self.seeds),
+        }
+
+
+def part_effects(measured: list[MeasuredCell]) -> list[PartEffect]:
+    """One for each quantity of each variant whose parent is there too, with an activation in common."""
+    groups = by_model(measured)
+    found = [
+        effect
+        for model, cells in groups.items()
+        if PARENTS.get(model) in groups
+        for quantity in QUANTITIES
+        if (effect := _effect(cells, groups[PARENTS[model]], quantity))
+    ]
+    return [
+        *_adjusted([each for each in found if not is_cv(each.quantity)]),
+        *_adjusted([each for each in found if is_cv(each.quantity)]),
+    ]
+
+
+def is_cv(quantity: str) -> bool:
+    return quantity.startswith(CV)
+
+
+def metric_of(quantity: str) -> str:
+    return quantity.removeprefix(CV)
+
+
+def _adjusted(found: list[PartEffect]) -> list[PartEffect]:
+    tested = [each.p_alone if metric_of(each.quantity) in primary() else math.nan for each in found]
+    n_tests = sum(not math.isnan(p) for p in tested)
+    return [replace(each, p=float(p), n_tests=n_tests) for each, p in zip(found, stats.holm(tested), strict=True)]
+
+
+def in_all(groups: Sequence[list[MeasuredCell]]) -> list[list[MeasuredCell]]:
+    """Of each of ``groups`` the cells with the activations that all of them have, with enough trials for a verdict
+    or, where there is none, for an interval."""
+    shared: set[str] = set()
+    for least in (FEWEST_JUDGED, FEWEST):
+        shared = set.intersection(
+            *({cell.activation for cell in cells if cell.n_trials >= least} for cells in groups)
+        )
+        if shared:
+            break
+    return [[cell for cell in cells if cell.activation in shared] for cells in groups]
+
+
+def _effect(cells: list[MeasuredCell], parents: list[MeasuredCell], quantity: str) -> PartEffect | None:
+    groups = in_all([cells, parents])
+    n_activations = len(groups[0])
+    if not n_activations or (is_cv(quantity) and n_activations < 2):
+        return None
+    both = [cell for group in groups for cell in group]
+    seeds, values = seed_values(both, metric_of(quantity))
+    if len(seeds) < FEWEST:
+        return None
+    own, other = (quantity_of(half, quantity) for half in np.split(values, 2))
+    difference = own - other
+    return PartEffect(
+        cells[0].model,
+        parents[0].model,
+        quantity,
+        n_activations,
+        shared_seeds(both, seeds),
+        other.value,
+        difference.estimate,
+        difference.p,
+    )
+
+
+def quantity_of(values: np.ndarray, quantity: str) -> Jackknifed:
+    """Of values (K, N) of K activations."""
+    return jackknifed.cv_of(values) if is_cv(quantity) else jackknifed.mean_of(values)
+
+
+def seed_values(cells: list[MeasuredCell], metric: str) -> tuple[list[int], np.ndarray]:
+    """The seeds (N,) of which every one of ``cells`` (K,) has the metric, and (K, N) its values, of pairs their
+    pseudo-values; no seeds where there are too few for these."""
+    if metric in PAIR_METRICS:
+        seeds, distances = shared_distances(cells, metric)
+        return (seeds, stats.pseudo_values(distances)) if len(seeds) >= FEWEST else ([], np.zeros((len(cells), 0)))
+    known = [
+        {trial["seed"]: trial[metric] for trial in cell.completed if trial.get(metric) is not None} for cell in cells
+    ]
+    seeds = sorted(set.intersection(*map(set, known)))
+    return seeds, np.array([[values[seed] for seed in seeds] for values in known], dtype=float)
