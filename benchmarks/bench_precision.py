@@ -11,7 +11,7 @@ where it was.
 import argparse
 import itertools
 import statistics
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,14 @@ from tabulate import tabulate
 
 import config_trained
 import metrics
+from analysis.stats import Estimate
 from analysis.two_groups import distance_difference, distance_ratio, value_difference
 from labels import label
 from runner.pilots import SEED_BASE
 from runner.workers import Event, run_jobs
 from study import cli
 from study.environment import environment
-from study.files import ROOT, write_json
+from study.files import ROOT, finite_or_none, write_json
 from study.plan import Study, pending_jobs, planned_jobs
 from study.store import Store
 
@@ -82,6 +83,10 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "min": min(values), "max": max(values)}
 
 
+def interval(estimate: Estimate) -> dict[str, float | None]:
+    return {name: finite_or_none(getattr(estimate, name)) for name in ("mean", "low", "high")}
+
+
 def compare(studies: dict[str, Study], model: str, activation: str) -> dict:
     """Estimates are of bfloat16 beside float32, with 95 % intervals over seeds, which both share."""
     found = {precision: trials_of(study, model, activation) for precision, study in studies.items()}
@@ -93,12 +98,12 @@ def compare(studies: dict[str, Study], model: str, activation: str) -> dict:
         "model": model,
         "activation": activation,
         "loss": {name: summary(values.tolist()) for name, (values, _) in found.items()},
-        "loss_difference": asdict(value_difference(losses_there, losses, paired=True)),
+        "loss_difference": interval(value_difference(losses_there, losses, paired=True)),
         "pd_within": {
             name: summary(matrix[upper].tolist()) for name, matrix in zip(PRECISIONS, (pd, pd_there), strict=True)
         },
-        "pd_difference": asdict(distance_difference(pd_there, pd, paired=True)),
-        "pd_ratio": asdict(distance_ratio(pd_there, pd, paired=True)),
+        "pd_difference": interval(distance_difference(pd_there, pd, paired=True)),
+        "pd_ratio": interval(distance_ratio(pd_there, pd, paired=True)),
         "pd_between": summary([metrics.relative_pd(p, q) for p, q in same_seed]),
         "top1_within": {
             name: summary(distances(predictions, metrics.top1_mismatches)[upper].tolist())
