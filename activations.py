@@ -18,16 +18,19 @@ from config import SMELU_BETAS
 class _SmeLUFunction(torch.autograd.Function):
     """y = x m + beta m (1 - m) with m = clip((x + beta) / (2 beta), 0, 1); its derivative is m itself.
 
-    m is returned too, because autograd differentiates a second time only through inputs and outputs.
+    m is returned too, because autograd differentiates a second time only through inputs and outputs. Of a bfloat16 x,
+    both are computed in float32 and rounded once, as PyTorch does with its own activations.
     """
 
     @staticmethod
     def forward(ctx, x: torch.Tensor, beta: float) -> tuple[torch.Tensor, torch.Tensor]:
+        dtype, x = x.dtype, x.float() if x.dtype == torch.bfloat16 else x
         ramp = torch.add(x, beta).mul_(1 / (2 * beta)).clamp_(0, 1)
+        y, ramp = torch.addcmul(x * ramp, ramp, 1 - ramp, value=beta).to(dtype), ramp.to(dtype)
         ctx.save_for_backward(ramp)
         ctx.slope = 1 / (2 * beta)
         ctx.set_materialize_grads(False)
-        return torch.addcmul(x * ramp, ramp, 1 - ramp, value=beta), ramp
+        return y, ramp
 
     @staticmethod
     def backward(

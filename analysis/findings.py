@@ -22,6 +22,7 @@ from analysis import (
     metrics_compared,
     omnibus,
     ranks,
+    rates,
     sizes,
     stats,
     trade_off,
@@ -215,6 +216,10 @@ class Findings:
     @cached_property
     def landscape_predictions(self) -> list[landscape.Prediction]:
         return landscape.predictions(self.measured)
+
+    @cached_property
+    def rate_effects(self) -> list[rates.RateEffect]:
+        return rates.rate_effects(self.measured)
 
     @cached_property
     def controls(self) -> list[controls.Control]:

@@ -31,12 +31,14 @@ class MeasuredCell:
     ``content`` is that of the cell file. ``estimates`` has one for every metric of ``metrics.METRICS``: the mean over
     completed trials, or over their pairs, with a 95 % interval and the std (ddof=0); NaN where there is nothing to
     compute it from. ``controls`` are the cells of other studies that differ from this one in nothing but the random
-    streams that vary between trials, by those streams.
+    streams that vary between trials, by those streams; ``at_other_rates`` those that differ in nothing but the
+    learning rate.
     """
 
     content: dict[str, Any]
     estimates: dict[str, Estimate]
     controls: dict[tuple[str, ...], "MeasuredCell"] = field(default_factory=dict)
+    at_other_rates: list["MeasuredCell"] = field(default_factory=list)
 
     @property
     def model(self) -> str:
@@ -159,11 +161,17 @@ class MeasuredCell:
 
 
 def measure(content: dict, others: Iterable[dict] = ()) -> MeasuredCell:
-    """The cell whose file has ``content``, with its estimates, and its controls among ``others``."""
+    """The cell whose file has ``content``, with its estimates, and what it can be compared with among ``others``."""
     cell = MeasuredCell(content, {})
     of_trials = {metric: _of_values(cell.values(metric)) for metric in TRIAL_METRICS}
     of_pairs = {metric: _of_pairs(cell.pairs, metric, cell.n_trials) for metric in PAIR_METRICS}
-    return replace(cell, estimates=of_trials | of_pairs, controls=controls_of(content, others))
+    others = list(others)
+    return replace(
+        cell,
+        estimates=of_trials | of_pairs,
+        controls=controls_of(content, others),
+        at_other_rates=at_other_rates(content, others),
+    )
 
 
 def over_training(cell: MeasuredCell, metric: str = "relative_pd") -> list[Row]:
@@ -242,7 +250,7 @@ def pool(pairs: list[dict], grouping: str) -> dict[str, np.ndarray]:
     return {"n_predictions": total, "relative_pd": share(count * distance), "mismatch_share": share(mismatches)}
 
 
-# ---------------------------------------------------------------- controls
+# ---------------------------------------------------------------- the same but for one setting
 
 
 def varied(content: dict) -> tuple[str, ...]:
@@ -257,11 +265,23 @@ def controls_of(content: dict, others: Iterable[dict]) -> dict[tuple[str, ...], 
     """
     found: dict[tuple[str, ...], list[MeasuredCell]] = {}
     for other in others:
-        streams = varied(other)
-        same = content["config"] | {"vary": None} == other["config"] | {"vary": None}
-        if same and streams != varied(content):
-            found.setdefault(streams, []).append(measure(other))
+        if varied(other) != varied(content) and _same_but("vary", content, other):
+            found.setdefault(varied(other), []).append(measure(other))
     return {streams: max(cells, key=lambda cell: cell.n_trials) for streams, cells in found.items()}
+
+
+def at_other_rates(content: dict, others: Iterable[dict]) -> list[MeasuredCell]:
+    """Those of ``others`` with all settings of the cell but the learning rate, measured, one for each rate."""
+    found: dict[float, MeasuredCell] = {}
+    for other in others:
+        rate = other["config"].get("learning_rate")
+        if rate not in (None, content["config"].get("learning_rate")) and _same_but("learning_rate", content, other):
+            found.setdefault(rate, measure(other))
+    return [found[rate] for rate in sorted(found)]
+
+
+def _same_but(setting: str, content: dict, other: dict) -> bool:
+    return content["config"] | {setting: None} == other["config"] | {setting: None}
 
 
 # ---------------------------------------------------------------- a study

@@ -18,7 +18,7 @@ from analysis.finding_tables import (
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, trial_counts
 from analysis.omnibus import Sensitivity
-from analysis.report_tables import MODEL, N
+from analysis.report_tables import ACTIVATION, MODEL, N
 from analysis.table import Column, Row, Table, mean_of, number, plain, with_interval
 from labels import label
 
@@ -170,9 +170,34 @@ def left_out(findings: Findings) -> list[Table]:
     return [Table("With and without the most different activation", columns, rows, (note,))]
 
 
+def rates(findings: Findings) -> list[Table]:
+    """What the learning rate alone does; nothing where no cell was trained at two rates."""
+    columns = (
+        MODEL,
+        ACTIVATION,
+        Column("Rates", ("low", "high"), "{:g} and {:g}".format),
+        Column("PD at the lower", ("at_low",), number("{:.4f}")),
+        Column("at the higher", ("at_high",), number("{:.4f}")),
+        Column("Difference [95 % interval]", ("difference",), with_interval(4)),
+        Column("in %", ("relative_difference",), number("{:+.1f}", 100)),
+        P_HOLM,
+        N_TESTS,
+        Column("Difference of mismatches", ("difference_of_mismatches",), with_interval(1)),
+        Column("Difference of val loss (nats/char)", ("difference_of_loss",), with_interval(4)),
+        N_SHARED,
+    )
+    note = (
+        "The same architecture, activation and seeds at two learning rates; everything else is the same. Differences "
+        "are the higher rate's minus the lower's. p: exact sign flips of whole seeds, by Holm's method over the rows."
+    )
+    rows = [each.row() | {"p_holm": each.relative_pd.p} for each in findings.rate_effects]
+    return [Table("What the learning rate does", columns, rows, (note,))] if rows else []
+
+
 TABLES = {
     "course": course,
     "early": early,
     "loss_alone": loss_alone,
     "left_out": left_out,
+    "rates": rates,
 }

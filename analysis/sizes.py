@@ -5,9 +5,10 @@ over the seeds that all these cells completed.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
+from analysis import stats
 from analysis.differences import SharedSeeds, shared_seeds
 from analysis.equal_loss import at_equal_loss, followed_metrics
 from analysis.jackknifed import Jackknifed, slope_of
@@ -22,6 +23,7 @@ FEWEST_SIZES = 3
 REPORTED = {430_000: 0.2189, 10_800_000: 0.2694}
 REPORTED_SLOPE = (REPORTED[10_800_000] - REPORTED[430_000]) / math.log10(10_800_000 / 430_000)
 END, EQUAL_LOSS = "the end", "equal loss"
+TESTED = (f"{CV}relative_pd", "relative_pd")
 QUANTITIES = (f"{CV}relative_pd", "relative_pd", f"{CV}top1_mismatches", "top1_mismatches", "val_loss")
 
 
@@ -38,7 +40,8 @@ class SizePoint:
 class SizeTrend:
     """The slope of a quantity on the logarithm (base 10) of the number of parameters: its change for a tenfold size.
 
-    ``level`` is the loss at which all are compared, NaN at the end of training. ``needed`` is how many seeds would
+    ``level`` is the loss at which all are compared, NaN at the end of training. ``p`` is adjusted, by Holm's method,
+    over the architectures and ``TESTED`` quantities at the end; NaN of others. ``needed`` is how many seeds would
     show a slope as large as the report's, for the quantity of which it has one.
     """
 
@@ -49,9 +52,11 @@ class SizeTrend:
     seeds: SharedSeeds
     points: list[SizePoint]
     slope: Estimate
-    p: float
+    p_alone: float
     level: float = math.nan
     needed: int | None = None
+    p: float = math.nan
+    n_tests: int = 0
 
     def row(self) -> Row:
         return {
@@ -61,7 +66,8 @@ class SizeTrend:
             "n_sizes": len(self.points),
             "n_activations": self.n_activations,
             "slope": self.slope,
-            "p": self.p,
+            "p_holm": self.p,
+            "n_tests": self.n_tests,
             "level": self.level,
             "reported": REPORTED_SLOPE if self.quantity == f"{CV}relative_pd" else None,
             "needed": self.needed,
@@ -97,7 +103,13 @@ def size_trends(measured: list[MeasuredCell]) -> list[SizeTrend]:
             found.append(_trend(base, groups, quantity, END, math.nan))
             if metric_of(quantity) in followed:
                 found.append(_trend(base, at_loss, quantity, EQUAL_LOSS, equal[0].level))
-    return [each for each in found if each]
+    return _adjusted([each for each in found if each])
+
+
+def _adjusted(found: list[SizeTrend]) -> list[SizeTrend]:
+    tested = [each.p_alone if each.quantity in TESTED and each.when == END else math.nan for each in found]
+    n_tests = sum(not math.isnan(p) for p in tested)
+    return [replace(each, p=float(p), n_tests=n_tests) for each, p in zip(found, stats.holm(tested), strict=True)]
 
 
 def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str, level: float) -> SizeTrend | None:

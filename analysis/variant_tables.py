@@ -5,7 +5,7 @@ Pure functions of ``Findings``, which has computed what they show.
 
 import math
 
-from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM, VERDICT, P, shown_text
+from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM, VERDICT, shown_text
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
 from analysis.metrics_compared import metric_label
@@ -139,7 +139,8 @@ def trend_table(trends: list[SizeTrend]) -> Table:
         Column("At", ("when",), plain, numeric=False),
         Column("Loss there (nats/char)", ("level",), number("{:.4f}")),
         Column("Change for a tenfold size [95 % interval]", ("slope",), significant),
-        P,
+        P_HOLM,
+        N_TESTS,
         Column("The report's", ("reported",), number("{:+.4f}")),
         Column("N to show the report's", ("needed",), plain),
         Column("Sizes", ("n_sizes",), plain),
@@ -150,7 +151,8 @@ def trend_table(trends: list[SizeTrend]) -> Table:
     notes = (
         "The slope of a straight line over log10 of the number of parameters, through the sizes, all weighted alike: "
         "of a metric's mean over activations, and of its CV as observed (a fraction), which contains the noise of "
-        "the trials. Jackknife over the seeds that all sizes share; the interval and p are of each line alone.",
+        "the trials. Jackknife over the seeds that all sizes share; each interval is of its line alone.",
+        "p, Holm: of PD and its CV at the end, adjusted over both and the architectures; all else is description.",
         f"The report's: from {100 * cv_small:.2f} % at {small:,} parameters (CharLM) to {100 * cv_large:.2f} % at "
         f"{large:,} (MiniGPT), {100 * REPORTED_SLOPE:.1f} percentage points for a tenfold size. N: seeds of each "
         "cell with which these sizes would show that slope at 5 % with a power of 80 %, if seeds vary as here.",

@@ -5,7 +5,8 @@
 For each architecture of the CPU configuration and for a small shape, in turns within one run:
   obvious  plain modules as one would write them (benchmarks/obvious.py), in four arrangements: eager or compiled, one
            process of two threads or two processes of one
-  ours     two processes of one thread, each training a trial
+  ours     two processes of one thread, each training a trial; also in bfloat16, where the processor multiplies such
+           numbers itself
   floor    only the kernels of a step that do its arithmetic (benchmarks/floor.py), on both cores
 Reported are median, minimum and maximum over the rounds, and ratios of what ran in the same round. Then the command
 that trains a cell of two trials of 100 iterations is timed, beside what the obvious loop would take that evaluates
@@ -21,12 +22,12 @@ import config_cpu
 from benchmarks.contenders import Contender, ratios, spread
 from benchmarks.floor import floor_step
 from benchmarks.obvious import obvious_evaluation, obvious_step
-from benchmarks.ours import CELL_TRIALS, our_step, parts_of_a_trial, seconds_of_a_cell
+from benchmarks.ours import CELL_TRIALS, our_bfloat16_step, our_step, parts_of_a_trial, seconds_of_a_cell
 from benchmarks.training_shown import describe, draw
 from config import Config, Shape
 from labels import label
 from study import cli
-from study.environment import environment
+from study.environment import environment, has_bfloat16_products
 from study.files import PLOTS_DIR, ROOT, write_bytes, write_json
 from study.plan import load_corpus
 from training.dataset import whole_split
@@ -73,6 +74,8 @@ def bench(case: Case, activation: str, steps: int, rounds: int) -> dict:
         for name, (processes, threads, compiled) in ARRANGEMENTS.items()
     }
     contenders["ours"] = Contender(our_step, what, CORES, as_worker=True)
+    if has_bfloat16_products():
+        contenders["ours, bfloat16"] = Contender(our_bfloat16_step, what, CORES, as_worker=True)
     contenders["floor"] = Contender(floor_step, what, CORES, as_worker=True)
     one_sample = Contender(obvious_evaluation, (*what, CORES), 1, as_worker=False)
     for contender in (*contenders.values(), one_sample):
@@ -88,7 +91,12 @@ def bench(case: Case, activation: str, steps: int, rounds: int) -> dict:
     }
     rates = {name: spread(values) for name, values in per_second.items()}
     best = max(ARRANGEMENTS, key=lambda name: rates[name]["median"])
-    compared = {f"ours / {name}": ratios(per_second["ours"], per_second[name]) for name in (*ARRANGEMENTS, "floor")}
+    compared = {
+        f"{ours} / {name}": ratios(per_second[ours], per_second[name])
+        for ours in contenders
+        if ours.startswith("ours")
+        for name in (*ARRANGEMENTS, "floor")
+    }
     parts = parts_of_a_trial(CORES, *what, steps)
     fewer = parts.pop("evaluation, fewer contexts between")
     whole = sum(parts.values())

@@ -33,15 +33,21 @@ FOR_LIFE = ExitStack()  # what is entered here stays so until the process ends
 atexit.register(FOR_LIFE.close)
 
 
-def our_run(architecture: str, activation: str, config: Config, folder: str = "unused") -> TrialRun:
+def our_run(
+    architecture: str, activation: str, config: Config, folder: str = "unused", precision: str | None = None
+) -> TrialRun:
     FOR_LIFE.enter_context(deterministic("cpu"))
     store = Store(Path(folder, "results"), Path(folder, "checkpoints"))
-    study = Study(replace(config, iterations=LONG_TRIAL), "cpu", "cpu", store)
+    study = Study(replace(config, iterations=LONG_TRIAL), "cpu", "cpu", store, asked_precision=precision)
     return TrialRun(study, study.cell(architecture, activation), 1)
 
 
 def our_step(architecture: str, activation: str, config: Config) -> Callable[[], None]:
     return our_run(architecture, activation, config).advance
+
+
+def our_bfloat16_step(architecture: str, activation: str, config: Config) -> Callable[[], None]:
+    return our_run(architecture, activation, config, precision="bfloat16").advance
 
 
 def time_parts(architecture: str, activation: str, config: Config, steps: int) -> dict[str, float]:

@@ -80,6 +80,19 @@ def environment(device: str) -> dict:
     }
 
 
+def has_bfloat16_products() -> bool | None:
+    """Whether this processor multiplies bfloat16 numbers itself, so that they are faster than float32; None where the
+    system does not say what it can. x86: AVX512-BF16 or AMX; Arm: BF16."""
+    try:
+        found = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    flags = {
+        flag for line in re.findall(r"^(?:flags|Features)\s*:(.*)$", found, re.MULTILINE) for flag in line.split()
+    }
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) if flags else None
+
+
 def optional(find: Callable[[], Fact]) -> Fact | None:
     """What ``find`` returns, or None where it fails, however it fails: no fact is worth a trial."""
     try:

@@ -21,10 +21,11 @@ from config import (
     size_in,
 )
 from study import cli
+from study.environment import has_bfloat16_products
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError, digest
 from study.own_code import OwnCode, is_own, own_code
 from study.own_text import OwnText, check_length, name_of, read_text
-from study.plan import Study, has_cuda
+from study.plan import Study, default_precision, has_cuda
 from study.store import Store, check_study_name, published_studies
 
 # Far above what can be trained, so that a slip of the finger is said instead of tried.
@@ -79,6 +80,12 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of matrix products in training and of the activations between them; weights, norms, softmax, loss and "
+        "evaluation are float32 (default: bfloat16 with CUDA, else float32)",
+    )
+    parser.add_argument(
         "--cuda-graphs",
         action="store_true",
         help="record the training step on a GPU and replay it: the same bits, less time (untested)",
@@ -100,7 +107,7 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--study",
         metavar="NAME",
         help="name of the results (default: that of the configuration, with what --device, --optimizer, "
-        "--learning-rate or --dropout changes; cpu_here where the results of cpu are published ones)",
+        "--precision, --learning-rate or --dropout changes; cpu_here where the results of cpu are published ones)",
     )
     parser.add_argument(
         "--corpus",
@@ -137,6 +144,9 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
             raise UserError("no MPS device is available here; choose --device cpu")
     if args.cuda_graphs and device != "cuda":
         raise UserError(f"--cuda-graphs is for CUDA devices, not for {device}")
+    precision = None if args.precision == default_precision(device) else args.precision
+    if precision == "bfloat16" and runs_here:
+        check_bfloat16(device)
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
     name = default_name(config, device, args, store) if args.study is None else check_study_name(args.study)
     changes = {
@@ -161,7 +171,18 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     own, text = own_asked_for(args, config), None
     if args.corpus:
         text, config = own_text(args.corpus.absolute(), config)
-    return Study(config, scale, device, store, args.cuda_graphs, own, text)
+    return Study(config, scale, device, store, args.cuda_graphs, own, text, precision)
+
+
+def check_bfloat16(device: str) -> None:
+    """UserError where a device has none; a line where it would be slower than float32."""
+    if device == "mps":
+        raise UserError("--precision bfloat16 is for cpu and cuda, not for mps")
+    if device == "cpu" and has_bfloat16_products() is not True:
+        cli.say(
+            "this processor has no instructions for products of bfloat16 numbers (AVX512-BF16, AMX), as far as the "
+            "system says: float32 is faster here"
+        )
 
 
 def contexts_between(args: argparse.Namespace, config: Config) -> int | None:
@@ -204,6 +225,7 @@ def default_name(config: Config, device: str, args: argparse.Namespace, store: S
     """The name of a study that was given none: never that of a published one, whose files are not to be changed."""
     name = config.study if device == config.device else f"{config.study}_on_{device}"
     name = name if args.optimizer in (None, config.optimizer) else f"{name}_{args.optimizer}"
+    name = name if args.precision in (None, default_precision(device)) else f"{name}_{args.precision}"
     name = f"{name}_rate_{args.learning_rate:g}" if args.learning_rate else name
     name = name if args.dropout is None else f"{name}_dropout_{args.dropout:g}"
     name = f"{name}_{name_of(args.corpus)}" if args.corpus else name

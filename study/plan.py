@@ -32,7 +32,8 @@ class Study:
 
     ``config.study`` is the study's name, ``scale`` that of the configuration it was made from (cpu, cuda or trained).
     With ``cuda_graphs`` training steps are replayed (``step.RecordedStep``), which changes no number. ``own`` are the
-    user's models and activations, ``text`` the user's text, if it is not on Tiny Shakespeare.
+    user's models and activations, ``text`` the user's text, if it is not on Tiny Shakespeare. ``asked_precision`` is
+    that of the products in training, where it is not the device's own.
     """
 
     config: Config
@@ -42,10 +43,11 @@ class Study:
     cuda_graphs: bool = False
     own: OwnCode = OwnCode()
     text: OwnText | None = None
+    asked_precision: str | None = None
 
     @property
     def precision(self) -> str:
-        return "bfloat16" if self.device == "cuda" else "float32"
+        return self.asked_precision or default_precision(self.device)
 
     def cell(self, model: str, activation: str) -> Cell:
         return Cell(model, activation, self.config.study)
@@ -56,6 +58,10 @@ class Study:
         if self.text:
             facts["corpus"] = self.text.sha256
         return facts | self.own.identity(cell.model, cell.activation)
+
+
+def default_precision(device: str) -> str:
+    return "bfloat16" if device == "cuda" else "float32"
 
 
 def has_cuda() -> bool:

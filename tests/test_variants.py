@@ -13,6 +13,7 @@ from analysis.findings import Findings
 from analysis.measure import measure
 from analysis.variant_tables import TABLES
 from study.files import ROOT
+from views.figures import drawings
 from views.render import csv_text
 
 N = 8
@@ -157,7 +158,10 @@ def test_the_slope_of_the_cv_is_the_one_that_was_put_in():
     assert trend.slope.mean == pytest.approx(0.03) and trend.slope.low < 0.03 < trend.slope.high
     assert [point.model for point in trend.points] == ["charlm@0.1M", "charlm", "charlm@1M", "charlm@10M"]
     assert trend.points[0].estimate.mean == pytest.approx(0.07) and math.isnan(trend.level)
+    assert [each.p for each in trends.values() if each.p_alone >= 0].count(trend.p) == 1
     level = trends["relative_pd", "the end"]
+    assert [trend.p, level.p] == pytest.approx(stats.holm([trend.p_alone, level.p_alone])) and level.n_tests == 2
+    assert all(math.isnan(each.p) for each in trends.values() if each not in (trend, level))
     assert level.slope.mean == pytest.approx(0, abs=1e-9) and level.needed is None
     assert trends["CV of relative_pd", "equal loss"].level == max(2.5 + 0.3 * 1.13, 0) and trend.needed >= 6
 
@@ -208,3 +212,17 @@ def test_the_tables_name_part_size_and_verdict():
 def test_a_study_without_variants_or_sizes_has_none():
     findings = Findings.of_study([cell("charlm", name, 0.3, 1) for name in ("relu", "gelu")], "cpu")
     assert not any(table.rows for make in TABLES.values() for table in make(findings))
+    assert "parts" not in {drawing.kind for drawing in drawings(findings, named=False)}
+
+
+def test_the_figure_has_a_mark_for_each_variant_and_quantity_filled_where_it_is_shown():
+    findings = Findings.of_study(variant_cells(), "cpu")
+    (drawing,) = [each for each in drawings(findings, named=False) if each.kind == "parts"]
+    axes = drawing.draw().axes
+    assert drawing.name == "shamir_parts" and len(axes) == len(variants.QUANTITIES)
+    for ax, quantity in zip(axes, variants.QUANTITIES, strict=True):
+        (effect,) = [each for each in findings.part_effects if each.quantity == quantity]
+        (mark,) = [line for line in ax.lines if line.get_marker() == "D"]
+        assert mark.get_xdata()[0] == pytest.approx(100 * effect.relative.mean)
+        assert (mark.get_markerfacecolor() != "white") == bool(effect.shown)
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["CharLM, one head"]

@@ -1,5 +1,8 @@
 """Matrix products and causal attention as they are fastest on a CPU: the plain arithmetic, with its own backward.
 
+Inside ``torch.autocast`` products are of bfloat16 numbers and give such, with sums in float32; softmax stays in
+float32, and so do the gradients of weights once they are computed.
+
 What is faster was measured on one x86 machine; ``python -m benchmarks.bench_training`` measures it on yours.
 """
 
@@ -40,17 +43,33 @@ def twice_differentiable() -> Iterator[None]:
 
 
 class Linear(nn.Linear):
-    """``nn.Linear``, for float32 on a CPU through oneDNN, which beats the matrix product that PyTorch chooses."""
+    """``nn.Linear``, on a CPU through oneDNN, which beats the matrix product that PyTorch chooses.
+
+    That is for float32 weights; x may be bfloat16 where products are (see above).
+    """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         onednn = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
-        if x.device.type != "cpu" or x.dtype != torch.float32 or not onednn:
+        dtype = product_type()
+        if x.device.type != "cpu" or self.weight.dtype != torch.float32 or not onednn:
             return super().forward(x)
-        return _Linear.apply(x, self.weight, self.bias)
+        if x.dtype not in (torch.float32, dtype) or not _has_products(dtype):
+            return super().forward(x)
+        return _Linear.apply(x, self.weight, self.bias, dtype)
+
+
+def product_type() -> torch.dtype:
+    """The type of the numbers that are multiplied on the CPU here: what ``torch.autocast`` says, or float32."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+
+
+def _has_products(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies numbers of this type on this processor."""
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """x W^T + b: (R, C) and (C', C) -> (R, C')."""
+    """x W^T + b: (R, C) and (C', C) -> (R, C'), in the type of x and W."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -65,11 +84,13 @@ class _Linear(torch.autograd.Function):
     Forward and G W have many rows (R = B T, 4,096 at CPU scale) and a short inner axis (C, a few hundred), the shape
     for which oneDNN's kernels are the faster ones. G^T x is the other way round: a small (C', C) result, summed over
     the long axis R. There PyTorch's own choice (BLAS) is faster, so that product stays with it.
+
+    Products are of numbers of type ``dtype``, and so is y; autograd gives the gradients the types of x, W and b.
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
-        rows = _rows(x)
+    def forward(ctx, x, weight, bias, dtype):
+        rows, weight = _rows(x).to(dtype), weight.to(dtype)
         ctx.save_for_backward(rows, weight)
         ctx.has_bias = bias is not None
         return _product(rows, weight, bias).view(*x.shape[:-1], len(weight))  # (R, C') -> (..., C')
@@ -80,7 +101,7 @@ class _Linear(torch.autograd.Function):
         rows, weight = ctx.saved_tensors
         inner = _rows(gradient)  # (R, C'), made contiguous: the gradient of a sum, for one, has strides of 0
         for_x = _product(inner, weight.t()).view(*gradient.shape[:-1], weight.shape[1])  # (R, C) -> (..., C)
-        return for_x, inner.t() @ rows, inner.sum(0) if ctx.has_bias else None
+        return for_x, inner.t() @ rows, inner.sum(0, dtype=torch.float32) if ctx.has_bias else None, None
 
 
 # ---------------------------------------------------------------- attention
@@ -107,22 +128,23 @@ class _CausalAttention(torch.autograd.Function):
 
     A chunk of n queries that ends before position e has weights (N, n, e): the (n, T - e) block to the right of it
     lies in its future and is never computed, a quarter of the whole matrix for T = 128 and QUERIES = 64. Only the
-    chunk's last (n, n) block lies on the diagonal and needs -inf above it.
+    chunk's last (n, n) block lies on the diagonal and needs -inf above it. The weights and their gradients are
+    float32 but where they are multiplied, which is in the type of Q, K and V.
     """
 
     @staticmethod
     def forward(ctx, query, key, value, mask):
         query = query / math.sqrt(query.shape[-1])  # T D divisions; of the scores it would be T T
         mixed = torch.empty_like(query)
-        future = torch.full((QUERIES, QUERIES), -math.inf).triu_(1)
+        future = torch.full((QUERIES, QUERIES), -math.inf, dtype=query.dtype).triu_(1)
         masks, kept = [], []
         for asking, seen in _chunks(query.shape[1]):
             scores = torch.bmm(query[:, asking], key[:, seen].transpose(1, 2))  # (N, n, D) (N, D, e) -> (N, n, e)
             n = scores.shape[1]
             scores[:, :, -n:] += future[:n, :n]
-            weights = scores.softmax(-1)
+            weights = scores.softmax(-1, dtype=torch.float32)
             masks.append(mask(weights.shape))
-            dropped = weights if masks[-1] is None else weights * masks[-1]
+            dropped = (weights if masks[-1] is None else weights * masks[-1]).to(query.dtype)
             torch.bmm(dropped, value[:, seen], out=mixed[:, asking])  # (N, n, e) (N, e, D) -> (N, n, D)
             kept += [weights, dropped]
         ctx.save_for_backward(query, key, value, *kept)
@@ -144,10 +166,10 @@ class _CausalAttention(torch.autograd.Function):
             weights, dropped = kept[2 * chunk], kept[2 * chunk + 1]
             mask = ctx.masks[chunk]
             for_value[:, seen].baddbmm_(dropped.transpose(1, 2), gradient[:, asking])
-            for_weights = torch.bmm(gradient[:, asking], value[:, seen].transpose(1, 2))
+            for_weights = torch.bmm(gradient[:, asking], value[:, seen].transpose(1, 2)).float()
             if mask is not None:
                 for_weights *= mask
-            for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype)
+            for_scores = torch._softmax_backward_data(for_weights, weights, -1, weights.dtype).to(query.dtype)
             torch.bmm(for_scores, key[:, seen], out=for_query[:, asking])
             for_key[:, seen].baddbmm_(for_scores.transpose(1, 2), query[:, asking])
         # The saved query is the scaled one, Q / sqrt(D): right for dK as it is, while dQ needs the factor still.

@@ -25,7 +25,9 @@ class RecordingError(RuntimeError):
 
 
 class Step:
-    """A step of ``optimizer`` on ``model``, under bfloat16 autocast if that is the ``precision``.
+    """A step of ``optimizer`` on ``model``, its products in bfloat16 (``torch.autocast``) if ``precision`` says so.
+
+    The residual stream, to which their results are added, norms, softmax, loss, weights and moments are float32.
 
     A gradient longer than ``clip_norm`` is scaled to it (Pascanu et al. 2012, arXiv:1211.5063), unless that is 0.
     ``finite`` says whether every loss so far was: a tensor on the model's device, so that Python need not wait for

@@ -27,7 +27,7 @@ from audit.numbers import find_section, printed_values
 from audit.ours import Ours
 from config import MODELS
 from labels import counted, in_order, label, listed
-from views import simulation_tables
+from views import domain_tables, simulation_tables
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import render
@@ -325,6 +325,18 @@ class Numbers:
             "verdicts": simulation_tables.verdicts,
         }
         return render(tables[name](self.benchmark("coverage")), "github").rstrip()
+
+    def domains(self, name: str) -> str:
+        """One of the tables of ``domain_tables``, from the committed record."""
+        return render(domain_tables.TABLES[name](self.benchmark("domains")), "github").rstrip()
+
+    def domain_headline(self) -> str:
+        return domain_tables.headline(self.benchmark("domains"))
+
+    def domain_sizes(self) -> str:
+        """The range of their parameters, such as "730 to 6,085"."""
+        found = [domain["parameters"].values() for domain in self.benchmark("domains")["domains"].values()]
+        return _range([n for values in found for n in values], "{:,}")
 
     # ------------------------------------------------ figures
 

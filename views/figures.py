@@ -15,6 +15,7 @@ from views.cell_figures import CELL_FIGURES
 from views.course_figure import COURSE_FIGURE
 from views.drawing import Drawing, Kind, Level
 from views.landscape_figure import LANDSCAPE_FIGURE
+from views.parts_figure import PARTS_FIGURE
 from views.study_figures import STUDY_FIGURES
 
 UNNAMED_STUDIES = ("cpu", "cuda")  # the default ones, whose figures need no name of a study
@@ -36,7 +37,7 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
             kind.title,
             _drawn(kind, findings, colours),
         )
-        for kind in (*STUDY_FIGURES, COURSE_FIGURE, LANDSCAPE_FIGURE)
+        for kind in (*STUDY_FIGURES, COURSE_FIGURE, LANDSCAPE_FIGURE, PARTS_FIGURE)
         if kind.is_there(findings)
     ]
     of_architectures = [

@@ -1,0 +1,220 @@
+"""Training in bfloat16 on a CPU: the kernels beside the plain form, what stays float32, and that bits are kept."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from test_kernels import plain_attention, stream, values_and_gradients
+from test_training import CELL, assert_same_trial, elsewhere, run, weights
+
+import train
+from activations import ACTIVATIONS, make_activation
+from config import MODELS
+from model import Block, build_model
+from study import cli, environment, options
+from study.files import UserError
+from study.plan import Study, load_corpus
+from study.store import fingerprint
+from train import TrialRun
+from training.dataset import probe_set, training_batch
+from training.evaluation import predict
+from training.kernels import QUERIES, Linear, causal_attention
+from training.seeding import MaskStream, deterministic
+
+HALF = 2.0**-9  # the largest relative error of rounding to bfloat16's 8 bits
+
+# Where oneDNN has no products of bfloat16 numbers, PyTorch's own take their place; the same holds for them.
+in_bfloat16 = torch.autocast("cpu", torch.bfloat16)
+
+
+@pytest.fixture
+def study(tiny_study) -> Study:
+    return replace(tiny_study, asked_precision="bfloat16")
+
+
+def close(ours: torch.Tensor, exact: torch.Tensor, roundings: int) -> None:
+    """Within so many roundings, each of the size that rounding the largest value has."""
+    assert ours.shape == exact.shape
+    assert (ours.double() - exact).abs().max() <= roundings * HALF * exact.abs().max()
+
+
+# ---------------------------------------------------------------- kernels
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_is_the_plain_one(bias):
+    layer = Linear(24, 10, bias=bias)
+    x = torch.randn(5, 7, 24, generator=stream())
+    names, parameters = zip(*layer.named_parameters(), strict=True)
+
+    def ours(x, *parameters):
+        with in_bfloat16:
+            return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
+
+    exact = values_and_gradients(torch.nn.functional.linear, *(tensor.double() for tensor in (x, *parameters)))
+    found = values_and_gradients(ours, x, *parameters)
+    assert found[0].dtype == torch.bfloat16 and {value.dtype for value in found[1:]} == {torch.float32}
+    for value, plain in zip(found, exact, strict=True):
+        close(value, plain, roundings=4)
+    assert not torch.equal(found[0].float(), layer(x))
+
+
+@pytest.mark.parametrize("T", [1, QUERIES, 2 * QUERIES - 5])
+@pytest.mark.parametrize("p", [0.0, 0.3])
+def test_attention_is_the_plain_one(T, p):
+    B, H, D = 2, 3, 8
+    inputs = [torch.randn(B, H, T, D, generator=stream()).bfloat16() for _ in range(3)]
+    whole = torch.ones(B * H, T, T)
+    masks, done = MaskStream(), 0
+
+    def mask(shape):
+        nonlocal done
+        drawn = masks.draw(torch.Size(shape), p) if p else None
+        if drawn is not None:
+            whole[:, done : done + shape[1], : shape[2]] = drawn
+        done += shape[1]
+        return drawn
+
+    found = values_and_gradients(lambda *qkv: causal_attention(*qkv, mask), *inputs)
+    exact = values_and_gradients(
+        lambda *qkv: plain_attention(*qkv, whole.view(B, H, T, T).double()), *(x.double() for x in inputs)
+    )
+    for value, plain in zip(found, exact, strict=True):
+        assert value.dtype == torch.bfloat16
+        close(value, plain, roundings=8)
+
+
+@pytest.mark.parametrize("name", ["smelu_05", "smelu_1"])
+def test_smelu_is_rounded_once(name):
+    x = (torch.randn(1000, generator=stream()) * 2).bfloat16()
+    value, gradient = values_and_gradients(make_activation(name), x)
+    exact, exact_gradient = values_and_gradients(make_activation(name), x.float())
+    assert torch.equal(value, exact.bfloat16())
+    close(gradient, exact_gradient.double(), roundings=2)
+
+
+# ---------------------------------------------------------------- models
+
+
+def gradients(architecture: str, activation: str, bfloat16: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of a batch, and the gradients of the loss by all weights in one vector."""
+    model = build_model(architecture, activation, TINY, seed=1).train()
+    model.masks.restart(1, 0)
+    inputs, targets = training_batch(load_corpus("cpu"), TINY, 1, 0)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        logits = model(inputs)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    found = torch.autograd.grad(loss, list(model.parameters()))
+    assert {gradient.dtype for gradient in found} == {torch.float32}
+    return logits.detach().float(), torch.cat([gradient.flatten() for gradient in found])
+
+
+@pytest.mark.parametrize(
+    "architecture, activation",
+    [*((name, "gelu") for name in MODELS), *(("charlm", name) for name in ACTIVATIONS if name != "gelu")],
+)
+def test_gradients_are_those_of_float32_to_rounding(architecture, activation):
+    with deterministic("cpu"):
+        (logits, exact), (rounded, found) = (gradients(architecture, activation, b) for b in (False, True))
+    assert 0 < (rounded - logits).norm() < 0.02 * logits.norm()
+    assert 0 < (found - exact).norm() < 0.03 * exact.norm()
+
+
+def test_products_are_bfloat16_and_the_rest_is_float32(study):
+    seen: dict[type, set[torch.dtype]] = {}
+    with deterministic("cpu"):
+        trial = TrialRun(study, study.cell(*CELL), 1)
+        for module in trial.model.modules():
+            if isinstance(module, Linear | torch.nn.LayerNorm | torch.nn.GELU | Block):
+                module.register_forward_hook(
+                    lambda module, _, output: seen.setdefault(type(module), set()).add(output.dtype)
+                )
+        trial.advance()
+    half, single = {torch.bfloat16}, {torch.float32}
+    assert seen == {Linear: half, torch.nn.GELU: half, torch.nn.LayerNorm: single, Block: single}
+    states = [value for state in trial.optimizer.state.values() for value in state.values()]
+    assert {tensor.dtype for tensor in (*trial.model.parameters(), *states)} == single
+
+
+# ---------------------------------------------------------------- trials
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+def test_the_same_bits_twice_and_after_an_interruption(study, architecture):
+    names = (architecture, "smelu_1")
+    undisturbed = elsewhere(study, "undisturbed")
+    run(undisturbed, names=names)
+    countdown = iter([False] * 4 + [True])
+    with pytest.raises(train.Interrupted):
+        run(study, names=names, should_stop=lambda: next(countdown))
+    run(study, names=names)
+    assert_same_trial(study, undisturbed, names)
+
+
+def test_it_is_another_trial_evaluated_in_float32(study, tiny_study):
+    facts, of_float32 = (of.identity(of.cell(*CELL)) for of in (study, tiny_study))
+    assert facts == of_float32 | {"precision": "bfloat16"} and fingerprint(facts) != fingerprint(of_float32)
+    record, cell = run(study), study.cell(*CELL)
+    plain = elsewhere(tiny_study, "plain")
+    assert 0 < abs(run(plain)["val_loss"] - record["val_loss"]) < 0.02
+    model = build_model(*CELL, study.config).eval()
+    model.load_state_dict(weights(study))
+    with deterministic("cpu"):
+        again = predict(model, probe_set(load_corpus("cpu"), study.config).contexts, study.config.batch_size)
+    assert np.array_equal(again, study.store.read_predictions(cell, 1, record["predictions_sha256"])[-1])
+
+
+# ---------------------------------------------------------------- the option
+
+
+def asked(tmp_path: Path, *chosen: str) -> Study:
+    parser = cli.Parser()
+    options.add_study_options(parser)
+    places = ["--results-dir", str(tmp_path), "--checkpoints-dir", str(tmp_path), "--config", "cpu"]
+    args = parser.parse_args([*chosen, *places])
+    args.model, args.activation = CELL
+    return options.study_from(args)
+
+
+@pytest.mark.parametrize("fast, said", [(True, False), (False, True), (None, True)])
+def test_who_asks_for_it_where_it_is_slow_is_told(tmp_path, monkeypatch, capsys, fast, said):
+    monkeypatch.setattr(options, "has_bfloat16_products", lambda: fast)
+    study = asked(tmp_path, "--precision", "bfloat16")
+    assert (study.precision, study.config.study) == ("bfloat16", "cpu_bfloat16")
+    assert ("float32 is faster here" in capsys.readouterr().out) == said
+
+
+def test_what_a_device_has_anyway_changes_nothing(tmp_path, capsys):
+    study = asked(tmp_path, "--precision", "float32")
+    assert (study.asked_precision, study.config.study, capsys.readouterr().out) == (None, "cpu", "")
+
+
+def test_a_device_without_it_is_refused():
+    with pytest.raises(UserError, match="for cpu and cuda, not for mps"):
+        options.check_bfloat16("mps")
+
+
+@pytest.mark.parametrize(
+    "content, found",
+    [
+        ("processor : 0\nflags\t\t: fpu avx512f avx512_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu amx_bf16\n", True),
+        ("flags\t\t: fpu avx512f avx512_vnni\n", False),
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", True),
+        ("processor\t: 0\n", None),
+    ],
+)
+def test_instructions_are_those_that_the_system_names(monkeypatch, content, found):
+    monkeypatch.setattr(Path, "read_text", lambda path: content)
+    assert environment.has_bfloat16_products() is found
+
+
+def test_a_system_that_names_none_is_not_guessed_at(monkeypatch):
+    def missing(path):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert environment.has_bfloat16_products() is None

@@ -1,0 +1,65 @@
+"""The figure of variants: which part moves what, against the architecture that has it."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import plot_utils as plots
+from analysis.findings import Findings
+from analysis.stats import Estimate
+from analysis.stats_many import ALPHA
+from analysis.variant_tables import quantity_label
+from analysis.variants import QUANTITIES, PartEffect
+from labels import label, listed
+from views.drawing import Kind
+
+COLUMNS = 4
+TESTED, DESCRIBED = plots.DARK, "#8899AA"
+
+
+def plot_effects(ax: Axes, effects: Sequence[PartEffect], rows: Sequence[str]) -> Axes:
+    """A row for each variant: by how much of the parent's value its own lies above it, in percent."""
+    ax.axvline(0, color=plots.GREY, lw=1)
+    for each in effects:
+        share = each.relative
+        percent = Estimate(100 * share.mean, 100 * share.low, 100 * share.high, share.n)
+        colour = DESCRIBED if each.shown is None else TESTED
+        plots.plot_estimate(ax, rows.index(each.model), percent, colour, horizontal=True, filled=bool(each.shown))
+    return plots.name_rows(plots.few_ticks(ax, x=4), [label(name) for name in rows])
+
+
+def parts(findings: Findings, _: dict[str, str]) -> Figure:
+    """A panel for each quantity."""
+    effects = findings.part_effects
+    rows = list(dict.fromkeys(each.model for each in effects))
+    shown = [name for name in QUANTITIES if any(each.quantity == name for each in effects)]
+    height = plots.panel_height(len(shown), 1.2 + 0.3 * len(rows), COLUMNS)
+    figure = Figure(figsize=(plots.WIDTH, height + 1.2))
+    axes = plots.panels(figure, len(shown), COLUMNS, sharey=True)
+    for ax, quantity in zip(axes, shown, strict=True):
+        plot_effects(ax, [each for each in effects if each.quantity == quantity], rows)
+        ax.set_title(quantity_label(quantity).replace(", ", ",\n"), size=9)
+    plots.outer_labels(axes, x="% of the parent's", columns=COLUMNS)
+    look: plots.Look = {"ls": "", "marker": "D", "ms": 6}
+    legend = [
+        Line2D([], [], color=TESTED, mec="black", label=f"shown, p at most {ALPHA:g} (Holm)", **look),
+        Line2D([], [], color=TESTED, mfc="white", label="tested, not shown", **look),
+        Line2D([], [], color=DESCRIBED, mfc="white", label="description, not tested", **look),
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=3)
+    parents = listed(label(name) for name in dict.fromkeys(each.parent for each in effects))
+    figure.suptitle(
+        f"What each part moves: variants against {parents}, with 95 % intervals\n"
+        f"{plots.study_and_trials(findings.measured)}"
+    )
+    return figure
+
+
+PARTS_FIGURE = Kind(
+    "parts",
+    "what each variant's loss, PD, its CV and the landscape are against its parent's",
+    lambda findings: bool(findings.part_effects),
+    parts,
+)
