@@ -161,6 +161,15 @@ class Numbers:
             said += [f"{listed(parts)} in {label(model)}"] if len(rates) > 1 else []
         return "; ".join(said)
 
+    def rate_effect(self, study: str) -> str:
+        """Such as "doubling the learning rate changes PD by 0.4 to 4.4 %, shown in 3 of 5 cells"."""
+        effects = self.findings(study).rate_effects
+        (factor,) = {each.high / each.low for each in effects}
+        percent = _range([100 * each.relative_pd.relative for each in effects], "{:.1f}")
+        n_shown = sum(bool(each.relative_pd.shown) for each in effects)
+        times = "doubling the learning rate" if factor == 2 else f"a learning rate {factor:g} times as high"
+        return f"{times} changes PD by {percent} %, shown in {n_shown} of {counted(len(effects), 'cell')}"
+
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
         findings = self.findings(study)
