@@ -183,3 +183,22 @@ def test_the_command_prints_the_line_for_the_task(in_this_process, capsys):
     load_task.cache_clear()
     assert pilots.main(command) == 2
     assert capsys.readouterr().err.count("so the task needs targets") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (TASK + "targets = targets + 1\n", "targets holds class 3, predictions have 3 classes"),
+        (TASK + "targets = targets - 1\n", "50 targets from 0 on are needed"),
+        (
+            TASK + "def predict(model, probe):\n    return model(probe.float())\n",
+            "with relu they are none",
+        ),
+        (TASK + "def optimizer(parameters):\n    return None\n", "with rates it must be optimizer(parameters, rate)"),
+    ],
+)
+def test_a_task_that_is_not_fit_is_refused_before_a_pilot_is_trained(in_this_process, capsys, text, line):
+    Path("task.py").write_text(text)
+    assert pilots.main(["task.py", "--activations", "relu", "gelu", "--steps", "30"]) == 2
+    err = capsys.readouterr().err
+    assert line in err and err.count("\n") == 1 and not in_this_process
