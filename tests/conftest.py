@@ -74,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory) -> Path:
     """The folder of a finished run of ``runs.GRID``; only to be read. Test processes side by side share one."""
-    from fault_campaign import make_undisturbed  # here, because it loads this file
+    from disturbed import make_undisturbed  # here, because it loads this file
 
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return make_undisturbed(tmp_path_factory.mktemp("undisturbed"))

@@ -173,6 +173,14 @@ class Disturbed:
                 os.killpg(live.process.pid, signal.SIGKILL)
 
 
+def make_undisturbed(folder: Path) -> Path:
+    """The study to compare with; returns ``folder``."""
+    done = run(folder, *GRID, "--workers", "2")
+    if done.returncode or done.stderr:
+        raise Failure(f"the undisturbed run: {done.stdout}{done.stderr}")
+    return folder
+
+
 def begun(log: Path) -> Path:
     """The file that a run writes once it trains."""
     return log.with_suffix(".begun")

@@ -24,9 +24,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from disturbed import Disturbed, Failure, is_reported  # noqa: E402
+from disturbed import Disturbed, Failure, is_reported, make_undisturbed  # noqa: E402
 from patience import process_state  # noqa: E402
-from runs import GRID, run  # noqa: E402
 
 from study import cli  # noqa: E402
 from study.files import ROOT, write_json  # noqa: E402
@@ -318,14 +317,6 @@ def small_disk(folder: Path) -> Iterator[bool]:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def make_undisturbed(folder: Path) -> Path:
-    """The study to compare with; returns ``folder``."""
-    done = run(folder, *GRID, "--workers", "2")
-    if done.returncode or done.stderr:
-        raise Failure(f"the undisturbed run: {done.stdout}{done.stderr}")
-    return folder
-
-
 def is_kill(kind: str) -> bool:
     """Whether this fault ends a worker or the runner by a signal."""
     return "(SIG" in kind
@@ -349,7 +340,7 @@ def figures(campaign: Campaign, failure: Failure | None) -> dict:
         "survived": campaign.survived.total(),
         "lost": campaign.lost,
         "differing": campaign.differing,
-        "failure": failure and str(failure),
+        "failure": failure and str(failure).replace(f"{campaign.folder.parent}/", ""),
         "kinds": {kind: injected[kind] for kind in campaign.faults},
     }
 

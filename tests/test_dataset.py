@@ -64,6 +64,8 @@ def test_probe_set_is_fixed_inside_validation_and_without_repeats(corpus):
     assert -1 not in starts and len(starts) > 990
     start = text.find(bytes(probe.contexts[0].tolist()))
     assert text[start + 128] == probe.targets[0]
+    just_enough = replace(corpus, validation=corpus.validation[: 1000 + 128])
+    assert len(torch.unique(probe_set(just_enough, CONFIG).contexts, dim=0)) == 1000
 
 
 def test_the_passage_is_whole_lines_from_a_speaker_s_name_on(corpus):

@@ -77,10 +77,14 @@ def test_every_step_has_dropout_masks_of_its_own(tiny_study, monkeypatch):
 
 
 def test_inside_kernels_are_deterministic_and_have_one_thread():
-    before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    with deterministic("cpu"):
-        assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == (True, 1)
-    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with deterministic("cpu"):
+            assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == (True, 1)
+        assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == (False, 2)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_text_goes_on_from_what_was_written():
