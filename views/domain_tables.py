@@ -79,24 +79,22 @@ def pairs(record: Mapping[str, Any]) -> list[tuple[DomainVerdict, DomainVerdict]
     ]
 
 
-def headline(record: Mapping[str, Any]) -> str:
-    """In which domains a difference is shown and which verdict they have, by each primary metric, with and without
-    the most different activation."""
-    sentences = []
+def sentences(record: Mapping[str, Any]) -> list[str]:
+    """By each primary metric, with and without the most different activation, where a difference is shown and which
+    verdicts there are."""
+    said = []
     for metric in PRIMARY:
         found = [pair for pair in pairs(record) if pair[0].metric == metric]
-        sentences.append(
-            f"By {in_prose(_metric(metric))} {_told([each for each, _ in found])}; without the most different "
-            f"activation {_told([without for _, without in found])}."
-        )
-    return " ".join(sentences)
+        said.append(f"By {in_prose(_metric(metric))}, with all activations {_told([each for each, _ in found])}.")
+        said.append(f"Without the most different one {_told([without for _, without in found])}.")
+    return said
 
 
 def _told(found: list[DomainVerdict]) -> str:
-    """Such as "a difference, however small, is shown in digits, and the verdict is *matters* in digits"."""
+    """Such as "a difference, however small, is shown in digits: *matters* in digits, *undecided* in power"."""
     shown = [each.domain for each in found if each.shown]
     where = f"in {listed(shown)}" if shown else "nowhere"
-    return f"a difference, however small, is shown {where}, and the verdict is {_counts(found)}"
+    return f"a difference, however small, is shown {where}: {_counts(found)}"
 
 
 def _counts(found: list[DomainVerdict]) -> str:
