@@ -347,13 +347,17 @@ class Numbers:
         """One of the tables of ``domain_tables``, from the committed record."""
         return render(domain_tables.TABLES[name](self.benchmark("domains")), "github").rstrip()
 
-    def domain_headline(self) -> str:
-        return domain_tables.headline(self.benchmark("domains"))
+    def domain_sentences(self) -> list[str]:
+        return domain_tables.sentences(self.benchmark("domains"))
 
     def domain_sizes(self) -> str:
-        """The range of their parameters, such as "730 to 6,085"."""
+        """The range of their parameters, such as "730 to 8,803"."""
         found = [domain["parameters"].values() for domain in self.benchmark("domains")["domains"].values()]
         return _range([n for values in found for n in values], "{:,}")
+
+    def domain_seeds(self) -> str:
+        """The range over domains of the seeds that would show a difference of 10 %."""
+        return _range([domain["seeds_needed"] for domain in self.benchmark("domains")["domains"].values()], "{:,}")
 
     # ------------------------------------------------ figures
 
