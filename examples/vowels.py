@@ -18,6 +18,7 @@ def read(part):
 
 
 (x, y), (probe, targets) = read("TRAIN"), read("TEST")
+rates = {"relu": 0.01, "gelu": 0.003, "swish": 0.01, "swiglu": 0.01, "smelu_05": 0.003, "smelu_1": 0.01}
 
 
 class Attention(nn.Linear):
