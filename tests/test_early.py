@@ -166,8 +166,8 @@ def test_untrained_models_stand_beside_pd_where_they_were_looked_at():
 
 def test_studies_that_were_not_followed_have_empty_tables():
     alone = Findings.of_study([random_cell("charlm", "relu", n_trials=1)], "cpu")
-    for make in robustness_tables.TABLES.values():
-        assert make(alone)
+    for name, make in robustness_tables.TABLES.items():
+        assert make(alone) or name == "rates"  # where nothing was trained at two
     assert robustness_tables.saving(alone) == "There is no earlier step to judge by."
 
 

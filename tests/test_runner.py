@@ -160,7 +160,9 @@ def test_a_size_and_a_variant_are_trained_under_their_names(tmp_path, capsys):
     steps = ("--trials", "2", "--iterations", "4", "--eval-interval", "2", "--dropout", "0.1")
     assert call(tmp_path, *models, *steps) == 0
     assert "fewer parameters" not in capsys.readouterr().err
-    cells = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*_tiny.json")}
+    cells = {
+        path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*_tiny_dropout_0.1.json")
+    }
     assert len(cells) == 6 and all(cell["status"] == "completed" for cell in cells.values())
     for name, cell in cells.items():
         assert cell["config"]["dropout"] == 0.1
