@@ -18,7 +18,17 @@ from study.cell import cells_to_reuse, check_cell
 from study.corpus import read_corpus
 from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
 from study.own_code import short_name
-from study.plan import Job, Plan, Study, describe_plan, has_cuda, pending_jobs, planned_jobs, without_landscape
+from study.plan import (
+    Job,
+    Plan,
+    Study,
+    describe_plan,
+    has_cuda,
+    pending_jobs,
+    planned_jobs,
+    without_landscape,
+    without_pilot,
+)
 
 # ---------------------------------------------------------------- options
 
@@ -182,6 +192,8 @@ def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace)
         f"{counted(len(plan.jobs), 'trial')}{part} of {counted(config.iterations, 'iteration')}: "
         f"{len(plan.jobs) - n_pending} done, {n_pending} pending"
     )
+    if line := without_pilot(study, plan.jobs):
+        cli.say(line)
     if args.landscape and (line := without_landscape(study, plan.jobs)):
         cli.say(line)
 

@@ -174,6 +174,8 @@ def prepare(arguments: argparse.Namespace) -> Begun:
         raise UserError("no CUDA device is available here; choose --device cpu")
     device = ("cuda" if has_cuda() else "cpu") if arguments.device == "auto" else arguments.device
     task = load_task(arguments.task)
+    for name in task.without_rate(names):
+        cli.say(f"no rate for {name}: the optimizer's own")
     folder = (arguments.results_dir or RESULTS / arguments.task.stem).absolute()
     facts = facts_of(task, device)
     before = planned_before(folder, facts)

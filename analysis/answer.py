@@ -154,6 +154,11 @@ class ArchitectureAnswer:
         """In how many of the cells the loss still fell."""
         return [cell.settled() for cell in self.cells].count(False)
 
+    @property
+    def short(self) -> int:
+        """How many of the cells have a loss above what was registered as good enough."""
+        return [cell.good_enough() for cell in self.cells].count(False)
+
     def disagreement(self) -> str:
         """On how many of 100 next characters two trainings disagree, such as "14 (SmeLU β=1) to 25 (SwiGLU)"."""
         return self._span("top1_mismatches", lambda cell: f"{mismatches_of_100(cell):.0f}")
@@ -200,11 +205,10 @@ class ArchitectureAnswer:
     def reservations(self) -> list[str]:
         """What was registered to be said beside the verdict on models that were not trained until good."""
         total = counted(len(self.cells), "cell")
-        short = [cell.good_enough() for cell in self.cells].count(False)
         said = [f"In {self.unsettled} of {total} the loss still fell."] if self.unsettled else []
-        if short:
+        if self.short:
             said.append(
-                f"Not trained as far as intended: in {short} of {total} the loss is above "
+                f"Not trained as far as intended: in {self.short} of {total} the loss is above "
                 f"{config_trained.GOOD_ENOUGH[self.model]:.2f} nats per character."
             )
         return said

@@ -16,7 +16,7 @@ from analysis.compared_shown import estimate_json
 from analysis.own_answer import OwnAnswer
 from analysis.predictions import MISMATCHES
 from analysis.stats import Estimate
-from analysis.stats_many import EffectVerdict
+from analysis.stats_many import ALPHA, EffectVerdict
 
 PRIMARY = (MISMATCHES, "total_variation")  # one family of tests; every other metric is a family of its own
 
@@ -34,6 +34,11 @@ class DomainVerdict:
     p_holm: float = math.nan
     n_tests: int = 0
     verdict: EffectVerdict = EffectVerdict.TOO_FEW
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a difference, however small."""
+        return self.p_holm <= ALPHA
 
 
 # ---------------------------------------------------------------- the record
@@ -53,6 +58,7 @@ def measured(answer: OwnAnswer) -> dict[str, Any]:
             for group in answer.compared.groups
         },
         "seeds": answer.seeds,
+        "seeds_needed": answer.seeds_needed,
         "settled": answer.settled,
         "change_over_the_last_fifth": estimate_json(answer.change),
         "effects": {

@@ -271,13 +271,16 @@ def controls_of(content: dict, others: Iterable[dict]) -> dict[tuple[str, ...], 
 
 
 def at_other_rates(content: dict, others: Iterable[dict]) -> list[MeasuredCell]:
-    """Those of ``others`` with all settings of the cell but the learning rate, measured, one for each rate."""
-    found: dict[float, MeasuredCell] = {}
+    """Those of ``others`` with all settings of the cell but the learning rate, measured, one for each rate.
+
+    Of several with the same rate that with the most completed trials, of equals the first.
+    """
+    found: dict[float, list[MeasuredCell]] = {}
     for other in others:
         rate = other["config"].get("learning_rate")
         if rate not in (None, content["config"].get("learning_rate")) and _same_but("learning_rate", content, other):
-            found.setdefault(rate, measure(other))
-    return [found[rate] for rate in sorted(found)]
+            found.setdefault(rate, []).append(measure(other))
+    return [max(found[rate], key=lambda cell: cell.n_trials) for rate in sorted(found)]
 
 
 def _same_but(setting: str, content: dict, other: dict) -> bool:

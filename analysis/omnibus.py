@@ -4,7 +4,7 @@ Pure functions of measured cells. The CV over activations is a fraction here; ta
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import config_trained
@@ -127,10 +127,9 @@ def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensi
     nobody = Family(metrics, 0, 0, 0)
     found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
     tested = [each for each in found if each.tested]
-    registered = registered_models(cells[0].study for _, cells in asked)
     models, planned = {each.model for each in tested}, 0
-    if tested and models <= registered:
-        models, planned = registered, len(registered) * len(metrics)
+    if tested and is_registered([cell for _, cells in asked for cell in cells]):
+        models, planned = set(config_trained.CONFIG.models), len(config_trained.CONFIG.models) * len(metrics)
     family = Family(metrics, len(models), max(planned, len(tested)), len(tested))
     adjusted = stats.holm([each.p for each in found], planned)
     judged = [
@@ -145,10 +144,17 @@ def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensi
     return {metric: [each for each in judged if each.metric == metric] for metric in metrics}
 
 
-def registered_models(studies: Iterable[str]) -> set[str]:
-    """The architectures of a registered study; none of another."""
-    registered = config_trained.CONFIG
-    return set(registered.models) if set(studies) == {registered.study} else set()
+def is_registered(cells: list[MeasuredCell]) -> bool:
+    """Whether these are cells of the registered study (docs/preregistration.md), by name, recipe and seeds."""
+    study = config_trained.CONFIG
+    return all(
+        (cell.study, cell.config.get("iterations"), cell.config.get("schedule"), cell.config.get("optimizer"))
+        == (study.study, study.iterations, study.schedule, study.optimizer)
+        and cell.model in study.models
+        and cell.activation in study.activations
+        and all(trial["seed"] == study.seed_base + trial["trial"] - 1 for trial in cell.trials)
+        for cell in cells
+    )
 
 
 def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family) -> Sensitivity:

@@ -8,11 +8,10 @@ import math
 from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM, VERDICT, shown_text
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
-from analysis.metrics_compared import metric_label
 from analysis.report_tables import MODEL
 from analysis.sizes import REPORTED, REPORTED_SLOPE, SizeTrend, sized
 from analysis.table import Column, Row, Table, mean_of, number, plain, significant, trial_count
-from analysis.variants import is_cv, metric_of
+from analysis.variants import quantity_label
 from labels import in_prose, label, listed
 from metrics import METRICS, primary
 
@@ -20,11 +19,6 @@ PARENT = Column("Parent", ("parent",), label, numeric=False)
 CV_OF_PD = Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100))
 VERDICT_BY_MISMATCHES = Column("Verdict by mismatches", ("by_mismatches",), plain, numeric=False)
 BOTH_AS_REGISTERED = "The rule, its interval and its family are those of --tables sensitivity."
-
-
-def quantity_label(quantity: str) -> str:
-    name = metric_label(metric_of(quantity))
-    return f"CV of {in_prose(name)}" if is_cv(quantity) else name
 
 
 QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)

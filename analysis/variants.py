@@ -14,10 +14,12 @@ from analysis import jackknifed, stats
 from analysis.differences import SharedSeeds, shared_distances, shared_seeds
 from analysis.jackknifed import Jackknifed
 from analysis.measure import MeasuredCell, by_model
+from analysis.metrics_compared import metric_label
 from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
 from config import PARENTS
+from labels import in_prose
 from metrics import PAIR_METRICS, primary
 
 MEANS = ("val_loss", "relative_pd", "top1_mismatches", "total_variation", "curvature", "barrier")
@@ -97,6 +99,11 @@ def is_cv(quantity: str) -> bool:
 
 def metric_of(quantity: str) -> str:
     return quantity.removeprefix(CV)
+
+
+def quantity_label(quantity: str) -> str:
+    name = metric_label(metric_of(quantity))
+    return f"CV of {in_prose(name)}" if is_cv(quantity) else name
 
 
 def _adjusted(found: list[PartEffect]) -> list[PartEffect]:

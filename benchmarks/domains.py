@@ -46,7 +46,7 @@ class Domain:
         return Grid(tuple(sorted({*RATES, *self.more_rates})), PILOT_SEEDS, self.steps)
 
 
-DOMAINS = {"digits": Domain(1000), "mnist": Domain(500), "vowels": Domain(500), "power": Domain(400)}
+DOMAINS = {"digits": Domain(1000), "mnist": Domain(500), "vowels": Domain(400), "power": Domain(400)}
 
 
 def path_of(name: str) -> Path:

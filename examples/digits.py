@@ -15,6 +15,7 @@ packed = from_wheel("scikit-learn==1.7.2", WHEEL, "sklearn/datasets/data/digits.
 rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), delimiter=",")
 x, y = rows[:, :-1] / 16, rows[:, -1].astype(int)
 probe, targets = x[1297:], y[1297:]
+rates = {"relu": 0.001, "gelu": 0.001, "swish": 0.001, "swiglu": 0.001, "smelu_05": 0.003, "smelu_1": 0.003}
 
 
 def model(activation):

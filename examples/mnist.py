@@ -15,6 +15,7 @@ rows = np.loadtxt(gzip.decompress(packed).decode().splitlines(), np.uint8, delim
 x, y = rows[:, :-1].reshape(-1, 1, 28, 28) / np.float32(255), rows[:, -1].astype(int)
 held_out = np.arange(len(x)) % 5 == 0
 probe, targets, x, y = x[held_out], y[held_out], x[~held_out], y[~held_out]
+rates = {"relu": 0.01, "gelu": 0.01, "swish": 0.003, "swiglu": 0.01, "smelu_05": 0.003, "smelu_1": 0.003}
 
 
 class Convolution(nn.Module):

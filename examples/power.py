@@ -18,6 +18,7 @@ def read(part):
 
 
 (x, y), (probe, targets) = read("TRAIN"), read("TEST")  # 67 and 1,029 days
+rates = {"relu": 0.001, "gelu": 0.001, "swish": 0.001, "swiglu": 0.001, "smelu_05": 0.001, "smelu_1": 0.001}
 
 
 def model(activation):

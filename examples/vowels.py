@@ -18,14 +18,20 @@ def read(part):
 
 
 (x, y), (probe, targets) = read("TRAIN"), read("TEST")
+rates = {"relu": 0.01, "gelu": 0.003, "swish": 0.01, "swiglu": 0.01, "smelu_05": 0.003, "smelu_1": 0.01}
+
+
+class Attention(nn.Linear):
+    def forward(self, x):
+        return x + nn.functional.scaled_dot_product_attention(*super().forward(x).chunk(3, dim=-1))
 
 
 def model(activation):
-    hidden = 22 if activation.gated else 32
-    width = 2 * hidden if activation.gated else hidden
-    block = nn.TransformerEncoderLayer(16, 2, width, 0.1, activation(), batch_first=True, norm_first=True)
-    block.linear2 = nn.Linear(hidden, 16)
-    return nn.Sequential(nn.Linear(12, 16), block, nn.Flatten(), nn.Linear(25 * 16, 9))
+    hidden = 30 if activation.gated else 32  # 8,803 and 8,777 parameters
+    widen = nn.Linear(16, 2 * hidden if activation.gated else hidden)
+    return nn.Sequential(
+        nn.Linear(12, 16), Attention(16, 48), widen, activation(), nn.Flatten(), nn.Linear(25 * hidden, 9)
+    )
 
 
 def batch(rng):

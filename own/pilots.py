@@ -9,12 +9,14 @@ import argparse
 import ast
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from activations import ACTIVATIONS
 from config import ACTIVATIONS as STUDIED
+from own.fitness import FEWEST_STEPS, check_predictions, look
 from own.folder import facts_of, jobs_of, pending_of
 from own.run import train_pending
 from own.task import Task, load_task
@@ -24,7 +26,9 @@ from runner.study_run import workers_for
 from runner.workers import Event
 from study import cli
 from study.files import UserError, digest
+from study.own_code import OwnCode
 from study.users_code import files_of, hash_of
+from training.seeding import deterministic
 
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 SEED_BASE = 9000
@@ -37,8 +41,6 @@ def pilots_of(
 ) -> list[dict]:
     """Train what is pending and return all pilots as ``runner.pilots.choose`` takes them. ``folder`` may have those
     of other tasks and versions. KeyboardInterrupt where a signal stops it."""
-    if task.targets is None:
-        raise UserError(f"{task.path}: pilots are chosen by their loss on probe, so the task needs targets")
     facts = {**facts_of(task, "cpu"), "source": source_without_rates(task.path)}
     folder = folder / f"pilots-{digest(repr([facts, grid.iterations]).encode())[:16]}"
     found = []
@@ -48,6 +50,17 @@ def pilots_of(
         train_saying(setting, jobs, workers, say, f"{task.path.stem} at rate {each:g}")
         found += [pilot(task, setting, job) for job in jobs]
     return found
+
+
+def examine(task: Task, grid: Grid, activations: Sequence[str]) -> None:
+    """A few steps of every activation, before anything is spent. UserError for a task that pilots cannot be of."""
+    if task.targets is None:
+        raise UserError(f"{task.path}: pilots are chosen by their loss on probe, so the task needs targets")
+    with deterministic("cpu"):
+        for name in activations:
+            at_lowest = replace(task, rates={name: grid.rates[0]})
+            found = look(at_lowest, Job(name, grid.seeds[0]), "cpu", OwnCode(), FEWEST_STEPS)
+            check_predictions(task, name, found)
 
 
 def pilot(task: Task, setting: Setting, job: Job) -> dict:
@@ -123,6 +136,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     task = load_task(args.task)
     grid = Grid(tuple(sorted(set(args.rates))), tuple(range(SEED_BASE, SEED_BASE + args.seeds)), args.steps)
+    examine(task, grid, args.activations)
     folder = (RESULTS / args.task.stem).absolute()
     found = pilots_of(task, grid, args.activations, folder, args.workers or workers_for("cpu"), cli.say)
     cli.say(describe(grid, found))

@@ -2,8 +2,9 @@
 compared. ``docs/sensitivity.md`` says what the file may hold.
 """
 
+import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from activations import Activation
+from activations import ACTIVATIONS, Activation
 from study.files import UserError
 from study.users_code import execute, users_code
 from training.own_model import logits_of
@@ -43,11 +44,25 @@ class Task:
     predict: Callable[[nn.Module, Any], Any] | None
 
     def optimizer_of(self, activation: str, parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-        """With the activation's learning rate, if it has one."""
+        """With the activation's learning rate, if it has one. UserError for an optimizer that takes none."""
         if activation not in self.rates:
             return self.optimizer(parameters) if self.optimizer else torch.optim.AdamW(parameters)
         rate = self.rates[activation]
-        return self.optimizer(parameters, rate) if self.optimizer else torch.optim.AdamW(parameters, lr=rate)
+        if self.optimizer is None:
+            return torch.optim.AdamW(parameters, lr=rate)
+        try:
+            inspect.signature(self.optimizer).bind(parameters, rate)
+        except TypeError:
+            raise UserError(f"{self.path}: with rates it must be optimizer(parameters, rate)") from None
+        return self.optimizer(parameters, rate)
+
+    def without_rate(self, activations: Collection[str]) -> list[str]:
+        """Those that are trained at the optimizer's own rate though ``rates`` has others. UserError where it has the
+        rate of an activation that there is not."""
+        known = dict.fromkeys([*ACTIVATIONS, *activations])
+        if unknown := next((name for name in self.rates if name not in known), None):
+            raise UserError(f"{self.path}: rates has unknown activation {unknown!r}; choose from {', '.join(known)}")
+        return [name for name in activations if name not in self.rates] if self.rates else []
 
 
 # ---------------------------------------------------------------- reading the file

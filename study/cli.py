@@ -24,6 +24,7 @@ ONE_WISH = 1  # second within which several signals are one wish to stop
 STOPPED = "stopped; what was trained is saved, and the same command goes on from there"
 LARGEST_SEED = 2**32 - 1
 LARGEST_COUNT = 10**9
+LARGEST_RATE = 10.0  # far above any that trains, and one that can be part of a study's name
 
 
 class Parser(argparse.ArgumentParser):
@@ -179,6 +180,8 @@ def learning_rate(text: str) -> float:
         value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a learning rate above 0")
+    if value > LARGEST_RATE:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {LARGEST_RATE:g}, the most that is accepted")
     return value
 
 

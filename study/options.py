@@ -73,7 +73,9 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "--learning-rate",
         type=cli.learning_rate,
         metavar="R",
-        help="the same for every cell (default: the configuration's own; trained: what its pilots chose for each)",
+        help="the same for every cell (default: the configuration's own; trained: that of the cell in "
+        "config_trained.RATES, into which what pilots chose is to be copied, and "
+        f"{config_trained.CONFIG.learning_rate:g} for a cell without an entry)",
     )
     parser.add_argument(
         "--dropout", type=dropout, metavar="P", help="share of values dropped (default: 0.2; trained: 0)"
@@ -148,7 +150,7 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     if precision == "bfloat16" and runs_here:
         check_bfloat16(device)
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
-    name = default_name(config, device, args, store) if args.study is None else check_study_name(args.study)
+    name = check_study_name(default_name(config, device, args, store) if args.study is None else args.study)
     changes = {
         "study": name,
         "optimizer": args.optimizer,
@@ -226,8 +228,9 @@ def default_name(config: Config, device: str, args: argparse.Namespace, store: S
     name = config.study if device == config.device else f"{config.study}_on_{device}"
     name = name if args.optimizer in (None, config.optimizer) else f"{name}_{args.optimizer}"
     name = name if args.precision in (None, default_precision(device)) else f"{name}_{args.precision}"
-    name = f"{name}_rate_{args.learning_rate:g}" if args.learning_rate else name
-    name = name if args.dropout is None else f"{name}_dropout_{args.dropout:g}"
+    own_rate = None if config.rates else config.learning_rate
+    name = name if args.learning_rate in (None, own_rate) else f"{name}_rate_{args.learning_rate:g}"
+    name = name if args.dropout in (None, config.dropout) else f"{name}_dropout_{args.dropout:g}"
     name = f"{name}_{name_of(args.corpus)}" if args.corpus else name
     return f"{name}_here" if name in published_studies(store.results) else name
 
@@ -242,7 +245,8 @@ def check_names(study: Study, models: Iterable[str], activations: Iterable[str])
     activations = [name for name in activations if name not in study.own.activations]
     if ONLY_WITH_DROPOUT in models and not config.dropout:
         raise UserError(
-            f"without dropout {ONLY_WITH_DROPOUT} is {PARENTS[ONLY_WITH_DROPOUT]} itself; add --dropout 0.2"
+            f"without dropout {ONLY_WITH_DROPOUT} is {PARENTS[ONLY_WITH_DROPOUT]} itself; it is for studies with "
+            "dropout, such as by run_all_experiments.py --dropout 0.2"
         )
     if set(models) <= {*MODELS, *PARENTS} & config.shapes.keys() and set(activations) <= {*ACTIVATIONS, *MODERN}:
         return

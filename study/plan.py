@@ -156,6 +156,19 @@ def first_settings(store: Store, cell: Cell) -> dict | None:
     return None
 
 
+def without_pilot(study: Study, jobs: Sequence[Job]) -> str | None:
+    """A line about cells that have no learning rate of their own in a configuration that has them for others."""
+    config = study.config
+    lacking: dict[str, list[str]] = {}
+    for cell in dict.fromkeys(cell for cell, _ in jobs):
+        if config.rates and (cell.model, cell.activation) not in config.rates:
+            lacking.setdefault(cell.model, []).append(cell.activation)
+    if not lacking:
+        return None
+    names = ", ".join(" ".join([model, *activations]) for model, activations in lacking.items())
+    return f"no pilot: {names}; learning rate {config.learning_rate:g}"
+
+
 def without_landscape(study: Study, jobs: Sequence[Job]) -> str | None:
     """A line about those of the finished ``jobs`` that have no landscape, as far as cell files know of them."""
     known: set[Job] = set()

@@ -4,8 +4,8 @@
 
 Run by hand. The faults are data, in ``tests/faults/*.toml``, a file for each part of the code. They are made in a
 temporary copy of the repository. A mutant that was judged before is not run again, unless its source file, its tests
-or the fault itself have changed since, or ``--again`` says so. Exit code 0 if at least ``GOAL`` of the mutants are
-killed and no survivor is without a reason.
+or the fault itself have changed since, or ``--again`` says so. What was judged before such a change does not count.
+Exit code 0 if all are judged, at least ``GOAL`` of them are killed and no survivor is without a reason.
 
 One process has the libraries loaded and forks for each mutant, which saves the seconds that PyTorch takes to load; so
 it must not import a module of this repository that has a fault itself. Needs Linux.
@@ -186,6 +186,12 @@ def read_outcomes(path: Path) -> dict[str, dict[str, str]]:
     return json.loads(path.read_text())["each"] if path.exists() else {}
 
 
+def as_now(outcomes: dict[str, dict[str, str]], digests: dict[Mutant, str]) -> dict[str, dict[str, str]]:
+    """Those of the mutants in ``digests`` whose file, tests and fault are still the same."""
+    names = {mutant.name: digest for mutant, digest in digests.items()}
+    return {name: outcome for name, outcome in outcomes.items() if outcome["of"] == names.get(name)}
+
+
 def counts(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> dict[str, int]:
     judged = [outcomes[mutant.name]["outcome"] for mutant in mutants if mutant.name in outcomes]
     return {"mutants": len(judged), "killed": judged.count(KILLED)}
@@ -196,31 +202,37 @@ def left(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> list[Mut
     return [mutant for mutant in mutants if outcomes.get(mutant.name, {"outcome": KILLED})["outcome"] != KILLED]
 
 
-def write_outcomes(path: Path, mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> None:
-    """What became of ``mutants``, those that are no more left out: totals, by part, and each."""
-    known = {mutant.name: outcomes[mutant.name] for mutant in mutants if mutant.name in outcomes}
+def write_outcomes(path: Path, digests: dict[Mutant, str], outcomes: dict[str, dict[str, str]]) -> None:
+    """What became of the mutants in ``digests``: totals and parts of those judged as they are now, and each outcome,
+    an older one too."""
+    mutants, now = list(digests), as_now(outcomes, digests)
     parts = dict.fromkeys(mutant.part for mutant in mutants)
     content = {
-        **counts(mutants, known),
-        "survivors": {mutant.name: mutant.equivalent for mutant in left(mutants, known)},
-        "parts": {part: counts([m for m in mutants if m.part == part], known) for part in parts},
-        "each": known,
+        "known": len(mutants),
+        **counts(mutants, now),
+        "survivors": {mutant.name: mutant.equivalent for mutant in left(mutants, now)},
+        "parts": {part: counts([m for m in mutants if m.part == part], now) for part in parts},
+        "each": {mutant.name: outcomes[mutant.name] for mutant in mutants if mutant.name in outcomes},
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def report(mutants: list[Mutant], outcomes: dict[str, dict[str, str]]) -> int:
-    """Print the score by part and what was not killed; returns the exit code."""
+def report(digests: dict[Mutant, str], outcomes: dict[str, dict[str, str]]) -> int:
+    """Print the score by part, what was not killed and what was not judged as it is now; returns the exit code."""
+    mutants, now = list(digests), as_now(outcomes, digests)
     for part in dict.fromkeys(mutant.part for mutant in mutants):
-        found = counts([mutant for mutant in mutants if mutant.part == part], outcomes)
+        found = counts([mutant for mutant in mutants if mutant.part == part], now)
         print(f"{part:12} {found['killed']:3} of {found['mutants']:3} killed")
-    total = counts(mutants, outcomes)
+    total = counts(mutants, now)
     print(f"{'all':12} {total['killed']:3} of {total['mutants']:3} killed, {len(mutants)} known")
-    not_killed = left(mutants, outcomes)
+    not_killed = left(mutants, now)
     for mutant in not_killed:
-        print(f"{outcomes[mutant.name]['outcome']}: {mutant.name} ({mutant.equivalent or 'no reason known'})")
-    good = total["killed"] >= GOAL * total["mutants"] and all(mutant.equivalent for mutant in not_killed)
-    return 0 if good else 1
+        print(f"{now[mutant.name]['outcome']}: {mutant.name} ({mutant.equivalent or 'no reason known'})")
+    unjudged = [mutant.name for mutant in mutants if mutant.name not in now]
+    if unjudged:
+        print(f"{len(unjudged)} not judged as they are now: {', '.join(unjudged)}")
+    enough = total["killed"] >= GOAL * total["mutants"]
+    return 0 if enough and not unjudged and all(mutant.equivalent for mutant in not_killed) else 1
 
 
 def main() -> int:
@@ -240,7 +252,7 @@ def main() -> int:
             print(f"{mutant.name}\n    {mutant.file}: {mutant.line}\n    {'':{len(mutant.file)}}  {mutant.becomes}")
         return 0
     outcomes = read_outcomes(args.out)
-    digests = {mutant: mutant.digest() for mutant in chosen}
+    digests = {mutant: mutant.digest() for mutant in mutants}
     if args.left:
         pending = left(chosen, outcomes)
     else:
@@ -260,12 +272,12 @@ def main() -> int:
             for mutant in own:
                 outcome = try_mutant(mutant, folder / "copy", log)
                 outcomes[mutant.name] = {"outcome": outcome, "of": digests[mutant]}
-                write_outcomes(args.out, mutants, outcomes)
+                write_outcomes(args.out, digests, outcomes)
                 print(f"{outcome:9} {mutant.name}", flush=True)
     finally:
         shutil.rmtree(folder)
-    write_outcomes(args.out, mutants, outcomes)  # with the reasons as they are now
-    return report(chosen, outcomes)
+    write_outcomes(args.out, digests, outcomes)  # with the reasons as they are now
+    return report({mutant: digests[mutant] for mutant in chosen}, outcomes)
 
 
 if __name__ == "__main__":

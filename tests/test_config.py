@@ -14,7 +14,7 @@ from config import Shape
 from model import ARCHITECTURES, count_parameters
 from runner.pilots import FILE, choose, read_pilots
 from study import cli
-from study.files import RESULTS_DIR
+from study.files import RESULTS_DIR, ROOT
 from study.options import CONFIGS, add_study_options, study_from
 from study.plan import Study
 from study.store import fingerprint, identity, read_cell_file
@@ -75,9 +75,28 @@ def test_one_learning_rate_for_all_cells_is_asked_for_by_an_option():
     at_one = asked("--learning-rate", "0.002").config
     assert (at_one.study, at_one.learning_rate, at_one.rates) == ("trained_rate_0.002", 0.002, {})
     assert asked("--study", "trained").config == config_trained.CONFIG
+    assert asked("--learning-rate", "0.004").config.study.startswith("trained_rate_0.004")  # of every cell
+    assert asked("--learning-rate", "1e-05").config.study == "trained_rate_1e-05"
     for wrong in ("0", "-0.1", "nan", "inf", "fast"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{wrong}' is not a learning rate above 0"):
             cli.learning_rate(wrong)
+    with pytest.raises(argparse.ArgumentTypeError, match="'1000000' is more than 10, the most that is accepted"):
+        cli.learning_rate("1000000")
+
+
+def test_a_value_that_the_configuration_has_anyway_changes_no_name():
+    parser = argparse.ArgumentParser()
+    add_study_options(parser)
+    parser.set_defaults(model="charlm", activation="gelu")
+
+    def name(scale: str, *options: str) -> str:
+        args = parser.parse_args(["--config", scale, "--results-dir", "none", *options])
+        return study_from(args, runs_here=False).config.study
+
+    own = config_cpu.CONFIG
+    assert name("cpu", "--dropout", f"{own.dropout}", "--learning-rate", f"{own.learning_rate}") == name("cpu")
+    assert name("cpu", "--dropout", "0.1") == f"{name('cpu')}_dropout_0.1"
+    assert name("trained", "--dropout", "0") == name("trained")
 
 
 def test_the_trained_study_is_the_laptop_s_trained_until_good():
@@ -103,6 +122,11 @@ def test_rates_are_those_that_the_pilots_chose():
         grid, pilots = read_pilots(path)
         complete |= {cell: one.rate for cell, one in choose(grid, pilots).items() if one.complete} if grid else {}
     assert {cell: complete.get(cell) for cell in config_trained.RATES} == config_trained.RATES
+
+
+def test_the_page_of_models_has_the_rate_of_cells_that_no_pilot_was_run_for():
+    page = " ".join((ROOT / "docs" / "templates" / "models.md").read_text().split())
+    assert f"is trained at {config_trained.CONFIG.learning_rate:g}, which" in page
 
 
 def test_where_dropout_is_off_the_rate_of_a_variant_that_has_less_of_it_is_its_parent_s():

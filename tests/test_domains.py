@@ -2,6 +2,8 @@
 activation, and that the committed record, the page and its decision tree fit the code."""
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +11,23 @@ import numpy as np
 import pytest
 import torch
 
+import analyze_results
+import compare
+import sensitivity
 from analysis import domains, stats
-from analysis.own_answer import own_answer
+from analysis.own_answer import NOT_SETTLED, own_answer
 from analysis.stats_many import EffectVerdict
+from benchmarks.domains import DOMAINS
+from config import ACTIVATIONS
 from own import pilots, run
 from own.task import load_task
 from own.trial import Job, OwnTrial
 from runner.pilots import Grid, choose
+from study.files import ROOT
 from study.own_code import OwnCode
+from study.users_code import source_of
 from views import domain_tables
+from views.render import render
 
 SIZES = {"relu": 0.5, "gelu": 0.5, "swish": 0.5, "swiglu": 1.2}  # of noise: one activation is far wider
 
@@ -85,10 +95,9 @@ def test_the_tables_say_what_the_record_says(record):
         ("top1_mismatches", "power"),
         ("total_variation", "digits"),
     ]
-    assert (
-        "top-1 mismatches: *matters* in digits, *no difference above the margin* in power"
-        in domain_tables.headline(record)
-    )
+    with_all, without = domain_tables.sentences(record)[:2]
+    assert "shown in digits: *matters* in digits, *no difference above the margin* in power." in with_all
+    assert "shown nowhere: " in without and "*matters*" not in without
     shown = domain_tables.activations_table(record).texts()
     assert len(shown) == 2 * len(SIZES) and shown[3][:4] == [
         domain_tables.KINDS["digits"],
@@ -99,7 +108,8 @@ def test_the_tables_say_what_the_record_says(record):
     shown = domain_tables.pilots_table(record)
     assert shown.texts()[1][2:] == ["0.600", "0.400", "–", "0.003*"]
     assert "digits with GELU and power with GELU" in shown.notes[0]
-    assert domain_tables.course_table(record).texts()[0][1:7] == ["400", "8", "0", "100", "0.200", "0.100"]
+    assert domain_tables.course_table(record).texts()[0][1:3] == ["400", "8"]
+    assert domain_tables.course_table(record).texts()[0][4:8] == ["0", "100", "0.200", "0.100"]
 
 
 # ---------------------------------------------------------------- pilots
@@ -183,3 +193,76 @@ def test_the_command_prints_the_line_for_the_task(in_this_process, capsys):
     load_task.cache_clear()
     assert pilots.main(command) == 2
     assert capsys.readouterr().err.count("so the task needs targets") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (TASK + "targets = targets + 1\n", "targets holds class 3, predictions have 3 classes"),
+        (TASK + "targets = targets - 1\n", "50 targets from 0 on are needed"),
+        (
+            TASK + "def predict(model, probe):\n    return model(probe.float())\n",
+            "with relu they are none",
+        ),
+        (TASK + "def optimizer(parameters):\n    return None\n", "with rates it must be optimizer(parameters, rate)"),
+    ],
+)
+def test_a_task_that_is_not_fit_is_refused_before_a_pilot_is_trained(in_this_process, capsys, text, line):
+    Path("task.py").write_text(text)
+    assert pilots.main(["task.py", "--activations", "relu", "gelu", "--steps", "30"]) == 2
+    err = capsys.readouterr().err
+    assert line in err and err.count("\n") == 1 and not in_this_process
+
+
+# ---------------------------------------------------------------- what is committed
+
+COMMITTED = json.loads((ROOT / "benchmarks" / "results" / "domains.json").read_text())["domains"]
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_committed_record_is_that_of_the_tasks(name):
+    """Otherwise: python -m benchmarks.domains"""
+    found, path = COMMITTED[name], ROOT / "examples" / f"{name}.py"
+    source = path.read_text()
+    assert found["source"] == source_of(path) and found["steps"] == DOMAINS[name].steps
+    assert set(COMMITTED) == set(DOMAINS) == {path.stem for path in path.parent.glob("*.py")}
+    (rates,) = re.findall(r"^rates = (\{.*\})$", source, re.MULTILINE)
+    assert json.loads(rates) == found["rates"]
+    assert list(found["activations"]) == list(ACTIVATIONS)
+    assert found["seeds"] + found["diverged"] == 12 and not set(found["pilots"]["seeds"]) & set(range(42, 54))
+    assert max(found["parameters"].values()) <= 1.02 * min(found["parameters"].values())
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_the_committed_rates_are_those_of_the_pilots(name):
+    tried = COMMITTED[name]["pilots"]
+    for activation, losses in tried["losses"].items():
+        means = {float(rate): np.mean(each) for rate, each in losses.items() if None not in each}
+        best = min(means, key=means.get)
+        assert COMMITTED[name]["rates"][activation] == best
+        assert (best in (min(map(float, losses)), max(map(float, losses)))) is (activation in tried["at_edge"])
+
+
+def test_every_branch_of_the_decision_tree_names_a_command_that_can_be_given():
+    tree = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs" / "templates" / "domains.md").read_text(), re.DOTALL)[1]
+    commands = re.findall(r"python (?:-m )?(\S+) ([^<\"]+)", tree)
+    parsers = {
+        "sensitivity.py": sensitivity.parse_arguments,
+        "compare.py": compare.parse_arguments,
+        "analyze_results.py": analyze_results.parse_arguments,
+        "own.pilots": pilots.parse,
+    }
+    assert {program for program, _ in commands} == parsers.keys()
+    for program, words in commands:
+        parsers[program](shlex.split(words))
+    verdicts = {str(verdict) for verdict in EffectVerdict} | {NOT_SETTLED}
+    assert all(verdict.removesuffix(" to tell") in tree for verdict in verdicts)
+
+
+def test_the_page_has_the_tables_and_sentences_of_the_record():
+    record = json.loads((ROOT / "benchmarks" / "results" / "domains.json").read_text())
+    page = (ROOT / "docs" / "domains.md").read_text()
+    for make in domain_tables.TABLES.values():
+        assert render(make(record), "github").partition("\n\n")[2].partition("\n\n")[0] in page
+    in_one_line = " ".join(page.split())
+    assert all(sentence in in_one_line for sentence in domain_tables.sentences(record))

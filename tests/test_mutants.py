@@ -55,20 +55,26 @@ def test_a_fault_is_killed_where_a_test_fails_and_survives_where_none_does(tmp_p
         Mutant("part", "two", "number.py", "return 3", "", ()).mutated(tmp_path)
 
 
-def test_the_figures_count_what_was_judged_and_name_what_was_not_noticed(tmp_path, capsys):
-    known = [Mutant("a", name, "f.py", "x", "y", (), reason) for name, reason in (("1", ""), ("2", "why"), ("3", ""))]
+def test_the_figures_count_what_was_judged_as_it_is_now_and_name_the_rest(tmp_path, capsys):
+    reasons = (("1", ""), ("2", "why"), ("3", ""), ("4", ""))
+    digests = {Mutant("a", name, "f.py", "x", "y", (), reason): "now" for name, reason in reasons}
     outcomes = {
-        "a: 1": {"outcome": KILLED, "of": ""},
-        "a: 2": {"outcome": SURVIVED, "of": ""},
-        "a: of another time": {"outcome": SURVIVED, "of": ""},
+        "a: 1": {"outcome": KILLED, "of": "now"},
+        "a: 2": {"outcome": SURVIVED, "of": "now"},
+        "a: 3": {"outcome": KILLED, "of": "an earlier test"},
+        "a: of another time": {"outcome": SURVIVED, "of": "now"},
     }
-    mutants.write_outcomes(tmp_path / "out.json", known, outcomes)
-    assert mutants.read_outcomes(tmp_path / "out.json").keys() == {"a: 1", "a: 2"}
+    mutants.write_outcomes(tmp_path / "out.json", digests, outcomes)
+    assert mutants.read_outcomes(tmp_path / "out.json").keys() == {"a: 1", "a: 2", "a: 3"}
     written = json.loads((tmp_path / "out.json").read_text())
-    assert (written["mutants"], written["killed"], written["survivors"]) == (2, 1, {"a: 2": "why"})
-    assert mutants.report(known, outcomes) == 1  # one of two is too little
-    many = known + [Mutant("b", str(number), "f.py", "x", "y", ()) for number in range(18)]
-    outcomes |= {mutant.name: {"outcome": KILLED, "of": ""} for mutant in many if mutant.part == "b"}
-    assert mutants.report(many, outcomes) == 0
-    assert mutants.report(many, outcomes | {"a: 3": {"outcome": mutants.BROKEN, "of": ""}}) == 1
+    assert (written["known"], written["mutants"], written["killed"]) == (4, 2, 1)
+    assert written["survivors"] == {"a: 2": "why"} and written["parts"] == {"a": {"mutants": 2, "killed": 1}}
+    digests |= {Mutant("b", str(number), "f.py", "x", "y", ()): "now" for number in range(20)}
+    outcomes |= {mutant.name: {"outcome": KILLED, "of": "now"} for mutant in digests if mutant.part == "b"}
+    assert mutants.report(digests, outcomes) == 1
+    assert "2 not judged as they are now: a: 3, a: 4" in capsys.readouterr().out
+    outcomes |= {name: {"outcome": KILLED, "of": "now"} for name in ("a: 3", "a: 4")}
+    assert mutants.report(digests, outcomes) == 0 and "not judged" not in capsys.readouterr().out
+    assert mutants.report(digests, outcomes | {"a: 3": {"outcome": mutants.BROKEN, "of": "now"}}) == 1
     assert "broken: a: 3 (no reason known)" in capsys.readouterr().out
+    assert mutants.report(dict(list(digests.items())[:2]), outcomes) == 1  # one of two is too little

@@ -12,6 +12,7 @@ from analysis.stats import holm
 from config_trained import CONFIG, RATES
 from study.files import ROOT
 
+RECIPE = {"iterations": CONFIG.iterations, "schedule": CONFIG.schedule, "optimizer": CONFIG.optimizer}
 LEVELS = {"relu": 0.5, "gelu": 0.5, "swish": 0.5, "swiglu": 0.5, "smelu_05": 0.5, "smelu_1": 0.5}
 
 
@@ -40,8 +41,9 @@ def cells_of(
             ]
             for pair in pairs:
                 pair["history"]["relative_pd"][0] = untrained
-            trials = [make_trial(number) for number in range(1, n_trials + 1)]
-            cells.append(make_cell(model, activation, "trained", trials=trials, pairs=pairs, planned=n_trials))
+            trials = [make_trial(number, seed=999 + number) for number in range(1, n_trials + 1)]
+            cell = make_cell(model, activation, "trained", trials=trials, pairs=pairs, planned=n_trials)
+            cells.append(cell | {"config": cell["config"] | RECIPE})
     return cells
 
 
@@ -55,6 +57,18 @@ def test_expectations_stand_in_the_registration_in_the_same_words():
     for number, each in enumerate(registered.EXPECTATIONS, 1):
         assert f"{number}. {each.text} " in said
         assert each.wrong_if.replace("*", "").rstrip(".") in said
+
+
+@pytest.mark.parametrize("change", [{"iterations": 100}, {"schedule": "constant"}, {"optimizer": "adam"}])
+def test_a_study_of_the_same_name_and_another_recipe_is_not_the_registered_one(change):
+    cells = [cell | {"config": cell["config"] | change} for cell in cells_of(["charlm"])]
+    findings = Findings.of_study(cells, "trained")
+    assert registered.registered(findings) == [] and findings.sensitivities()[0].family.n_tests == 2
+
+
+def test_an_architecture_is_complete_with_every_trial_of_every_registered_activation():
+    cells = [*cells_of(["charlm"]), *cells_of(["minigpt"])[:5], *cells_of(["convlm"], n_trials=9)]
+    assert registered.complete_models(Findings.of_study(cells, "trained")) == ["charlm"]
 
 
 def test_the_family_is_the_registered_one_before_all_architectures_are_there():

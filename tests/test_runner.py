@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,17 @@ def test_the_name_of_a_group_means_its_activations_each_once(tmp_path, capsys, a
 def test_lists_of_models_and_sizes_are_asked_for_by_name(tmp_path, capsys, asked, planned):
     assert call(tmp_path, "--models", *asked, "--activations", "relu", "--trials", "1", "--dry-run") == 0
     assert re.findall(r"^(\S+)_relu_tiny ", capsys.readouterr().out, re.MULTILINE) == planned
+
+
+def test_cells_without_a_learning_rate_of_their_own_are_named(tmp_path, capsys, monkeypatch):
+    one_piloted = replace(CONFIG, rates={("charlm", "gelu"): 0.1}, learning_rate=0.01)
+    monkeypatch.setitem(options.CONFIGS, "cpu", one_piloted)
+    models = ("--models", "charlm", "charlm_one_head", "--activations", "relu", "gelu", "--dry-run")
+    said = []
+    for asked in ((), ("--learning-rate", "0.02"), ("--models", "charlm", "--activations", "gelu")):
+        assert call(tmp_path, *models, *asked) == 0
+        said.append([line for line in capsys.readouterr().out.splitlines() if "no pilot" in line])
+    assert said == [["no pilot: charlm relu, charlm_one_head relu gelu; learning rate 0.01"], [], []]
 
 
 @pytest.mark.parametrize(

@@ -432,6 +432,16 @@ def test_the_rate_of_an_activation_is_that_of_the_task(tmp_path):
     assert found == expected
 
 
+def test_an_activation_without_a_rate_is_named_where_another_has_one(capsys):
+    said = {}
+    for rates in ("{'gelu': 0.01}", "{}"):
+        write_task(PLAIN + f"rates = {rates}\n")
+        assert sensitivity.main(["task.py", "--activations", "relu", "gelu", "--dry-run", "--device", "cpu"]) == 0
+        said[rates] = capsys.readouterr().out
+    assert said["{'gelu': 0.01}"].count("no rate for") == 1
+    assert "no rate for relu: the optimizer's own\n" in said["{'gelu': 0.01}"] and "no rate" not in said["{}"]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -455,7 +465,8 @@ def test_the_rate_of_an_activation_is_that_of_the_task(tmp_path):
         (PLAIN + "rates = {'relu': 0}\n", "rates must have a learning rate above 0"),
         (PLAIN + "rates = [0.1]\n", "rates must have a learning rate above 0"),
         (PLAIN + "rates = {'relu': 0.1}\ndef optimizer(parameters):\n    return torch.optim.SGD(parameters)\n",
-         "takes 1 positional argument but 2 were given"),
+         "task.py: with rates it must be optimizer(parameters, rate)"),
+        (PLAIN + "rates = {'rleu': 0.01}\n", "rates has unknown activation 'rleu'; choose from relu"),
     ],
 )  # fmt: skip
 def test_a_task_that_cannot_be_used_is_refused_in_one_line(capsys, text, line):

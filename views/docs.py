@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis import answer, contexts
+from analysis import answer, contexts, registered
 from analysis.course import cells_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
@@ -110,11 +110,19 @@ class Numbers:
         return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"
 
     def course(self, study: str) -> str:
-        """In how many architectures a difference, however small, is shown at each evaluation after the first."""
-        moments = [moment for moment in self.findings(study).course if moment.step > 0]
-        found = [sum(each.shown for each in moment.sensitivities) for moment in moments]
-        steps = listed(str(moment.step) for moment in moments)
-        return f"{listed(map(str, found))} of {len(self.findings(study).models)} after {steps} steps"
+        """In how many architectures a difference, however small, is shown at each evaluation after the first.
+
+        Such as "1 of 6 architectures after 200 and 400 steps and 2 after 300 steps", by number.
+        """
+        steps: dict[int, list[str]] = {}
+        for moment in self.findings(study).course:
+            if moment.step > 0:
+                steps.setdefault(sum(each.shown for each in moment.sensitivities), []).append(str(moment.step))
+        total = f" of {counted(len(self.findings(study).models), 'architecture')}"
+        return listed(
+            f"{n}{'' if place else total} after {listed(at)} steps"
+            for place, (n, at) in enumerate(sorted(steps.items()))
+        )
 
     def other_primary(self, study: str) -> str:
         return " ".join(answer.other_primary(self.findings(study)))
@@ -129,13 +137,10 @@ class Numbers:
         """The range over architectures of R^2 of loss and log step."""
         return _range([each.r_squared for each in self.findings(study).loss_alone], "{:.2f}")
 
-    def family(self, study: str) -> str:
-        """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
-        return self.findings(study).sensitivities()[0].family.text
-
-    def n_architectures(self, study: str) -> str:
-        """Such as "2 of 6 architectures": those that a study has of the six."""
-        return f"{len(self.findings(study).models)} of {counted(len(MODELS), 'architecture')}"
+    def n_complete(self, study: str) -> str:
+        """Such as "2 of 6 architectures": those of which the registered study has every trial."""
+        complete = registered.complete_models(self.findings(study))
+        return f"{len(complete)} of {counted(len(MODELS), 'architecture')}"
 
     def by_rate(self, study: str) -> str:
         """For each architecture whose cells differ in learning rate, PD's mean over the cells at each.
@@ -155,6 +160,15 @@ class Numbers:
             ]
             said += [f"{listed(parts)} in {label(model)}"] if len(rates) > 1 else []
         return "; ".join(said)
+
+    def rate_effect(self, study: str) -> str:
+        """Such as "doubling the learning rate changes PD by 0.4 to 4.4 %, shown in 3 of 5 cells"."""
+        effects = self.findings(study).rate_effects
+        (factor,) = {each.high / each.low for each in effects}
+        percent = _range([100 * each.relative_pd.relative for each in effects], "{:.1f}")
+        n_shown = sum(bool(each.relative_pd.shown) for each in effects)
+        times = "doubling the learning rate" if factor == 2 else f"a learning rate {factor:g} times as high"
+        return f"{times} changes PD by {percent} %, shown in {n_shown} of {counted(len(effects), 'cell')}"
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
@@ -181,28 +195,31 @@ class Numbers:
 
     # ------------------------------------------------ tables
 
-    def table(self, study: str, name: str, place: int | None = None, notes: bool = True) -> str:
-        """A table, or all of that name, in Markdown under its title; ``notes`` says whether theirs follow."""
+    def table(self, study: str, name: str, place: int | None = None, notes: bool = True, title: bool = True) -> str:
+        """A table, or all of that name, in Markdown; whether ``title`` and ``notes`` are shown can be said."""
         tables = TABLES[name](self.findings(study))
         chosen = tables if place is None else [tables[place]]
         shown = chosen if notes else [replace(table, notes=()) for table in chosen]
-        return "\n\n".join("#" + render(table, "github").rstrip() for table in shown)
-
-    def verdicts(self, study: str) -> str:
-        """The six-row table, without its title."""
-        return self._bare(render(answer.verdicts(self.findings(study)), "github"))
+        texts = ["#" + render(table, "github").rstrip() for table in shown]
+        return "\n\n".join(texts if title else [text.partition("\n\n")[2] for text in texts])
 
     def side_by_side(self, study: str, other: str) -> str:
         """The verdict on every architecture in two studies, with CV and loss."""
         rows: dict[str, Row] = {}
         columns = [Column("Architecture", ("model",), label, numeric=False)]
         for name in (study, other):
-            for each in self.findings(name).sensitivities():
-                found = {"verdict": each.verdict, "cv": each.cv, "loss": self._losses(name, each.model)}
+            for each in answer.architecture_answers(self.findings(name)):
+                found = {
+                    "verdict": f"{each.verdict}{'; not trained as far as intended' if each.short else ''}",
+                    "cv": each.sensitivity.cv,
+                    "loss": self._losses(name, each.model),
+                    "unsettled": f"{each.unsettled} of {len(each.cells)}",
+                }
                 row = rows.setdefault(each.model, {"model": each.model})
                 row |= {f"{name}_{key}": value for key, value in found.items()}
             columns += [
                 Column(f"Study {name}: loss", (f"{name}_loss",), plain),
+                Column("still falling in cells", (f"{name}_unsettled",), plain),
                 Column("verdict", (f"{name}_verdict",), plain, numeric=False),
                 Column("CV of PD (%)", (f"{name}_cv",), with_interval(1, 100)),
             ]
@@ -330,13 +347,17 @@ class Numbers:
         """One of the tables of ``domain_tables``, from the committed record."""
         return render(domain_tables.TABLES[name](self.benchmark("domains")), "github").rstrip()
 
-    def domain_headline(self) -> str:
-        return domain_tables.headline(self.benchmark("domains"))
+    def domain_sentences(self) -> list[str]:
+        return domain_tables.sentences(self.benchmark("domains"))
 
     def domain_sizes(self) -> str:
-        """The range of their parameters, such as "730 to 6,085"."""
+        """The range of their parameters, such as "730 to 8,803"."""
         found = [domain["parameters"].values() for domain in self.benchmark("domains")["domains"].values()]
         return _range([n for values in found for n in values], "{:,}")
+
+    def domain_seeds(self) -> str:
+        """The range over domains of the seeds that would show a difference of 10 %."""
+        return _range([domain["seeds_needed"] for domain in self.benchmark("domains")["domains"].values()], "{:,}")
 
     # ------------------------------------------------ figures
 

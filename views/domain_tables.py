@@ -79,16 +79,22 @@ def pairs(record: Mapping[str, Any]) -> list[tuple[DomainVerdict, DomainVerdict]
     ]
 
 
-def headline(record: Mapping[str, Any]) -> str:
-    """How many domains have which verdict by each primary metric, with and without the most different activation."""
-    sentences = []
+def sentences(record: Mapping[str, Any]) -> list[str]:
+    """By each primary metric, with and without the most different activation, where a difference is shown and which
+    verdicts there are."""
+    said = []
     for metric in PRIMARY:
-        of_metric = [(each, without) for each, without in pairs(record) if each.metric == metric]
-        sentences.append(
-            f"By {in_prose(_metric(metric))}: {_counts([each for each, _ in of_metric])}; without the most different "
-            f"activation: {_counts([without for _, without in of_metric])}."
-        )
-    return " ".join(sentences)
+        found = [pair for pair in pairs(record) if pair[0].metric == metric]
+        said.append(f"By {in_prose(_metric(metric))}, with all activations {_told([each for each, _ in found])}.")
+        said.append(f"Without the most different one {_told([without for _, without in found])}.")
+    return said
+
+
+def _told(found: list[DomainVerdict]) -> str:
+    """Such as "a difference, however small, is shown in digits: *matters* in digits, *undecided* in power"."""
+    shown = [each.domain for each in found if each.shown]
+    where = f"in {listed(shown)}" if shown else "nowhere"
+    return f"a difference, however small, is shown {where}: {_counts(found)}"
 
 
 def _counts(found: list[DomainVerdict]) -> str:
@@ -138,6 +144,7 @@ def course_table(record: Mapping[str, Any]) -> Table:
         _DOMAIN,
         Column("Samples of the probe", ("samples",), plain),
         Column("Seeds", ("seeds",), plain),
+        Column("needed to show 10 %", ("seeds_needed",), plain),
         Column("Diverged", ("diverged",), plain),
         Column("Steps", ("steps",), plain),
         Column("Training loss, fourth fifth", ("before",), number("{:.3f}")),
@@ -147,7 +154,9 @@ def course_table(record: Mapping[str, Any]) -> Table:
     )
     rows: list[Row] = [
         {
-            **{field: domain[field] for field in ("samples", "seeds", "diverged", "steps", "settled")},
+            **{
+                field: domain[field] for field in ("samples", "seeds", "seeds_needed", "diverged", "steps", "settled")
+            },
             "domain": name,
             "before": _mean([losses[0] for losses in domain["training_loss"].values()]),
             "last": _mean([losses[1] for losses in domain["training_loss"].values()]),

@@ -10,8 +10,7 @@ import plot_utils as plots
 from analysis.findings import Findings
 from analysis.stats import Estimate
 from analysis.stats_many import ALPHA
-from analysis.variant_tables import quantity_label
-from analysis.variants import QUANTITIES, PartEffect
+from analysis.variants import QUANTITIES, PartEffect, quantity_label
 from labels import label, listed
 from views.drawing import Kind
 
