@@ -102,6 +102,16 @@ def test_the_barrier_of_a_quadratic_is_its_sagging(with_quadratic):
     assert landscape.barrier(model, *upwards, (windows, windows)) == 0
 
 
+def test_a_barrier_near_one_end_is_the_same_to_the_bit_from_the_other(monkeypatch):
+    """A loss with a peak at weights of 1/3: from 1.1 to 0.1, and some more, about eight tenths of the way."""
+    monkeypatch.setattr(landscape, "loss_of", lambda model, *batch: (1 - (3 * model.weight - 1).abs()).sum())
+    generator = torch.Generator().manual_seed(1)
+    ends = [(end + 0.1 * torch.rand(50, generator=generator).double()).tolist() for end in (1.1, 0.1)]
+    first, second = (Point(end).state_dict() for end in ends)
+    height = landscape.barrier(Point(ends[0]), first, second, BATCH)
+    assert height > 0 and landscape.barrier(Point(ends[0]), second, first, BATCH) == height
+
+
 def test_lanczos_is_exact_where_it_spans_the_whole_space():
     drawn = torch.randn(12, 12, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     matrix = drawn + drawn.T

@@ -1,5 +1,6 @@
 """--reproduce compares all that a trial leaves: whatever differs, however little, is not the same bits."""
 
+import numpy as np
 import pytest
 from made_study import CONFIG, STEPS, make_study, write_trial
 
@@ -23,8 +24,8 @@ def test_whatever_differs_is_not_the_same_bits(tmp_path, monkeypatch, capsys, wh
         write_trial(study, cell, number)
         record = study.store.read_record(cell, number) | DIFFERENCES[what]
         if what == "predictions":
-            p = [each.copy() for each in study.store.predictions_of(cell, number, record)]
-            p[0][0] = 1 / CONFIG.vocabulary_size
+            p = study.store.predictions_of(cell, number, record)
+            p[0] = np.full_like(p[0], 1 / CONFIG.vocabulary_size)
             record["predictions_sha256"] = study.store.write_predictions(cell, number, STEPS, p)
         return record
 

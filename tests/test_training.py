@@ -303,6 +303,7 @@ def test_a_record_without_predictions_does_not_count_while_its_trial_is_trained_
     run(tiny_study)
     cell, store = tiny_study.cell(*CELL), tiny_study.store
     store.predictions_path(cell, 1).unlink()
+    assert store.recorded_trials(cell) == {1} and not store.done_trials(cell)
 
     def killed(*_):
         raise KeyboardInterrupt
