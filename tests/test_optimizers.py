@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import golden
 import pytest
 import torch
 from conftest import TINY
@@ -13,15 +14,7 @@ from model import build_model
 from training.optimizers import OPTIMIZERS, Muon, make_optimizer, orthogonalise, rate_factor
 from training.seeding import deterministic
 
-MODERN = {
-    "betas": (0.9, 0.99),
-    "weight_decay": 0.1,
-    "schedule": "cosine",
-    "warm_up": 0.34,
-    "floor": 0.05,
-    "clip_norm": 1.0,
-    "learning_rate": 3e-3,
-}
+MODERN = golden.MODERN | {"learning_rate": 3e-3}
 
 
 def test_the_schedule_is_the_one_worked_by_hand():
