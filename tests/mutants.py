@@ -45,7 +45,8 @@ FAULTS = TESTS / "faults"
 FIGURES = ROOT / "benchmarks" / "results" / "mutants.json"
 GOAL = 0.95
 STILL, MOST = 60.0, 120.0  # a test hangs if it does next to nothing for so long, or computes for so long (seconds)
-LIBRARIES = ("torch", "scipy.stats", "scipy.optimize", "matplotlib", "hypothesis", "msgspec", "tabulate", "pytest")
+LIBRARIES = ("torch._dynamo", "scipy.stats", "scipy.optimize", "matplotlib.pyplot", "rapidfuzz.distance", "pytest")
+LIBRARIES += ("hypothesis", "msgspec", "tabulate", "xdist.plugin")
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl.h
 
