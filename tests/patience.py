@@ -12,9 +12,9 @@ SPENT = 2.0  # seconds of the processors in ``still`` seconds that are too few f
 
 
 class Patience:
-    """Processes hang if within ``still`` seconds they use less than ``SPENT`` seconds of the processors, those that they
-    wait for one to be free included, and are in a loop once they have used ``most``. Where nothing says what they use
-    (not on Linux), ``still`` is the limit.
+    """Processes hang if within ``still`` seconds they use the processors, or wait for one to be free, for less than
+    ``SPENT`` seconds, and are in a loop once they have used ``most``. Where nothing says so (not on Linux), ``still``
+    is the limit.
     """
 
     def __init__(self, processes: Callable[[], Collection[int]], still: float = 300, most: float = 1_800):
