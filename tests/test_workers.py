@@ -35,7 +35,8 @@ def test_workers_take_gpus_in_turn(monkeypatch):
     [(None, 1, "1 1"), ("4,6", 1, "1 6"), ("GPU-abc", 0, "1 GPU-abc"), (None, None, "1 None")],
 )
 def test_a_worker_sees_only_its_gpu_and_uses_one_thread(monkeypatch, visible, gpu, seen):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     before = dict(os.environ)
