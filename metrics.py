@@ -14,7 +14,7 @@ import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -297,6 +297,12 @@ def topk_agreement(p, q, k: int = TOP_K) -> float:
 
 
 @_of_one
+def top_probability(p) -> np.ndarray:
+    """The largest probability of each sample (samples,): how sure the model is of it."""
+    return _alone(p, "top probability", lambda p: p.max(axis=1))
+
+
+@_of_one
 def accuracy(p, targets) -> float:
     """Share of samples whose most probable class is the true one, in [0, 1]."""
     return float((p.argmax(axis=1) == targets).mean())
@@ -321,7 +327,7 @@ def calibration_error(p, targets, bins: int = 10) -> float:
     The mean distance between confidence and accuracy over ``bins`` equal intervals of confidence, weighted by the
     samples in each. Naeini, Cooper & Hauskrecht 2015; Guo et al. 2017, arXiv:1706.04599.
     """
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == targets
+    confidence, right = top_probability(p), p.argmax(axis=1) == targets
     interval = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(interval, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(p))
@@ -330,14 +336,14 @@ def calibration_error(p, targets, bins: int = 10) -> float:
 @_of_two
 def mismatches_one_right(p, q, targets) -> int:
     """Samples on which the most probable class differs and one of the two models is right."""
-    return int(((_tops(p) == targets) != (_tops(q) == targets)).sum())
+    return int((_right(p, targets) != _right(q, targets)).sum())
 
 
 @_of_two
 def mismatches_both_wrong(p, q, targets) -> int:
     """Samples on which the most probable class differs and neither model is right."""
-    first, second = _tops(p), _tops(q)
-    return int(((first != second) & (first != targets) & (second != targets)).sum())
+    wrong = ~_right(p, targets) & ~_right(q, targets)
+    return int(((_tops(p) != _tops(q)) & wrong).sum())
 
 
 @_of_two
@@ -347,39 +353,49 @@ def normalized_mismatch(p, q, targets) -> float:
 
     (d - |a1 - a2|) / (min(1, 2 - a1 - a2) - |a1 - a2|), with d the share of mismatches and a the accuracies.
     """
-    first, second = _tops(p), _tops(q)
-    share = np.mean(first != second)
-    a1, a2 = (np.mean(top == targets) for top in (first, second))
+    share = np.mean(_tops(p) != _tops(q))
+    a1, a2 = (np.mean(_right(model, targets)) for model in (p, q))
     least, most = abs(a1 - a2), min(1.0, 2 - a1 - a2)
     return float((share - least) / (most - least)) if most - least > 1e-12 else math.nan
+
+
+def _right(p: np.ndarray, targets) -> np.ndarray:
+    """Whether the most probable class of each sample is the true one (samples,)."""
+    return _alone(p, "right", lambda p: p.argmax(axis=1) == targets, targets)
+
+
+def _of_targets(p: np.ndarray, targets) -> np.ndarray:
+    """The probability of each sample's true class (samples,)."""
+    return _alone(p, "of targets", lambda p: p[np.arange(len(p)), targets], targets)
 
 
 def _losses(p: np.ndarray, targets) -> np.ndarray:
     return _alone(p, "losses", lambda p: -np.log(np.maximum(_of_targets(p, targets), TINY)), targets)
 
 
-def _of_targets(p: np.ndarray, targets) -> np.ndarray:
-    """The probability of each sample's true class (samples,)."""
-    return p[np.arange(len(p)), targets]
+def _perplexities(p: np.ndarray, targets) -> np.ndarray:
+    return _alone(p, "perplexities", lambda p: np.exp(_losses(p, targets)), targets)
 
 
-def _correlation(x: np.ndarray, y: np.ndarray) -> float:
-    if x.std() == 0 or y.std() == 0:
-        return float("nan")
+def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np.ndarray]) -> float:
+    """Pearson correlation of the two models' ``values`` of each sample; nan where one is constant."""
+    x, y = values(p, targets), values(q, targets)
+    if any(_alone(m, f"constant {values.__name__}", lambda m: values(m, targets).std() == 0, targets) for m in (p, q)):
+        return math.nan
     return float(np.corrcoef(x, y)[0, 1])
 
 
 @_of_two
 def loss_correlation(p, q, targets) -> float:
     """Pearson correlation over samples of the two models' losses -ln p(true class); nan where one is constant."""
-    return _correlation(_losses(p, targets), _losses(q, targets))
+    return _correlation(p, q, targets, _losses)
 
 
 @_of_two
 def perplexity_correlation(p, q, targets) -> float:
     """Pearson correlation over samples of the two models' perplexities 1 / p(true class), which the few most
     surprising samples decide; nan where one is constant."""
-    return _correlation(np.exp(_losses(p, targets)), np.exp(_losses(q, targets)))
+    return _correlation(p, q, targets, _perplexities)
 
 
 @_of_two
@@ -534,6 +550,9 @@ def follow(p, q, targets) -> dict[str, float | int]:
     return {name: kernel(p, q, targets) for name, kernel in _kernels(followed).items()}
 
 
+_kernel = cache(inspect.unwrap)
+
+
 def _kernels(declared: dict[str, Metric]) -> dict[str, Callable]:
     """The metrics' functions, for probabilities that are checked already."""
-    return {name: inspect.unwrap(metric.function) for name, metric in declared.items() if metric.function}
+    return {name: _kernel(metric.function) for name, metric in declared.items() if metric.function}

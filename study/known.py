@@ -81,3 +81,13 @@ def known_predictions(store: Store, cell: Cell, number: int, record: dict) -> Pr
 
     found = KNOWN.get(path, read, lambda predictions: predictions.n_bytes)
     return found if found.sha256 == sha256 else read()
+
+
+CHECKED = Known()  # the hashes of files of predictions that this process has read, kept where they themselves are not
+
+
+def check_predictions(store: Store, cell: Cell, number: int, record: dict) -> None:
+    """Damaged unless the predictions are those of the trial with this ``record``."""
+    path = store.predictions_path(cell, number)
+    if CHECKED.get(path, lambda: known_predictions(store, cell, number, record).sha256) != record["predictions_sha256"]:
+        known_predictions(store, cell, number, record)

@@ -5,6 +5,8 @@ Pure functions of ``contexts`` (samples, T) and ``targets`` (samples,), both tok
 (samples, classes) that two models give on these samples.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ import metrics
 from study.files import finite_or_none
 from study.known import Predictions, known_predictions
 from study.plan import Study, load_corpus
-from study.store import Cell
+from study.store import Cell, fingerprint
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,30 @@ def compare_trials(study: Study, cell: Cell, records: dict[int, dict], keys: Ite
     keys = list(keys)
     if not keys:
         return []
-    facts = probe_facts(study)
-    found = {number: known_predictions(study.store, cell, number, records[number]) for key in keys for number in key}
-    return [compare_two(found[i], found[j], records[i], records[j], facts) for i, j in keys]
+    facts, uses = probe_facts(study, cell), Counter(itertools.chain(*keys))
+    held: dict[int, Predictions] = {}  # those that are needed again
+
+    def predictions(number: int) -> Predictions:
+        found = held.get(number) or known_predictions(study.store, cell, number, records[number])
+        if uses[number] > 1:
+            held[number] = found
+        return found
+
+    return [compare_two(predictions(i), predictions(j), records[i], records[j], facts) for i, j in keys]
 
 
-def probe_facts(study: Study) -> ProbeFacts:
+PROBES: dict[str, ProbeFacts] = {}  # what this process compared with last, by the fingerprint of the settings
+
+
+def probe_facts(study: Study, cell: Cell) -> ProbeFacts:
+    key = fingerprint(study.identity(cell))
+    if key not in PROBES:
+        PROBES.clear()
+        PROBES[key] = find_probe_facts(study)
+    return PROBES[key]
+
+
+def find_probe_facts(study: Study) -> ProbeFacts:
     from training.dataset import probe_set, shuffled_probe  # here, because it loads PyTorch
 
     corpus = load_corpus("cpu", study.text)
@@ -149,7 +169,7 @@ def text_block(starts: np.ndarray) -> Grouping:
 
 def confidence(p: np.ndarray, q: np.ndarray) -> Grouping:
     """How sure the two models are: the mean of their largest probabilities, in ten equal intervals."""
-    sure = (p.max(axis=1).astype(np.float64) + q.max(axis=1)) / 2
+    sure = (metrics.top_probability(p) + metrics.top_probability(q)) / 2
     bins = len(CONFIDENCE_BINS)
     return CONFIDENCE_BINS, np.minimum((sure * bins).astype(int), bins - 1)
 
