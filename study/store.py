@@ -51,6 +51,9 @@ from study.schema import CellForm, RecordForm, SummaryForm, cell_faults, no_faul
 # ---------------------------------------------------------------- identity
 
 
+# Settings that change no number of a trial, or that its cell or its own values stand for.
+NO_IDENTITY = ("study", "shapes", "device", "models", "activations", "n_trials", "landscape", "rates")
+
 # Settings that came after the first results: part of an identity only where they are not at their defaults, so that
 # earlier results keep their fingerprints.
 DECLARED_LATER = (
@@ -77,12 +80,13 @@ def identity(config: Config, model: str, activation: str, device: str, precision
 
     The number of trials is no part of it, nor whether the landscape is computed, which changes no other number.
     """
-    shared = asdict(config.of_cell(model, activation))
-    for name in ("study", "shapes", "device", "models", "activations", "n_trials", "landscape", "rates"):
-        del shared[name]
-    for setting in fields(config):
-        if setting.name in DECLARED_LATER and shared[setting.name] == setting.default:
-            del shared[setting.name]
+    settings = config.of_cell(model, activation)
+    shared = {
+        setting.name: value
+        for setting in fields(settings)
+        for value in [getattr(settings, setting.name)]
+        if setting.name not in NO_IDENTITY and not (setting.name in DECLARED_LATER and value == setting.default)
+    }
     facts = {
         "recipe": RECIPE,
         "model": model,

@@ -25,6 +25,7 @@ from runner.workers import run_jobs
 from study.files import ROOT, Unreadable, UserError, write_checked, write_sealed
 from study.own_code import OwnCode
 from train import Interrupted
+from training.seeding import deterministic
 
 NANOGPT = '''
 """In the manner of nanoGPT: a file of its own called model.py, and model(x, y) -> (logits, loss)."""
@@ -225,6 +226,25 @@ def test_a_last_position_is_predicted_whatever_form_the_logits_have(capsys):
         results.append(Result.read(setting.result_path(Job("relu", 1))))
     assert results[0].end.shape == (40, 8)
     np.testing.assert_array_equal(results[0].end, results[1].end)
+
+
+@pytest.mark.parametrize("own", ["", "\ndef predict(model, probe):\n    return model(probe).softmax(-1)\n"])
+def test_predictions_are_those_of_eval_mode(own):
+    """No feature is dropped, and a batch is normalized by the running averages, worked out by hand here."""
+    path = write_task(PLAIN + own).absolute()
+    setting, job = Setting(path, Path.cwd() / "trials", 5, "cpu"), Job("relu", 1)
+    run_own_trial(setting, job, lambda step: None, lambda: False)
+    found = Result.read(setting.result_path(job))
+    trial, expected = OwnTrial(load_task(path), job, "cpu", OwnCode()), {}
+    linear, norm, _, _, head = trial.model
+    probe = torch.from_numpy(trial.task.probe).float()
+    for step in range(5):
+        with deterministic("cpu"):  # as in a trial; Adam makes much of a rounding error
+            trial.advance(*trial.batch(step))
+        centred = (linear(probe) - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+        expected[step + 1] = head((centred * norm.weight + norm.bias).relu()).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(found.early, expected[setting.early_step], atol=1e-6)
+    np.testing.assert_allclose(found.end, expected[5], atol=1e-6)
 
 
 # ---------------------------------------------------------------- resume, workers, Ctrl-C
