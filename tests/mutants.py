@@ -320,7 +320,10 @@ def main() -> int:
             print(f"{mutant.name}\n    {mutant.file}: {mutant.line}\n    {'':{len(mutant.file)}}  {mutant.becomes}")
         return 0
     outcomes = read_outcomes(args.out)
-    digests = {mutant: mutant.digest(outcomes.get(mutant.name, {}).get("by")) for mutant in mutants}
+    try:
+        digests = {mutant: mutant.digest(outcomes.get(mutant.name, {}).get("by")) for mutant in mutants}
+    except ValueError as stale:
+        parser.error(str(stale))
     if args.left:
         pending = left(chosen, outcomes)
     else:
