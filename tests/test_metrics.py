@@ -1,4 +1,5 @@
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -264,3 +265,27 @@ def test_a_value_that_underflowed_in_one_model_alone_counts_in_full():
     assert metrics.true_label_pd(p, q, [1]) == 2
     above, half_of_it = np.array([[1.0, 2e-7]]), np.array([[1.0, 1e-7]])  # both conventions agree above the cut-off
     assert metrics.true_label_pd(above, half_of_it, [1]) == pytest.approx(2 * 1e-7 / 3e-7)
+
+
+@pytest.mark.parametrize("with_zeros", [False, True])
+def test_what_models_keep_and_share_changes_no_number(with_zeros):
+    models = [*random_pair(), *random_pair()]
+    if with_zeros:
+        models = [np.where(p < 0.02, 0, p) / np.where(p < 0.02, 0, p).sum(axis=1, keepdims=True) for p in models]
+    kept = [metrics.to_compare(p) for p in models]
+    order = RNG.permutation(40)
+    for targets in RNG.integers(0, 9, (3, 40)):
+        for i, j in itertools.permutations(range(4), 2):
+            p, q = metrics.together(kept[i], metrics.reordered(kept[j], order))
+            plain = models[i], models[j][order]
+            for found, expected in [
+                (metrics.compare(p, q, targets), metrics.compare(*plain, targets)),
+                (metrics.relative_pd_by_sample(p, q), metrics.relative_pd_by_sample(*plain)),
+                (metrics.describe(p, targets), metrics.describe(plain[0], targets)),
+            ]:
+                np.testing.assert_equal(found, expected)
+            assert metrics.relative_pd(p, q) == pytest.approx(np.mean(by_hand(*plain)), rel=1e-12)
+
+
+def by_hand(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    return np.array([0 if a == b == 0 else 2 * abs(a - b) / (a + b) for a, b in zip(p.flat, q.flat, strict=True)])
