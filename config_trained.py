@@ -31,6 +31,12 @@ RATES: dict[tuple[str, str], float] = {
     ("tinylstm", "swiglu"): 0.008,
     ("tinylstm", "smelu_05"): 0.016,
     ("tinylstm", "smelu_1"): 0.016,
+    ("convlm", "relu"): 0.002,
+    ("convlm", "gelu"): 0.004,
+    ("convlm", "swish"): 0.004,
+    ("convlm", "swiglu"): 0.004,
+    ("convlm", "smelu_05"): 0.002,
+    ("convlm", "smelu_1"): 0.008,
 }
 
 # Nats per character on the whole validation split: what was registered as good enough (docs/preregistration.md, of
