@@ -25,6 +25,18 @@ RATES: dict[tuple[str, str], float] = {
     ("nanotransformer", "swiglu"): 0.004,
     ("nanotransformer", "smelu_05"): 0.004,
     ("nanotransformer", "smelu_1"): 0.004,
+    ("tinylstm", "relu"): 0.016,
+    ("tinylstm", "gelu"): 0.016,
+    ("tinylstm", "swish"): 0.016,
+    ("tinylstm", "swiglu"): 0.008,
+    ("tinylstm", "smelu_05"): 0.016,
+    ("tinylstm", "smelu_1"): 0.016,
+    ("convlm", "relu"): 0.002,
+    ("convlm", "gelu"): 0.004,
+    ("convlm", "swish"): 0.004,
+    ("convlm", "swiglu"): 0.004,
+    ("convlm", "smelu_05"): 0.002,
+    ("convlm", "smelu_1"): 0.008,
 }
 
 # Nats per character on the whole validation split: what was registered as good enough (docs/preregistration.md, of
