@@ -37,6 +37,12 @@ RATES: dict[tuple[str, str], float] = {
     ("convlm", "swiglu"): 0.004,
     ("convlm", "smelu_05"): 0.002,
     ("convlm", "smelu_1"): 0.008,
+    ("hybridlm", "relu"): 0.002,
+    ("hybridlm", "gelu"): 0.004,
+    ("hybridlm", "swish"): 0.016,
+    ("hybridlm", "swiglu"): 0.001,
+    ("hybridlm", "smelu_05"): 0.002,
+    ("hybridlm", "smelu_1"): 0.004,
 }
 
 # Nats per character on the whole validation split: what was registered as good enough (docs/preregistration.md, of
