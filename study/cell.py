@@ -10,7 +10,7 @@ import numpy as np
 
 from metrics import TRIAL_METRICS
 from study.files import Damaged, UserError, move_damaged
-from study.known import Known, known_predictions, known_record
+from study.known import Known, check_predictions, known_record
 from study.locks import exclusive
 from study.pair_files import Key, kept_pairs, write_pairs
 from study.pairs import compare_trials, with_barrier
@@ -52,16 +52,16 @@ def finished_record(study: Study, cell: Cell, number: int, report: Report, from_
     not read again.
     """
     store = study.store
-    if number not in store.recorded_trials(cell):
+    if not os.path.lexists(store.record_path(cell, number)):
         return None
     try:
         record = known_record(store, cell, number) if from_memory else store.read_record(cell, number)
         # Before its predictions: a record of other settings is never replaced, whatever else is gone.
         check_identity(store.record_path(cell, number), record, study.identity(cell))
-        if number not in store.done_trials(cell):
+        if not os.path.lexists(store.predictions_path(cell, number)):
             raise Damaged(f"{store.predictions_path(cell, number)} is gone")
         if from_memory:
-            known_predictions(store, cell, number, record)
+            check_predictions(store, cell, number, record)
         else:
             store.predictions_of(cell, number, record)
     except Damaged as error:

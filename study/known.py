@@ -5,6 +5,7 @@ A worker that trains the 60th trial of a cell has the other 59 in memory, and wh
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,11 @@ class Predictions:
         self.probabilities, self.sha256 = probabilities, sha256
         self.n_bytes = 3 * sum(p.nbytes for p in probabilities)  # float32, and float64 once compared
         self.n_bytes += 4 * 8 * probabilities[-1].size  # what metrics of the last evaluation keep
-        self._compared: dict[int, metrics.Compared] = {}
 
-    def __getitem__(self, place: int) -> metrics.Compared:
-        """Those of one evaluation (samples, V)."""
-        place = range(len(self))[place]
-        if place not in self._compared:
-            self._compared[place] = metrics.to_compare(self.probabilities[place])
-        return self._compared[place]
-
-    def __len__(self) -> int:
-        return len(self.probabilities)
+    @cached_property
+    def compared(self) -> list[metrics.Compared]:
+        """Those of a trial that completed."""
+        return [metrics.to_compare(p) for p in self.probabilities]
 
 
 def known_predictions(store: Store, cell: Cell, number: int, record: dict) -> Predictions:
@@ -86,3 +81,13 @@ def known_predictions(store: Store, cell: Cell, number: int, record: dict) -> Pr
 
     found = KNOWN.get(path, read, lambda predictions: predictions.n_bytes)
     return found if found.sha256 == sha256 else read()
+
+
+CHECKED = Known()  # the hashes of files of predictions that this process has read, kept where they themselves are not
+
+
+def check_predictions(store: Store, cell: Cell, number: int, record: dict) -> None:
+    """Damaged unless the predictions are those of the trial with this ``record``."""
+    path = store.predictions_path(cell, number)
+    if CHECKED.get(path, lambda: known_predictions(store, cell, number, record).sha256) != record["predictions_sha256"]:
+        known_predictions(store, cell, number, record)

@@ -5,6 +5,8 @@ Pure functions of ``contexts`` (samples, T) and ``targets`` (samples,), both tok
 (samples, classes) that two models give on these samples.
 """
 
+import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ import metrics
 from study.files import finite_or_none
 from study.known import Predictions, known_predictions
 from study.plan import Study, load_corpus
-from study.store import Cell
+from study.store import Cell, fingerprint
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,30 @@ def compare_trials(study: Study, cell: Cell, records: dict[int, dict], keys: Ite
     keys = list(keys)
     if not keys:
         return []
-    facts = probe_facts(study)
-    found = {number: known_predictions(study.store, cell, number, records[number]) for key in keys for number in key}
-    return [compare_two(found[i], found[j], records[i], records[j], facts) for i, j in keys]
+    facts, uses = probe_facts(study, cell), Counter(itertools.chain(*keys))
+    held: dict[int, Predictions] = {}  # those that are needed again
+
+    def predictions(number: int) -> Predictions:
+        found = held.get(number) or known_predictions(study.store, cell, number, records[number])
+        if uses[number] > 1:
+            held[number] = found
+        return found
+
+    return [compare_two(predictions(i), predictions(j), records[i], records[j], facts) for i, j in keys]
 
 
-def probe_facts(study: Study) -> ProbeFacts:
+PROBES: dict[str, ProbeFacts] = {}  # what this process compared with last, by the fingerprint of the settings
+
+
+def probe_facts(study: Study, cell: Cell) -> ProbeFacts:
+    key = fingerprint(study.identity(cell))
+    if key not in PROBES:
+        PROBES.clear()
+        PROBES[key] = find_probe_facts(study)
+    return PROBES[key]
+
+
+def find_probe_facts(study: Study) -> ProbeFacts:
     from training.dataset import probe_set, shuffled_probe  # here, because it loads PyTorch
 
     corpus = load_corpus("cpu", study.text)
@@ -50,11 +70,14 @@ def probe_facts(study: Study) -> ProbeFacts:
 def compare_two(p: Predictions, q: Predictions, first: dict, second: dict, facts: ProbeFacts) -> dict:
     """The pair of two trials from their predictions and records, ``first`` being that of the lower number; without
     its barrier, which the records have."""
+    *p_before, p_last = p.compared
+    *q_before, q_last = q.compared
+    p_last, q_last = metrics.together(p_last, q_last)
     pair = {
         "trials": [first["trial"], second["trial"]],
-        **compare_predictions(p, q, facts.targets, facts.shuffled),
+        **compare_predictions([*p_before, p_last], [*q_before, q_last], facts.targets, facts.shuffled),
         "text_distance": metrics.text_distance(first["texts"], second["texts"]),
-        "breakdown": break_down(p[-1], q[-1], facts.groupings),
+        "breakdown": break_down(p_last, q_last, facts.groupings),
     }
     pair["history"]["step"] = first["history"]["step"]
     return pair
@@ -79,22 +102,20 @@ def recorded_barrier(first: dict, second: dict) -> dict[str, float | None]:
 
 
 def compare_predictions(
-    p: Sequence[np.ndarray] | Predictions,
-    q: Sequence[np.ndarray] | Predictions,
-    targets: np.ndarray,
-    shuffled: np.ndarray,
+    p: Sequence[np.ndarray], q: Sequence[np.ndarray], targets: np.ndarray, shuffled: np.ndarray
 ) -> dict:
     """Every metric of a pair at the end of training, and those that are followed at every evaluation.
 
-    ``p`` and ``q`` have (samples, V) for each evaluation, such as ``known.Predictions``. Under "different_contexts"
-    is what comes out when the second model is scored on other contexts than the first: on the same ones in the order
-    ``shuffled`` (samples,).
+    ``p`` and ``q`` have (samples, V) for each evaluation. Under "different_contexts" is what comes out when the
+    second model is scored on other contexts than the first: on the same ones in the order ``shuffled`` (samples,).
     """
-    last = {name: finite_or_none(value) for name, value in metrics.compare(p[-1], q[-1], targets).items()}
-    before = [followed(p[place], q[place], targets) for place in range(len(p) - 1)]
+    *p_before, p_last = p
+    *q_before, q_last = q
+    last = {name: finite_or_none(value) for name, value in metrics.compare(p_last, q_last, targets).items()}
+    before = [followed(*both, targets) for both in zip(p_before, q_before, strict=True)]
     names = [name for name, metric in metrics.PAIR_METRICS.items() if metric.followed]
     history = {name: [*(finite_or_none(values[name]) for values in before), last[name]] for name in names}
-    apart = p[-1], metrics.to_compare(q[-1][shuffled])
+    apart = metrics.together(p_last, metrics.reordered(metrics.to_compare(q_last), shuffled))
     different = {
         "relative_pd": metrics.relative_pd(*apart),
         "top1_mismatches": metrics.top1_mismatches(*apart),
@@ -107,7 +128,7 @@ def followed(p: np.ndarray, q: np.ndarray, targets: np.ndarray) -> dict[str, flo
     """The metrics that are followed over training, from predictions (samples, V) on the first of all contexts, whose
     true classes are ``targets``. A count of fewer is scaled to what it would be of all."""
     n = len(p)
-    values = metrics.follow(p, q, targets[:n])
+    values = metrics.follow(*metrics.together(p, q), targets[:n])
     if n < len(targets):
         values["top1_mismatches"] *= len(targets) / n
     return values
@@ -148,7 +169,7 @@ def text_block(starts: np.ndarray) -> Grouping:
 
 def confidence(p: np.ndarray, q: np.ndarray) -> Grouping:
     """How sure the two models are: the mean of their largest probabilities, in ten equal intervals."""
-    sure = (p.max(axis=1).astype(np.float64) + q.max(axis=1)) / 2
+    sure = (metrics.top_probability(p) + metrics.top_probability(q)) / 2
     bins = len(CONFIDENCE_BINS)
     return CONFIDENCE_BINS, np.minimum((sure * bins).astype(int), bins - 1)
 

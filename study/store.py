@@ -37,6 +37,7 @@ from study.files import (
     UserError,
     check_form,
     digest,
+    files_in,
     read_bytes,
     read_checked,
     read_checked_if_it_can_be,
@@ -49,6 +50,9 @@ from study.schema import CellForm, RecordForm, SummaryForm, cell_faults, no_faul
 
 # ---------------------------------------------------------------- identity
 
+
+# Settings that change no number of a trial, or that its cell or its own values stand for.
+NO_IDENTITY = ("study", "shapes", "device", "models", "activations", "n_trials", "landscape", "rates")
 
 # Settings that came after the first results: part of an identity only where they are not at their defaults, so that
 # earlier results keep their fingerprints.
@@ -76,12 +80,13 @@ def identity(config: Config, model: str, activation: str, device: str, precision
 
     The number of trials is no part of it, nor whether the landscape is computed, which changes no other number.
     """
-    shared = asdict(config.of_cell(model, activation))
-    for name in ("study", "shapes", "device", "models", "activations", "n_trials", "landscape", "rates"):
-        del shared[name]
-    for setting in fields(config):
-        if setting.name in DECLARED_LATER and shared[setting.name] == setting.default:
-            del shared[setting.name]
+    settings = config.of_cell(model, activation)
+    shared = {
+        setting.name: value
+        for setting in fields(settings)
+        for value in [getattr(settings, setting.name)]
+        if setting.name not in NO_IDENTITY and not (setting.name in DECLARED_LATER and value == setting.default)
+    }
     facts = {
         "recipe": RECIPE,
         "model": model,
@@ -240,8 +245,7 @@ class Store:
         return any(re.match(r"trial_\d+\.(json|npz)", name) for name in self._names_in_trials_dir(cell))
 
     def _names_in_trials_dir(self, cell: Cell) -> set[str]:
-        folder = self.trials_dir(cell)
-        return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        return {path.name for path in files_in(self.trials_dir(cell))}
 
     def remove_stale_drafts(self, cells: Iterable[Cell]) -> None:
         """Remove what writers that were killed have left of files of ``cells``."""
@@ -360,7 +364,7 @@ def read_cells(
     """Every cell file in ``results_dir``, or those of one study, by name. A file that is none, or cannot be used,
     goes to ``on_fault`` and does not keep the others from being read."""
     cells = []
-    for path in sorted(Path(results_dir).glob("*.json")):
+    for path in files_in(Path(results_dir), ".json"):
         if path.name == SUMMARY_NAME:
             continue
         try:

@@ -192,7 +192,10 @@ NOT_PROBABILITIES = {
     "negative": np.array([[1.2, -0.2], [0.5, 0.5]]),
     "sums": np.array([[0.5, 0.5], [0.5, 0.6]]),
 }
-OF_ONE = (metrics.accuracy, metrics.cross_entropy, metrics.entropy, metrics.calibration_error, metrics.describe)
+OF_ONE = (
+    metrics.top_probability, metrics.accuracy, metrics.cross_entropy, metrics.entropy, metrics.calibration_error,
+    metrics.describe,
+)  # fmt: skip
 OF_TWO = (
     metrics.relative_pd, metrics.relative_pd_by_sample, metrics.true_label_pd, metrics.global_pd,
     metrics.total_variation, metrics.symmetric_kl, metrics.jensen_shannon, metrics.hellinger, metrics.top1_differs,
