@@ -89,5 +89,6 @@ CHECKED = Known()  # the hashes of files of predictions that this process has re
 def check_predictions(store: Store, cell: Cell, number: int, record: dict) -> None:
     """Damaged unless the predictions are those of the trial with this ``record``."""
     path = store.predictions_path(cell, number)
-    if CHECKED.get(path, lambda: known_predictions(store, cell, number, record).sha256) != record["predictions_sha256"]:
+    found = CHECKED.get(path, lambda: known_predictions(store, cell, number, record).sha256)
+    if found != record["predictions_sha256"]:
         known_predictions(store, cell, number, record)

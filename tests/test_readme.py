@@ -47,7 +47,8 @@ def committed_cells(committed) -> list[dict]:
 
 def test_what_holds_numbers_is_what_the_committed_studies_give(committed_cells):
     report = read_json(analyze_results.REPORT_PATH)
-    written = docs.pages(committed_cells, report, ROOT, analyze_results.parameter_table())
+    facts = analyze_results.parameter_table(), analyze_results.rates_at_the_edge()
+    written = docs.pages(committed_cells, report, ROOT, *facts)
     assert written.keys() >= {"README.md", "docs/results.md", "docs/audit.md", "docs/speed.md", "docs/gallery.md"}
     stale = [path for path, text in written.items() if (ROOT / path).read_text() != text]
     assert not stale, f"write them anew: python analyze_results.py --docs ({', '.join(stale)})"
