@@ -170,6 +170,19 @@ def test_an_array_of_an_archive(folder, capsys):
         assert as_json(capsys, *words)["groups"][0]["metrics"] == direct
 
 
+def test_an_array_of_every_archive_that_a_pattern_matches(folder, capsys):
+    for group in ("relu", "gelu"):
+        for i in range(6):
+            np.savez(f"{group}/both_{i}.npz", end=np.load(f"{group}/seed_{i}.npy"), early=GOOD)
+    found = as_json(capsys, "relu/*.npz:end", "--vs", "gelu/both_?.npz:end")
+    files = as_json(capsys, "relu/seed_[0-5].npy", "--vs", "gelu/seed_[0-5].npy")
+    for each in (found, files):
+        for group in each["groups"]:
+            del group["models"]
+    assert found == files and found["comparisons"][0]["paired"]
+    assert "no file matches none/*.npz:end" in refusal(capsys, "relu/*.npz:end", "none/*.npz:end")
+
+
 # ---------------------------------------------------------------- what is told of how many models
 
 

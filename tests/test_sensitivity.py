@@ -216,6 +216,14 @@ def test_a_gated_activation_is_told_so_by_the_task(capsys):
     assert re.search(r"warning: swiglu has \d+ % more parameters than relu", said)
 
 
+def test_where_the_task_is_not_told_so_the_mistake_says_it(capsys):
+    write_task(PLAIN)
+    said = refusal(capsys, "task.py", "--activations", "relu", "swiglu", "--dry-run", "--device", "cpu")
+    assert "mat1 and mat2" in said and said.endswith(
+        "(swiglu returns half of the features it is given; ask activation.gated for their number)"
+    )
+
+
 def test_a_last_position_is_predicted_whatever_form_the_logits_have(capsys):
     """A task's own predict, and the default for (B, T, V), are the softmax at the last position."""
     own = "\ndef predict(model, probe):\n    return model(probe)[0][:, -1].softmax(-1)\n"
@@ -329,6 +337,23 @@ def test_what_is_complete_is_answered_from_and_the_same_command_goes_on(capsys, 
     assert {**continued, "plan": 0, "words": 0} == {**uninterrupted, "plan": 0, "words": 0}
     more = found(capsys, "--seeds", "7")
     assert more["groups"][0]["n_models"] == 7 and more["plan"]["steps"] == 20
+
+
+def test_what_is_done_is_counted_and_stopping_before_there_is_an_answer_is_no_mistake(capsys, monkeypatch):
+    write_task()
+
+    def interrupted(setting, n_workers, jobs, on_event, should_stop, work):
+        in_this_process(setting, n_workers, jobs[:3], on_event, should_stop, work)
+        os.kill(os.getpid(), 2)
+
+    monkeypatch.setattr(run, "run_jobs", interrupted)
+    words = ["task.py", "--activations", "relu", "gelu", "--seeds", "6", "--steps", "20", "--device", "cpu"]
+    assert sensitivity.main(words) == 130
+    captured = capsys.readouterr()
+    assert "sensitivity.py: no answer yet: 1 seed complete with every activation\n" in captured.err
+    lines = [line for line in captured.out.splitlines() if line.startswith("[")]
+    assert [line.split("  ")[1] for line in lines] == ["relu seed 42", "gelu seed 42", "relu seed 43"]
+    assert re.search(r"completed; 3 of 12, about \d+ s left$", lines[2])
 
 
 def test_damaged_results_are_trained_again_and_diverged_seeds_left_out(capsys):
