@@ -267,25 +267,45 @@ def test_a_value_that_underflowed_in_one_model_alone_counts_in_full():
     assert metrics.true_label_pd(above, half_of_it, [1]) == pytest.approx(2 * 1e-7 / 3e-7)
 
 
-@pytest.mark.parametrize("with_zeros", [False, True])
-def test_what_models_keep_and_share_changes_no_number(with_zeros):
-    models = [*random_pair(), *random_pair()]
-    if with_zeros:
-        models = [np.where(p < 0.02, 0, p) / np.where(p < 0.02, 0, p).sum(axis=1, keepdims=True) for p in models]
-    kept = [metrics.to_compare(p) for p in models]
-    order = RNG.permutation(40)
-    for targets in RNG.integers(0, 9, (3, 40)):
-        for i, j in itertools.permutations(range(4), 2):
-            p, q = metrics.together(kept[i], metrics.reordered(kept[j], order))
-            plain = models[i], models[j][order]
-            for found, expected in [
-                (metrics.compare(p, q, targets), metrics.compare(*plain, targets)),
-                (metrics.relative_pd_by_sample(p, q), metrics.relative_pd_by_sample(*plain)),
-                (metrics.describe(p, targets), metrics.describe(plain[0], targets)),
-            ]:
-                np.testing.assert_equal(found, expected)
-            assert metrics.relative_pd(p, q) == pytest.approx(np.mean(by_hand(*plain)), rel=1e-12)
+# ---------------------------------------------------------------- what is kept and shared
 
 
-def by_hand(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    return np.array([0 if a == b == 0 else 2 * abs(a - b) / (a + b) for a, b in zip(p.flat, q.flat, strict=True)])
+def plainly(p: np.ndarray, q: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Metrics in the form of their definitions, from nothing that was computed before."""
+    tiny = np.finfo(np.float32).tiny
+    logs = [np.log(np.maximum(x, tiny)) for x in (p, q, (p + q) / 2)]
+    information = [(x * log).sum(axis=1) for x, log in zip((p, q, (p + q) / 2), logs, strict=True)]
+    losses = [-np.log(np.maximum(x[np.arange(len(x)), targets], tiny)) for x in (p, q)]
+    total = p + q
+    relative = np.divide(2 * np.abs(p - q), total, out=np.zeros_like(p), where=total > 0)
+    divergence = (information[0] + information[1]) / 2 - information[2]
+    return {
+        "relative_pd": relative.mean(),
+        "global_pd": np.abs(p - q).mean() / (p.mean() + q.mean()),
+        "total_variation": np.abs(p - q).sum(axis=1).mean() / 2,
+        "jensen_shannon": np.maximum(divergence, 0).mean(),
+        "symmetric_kl": ((p - q) * (logs[0] - logs[1])).sum(axis=1).mean() / 2,
+        "hellinger": np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum(axis=1) / 2).mean(),
+        "loss_correlation": np.corrcoef(*losses)[0, 1],
+        "perplexity_correlation": np.corrcoef(*np.exp(losses))[0, 1],
+    }
+
+
+@pytest.mark.parametrize("concentration", [1, 0.3, 0.003])  # of the last, a third has underflowed to 0
+def test_what_models_keep_and_share_changes_no_bit(concentration):
+    models = RNG.dirichlet(np.full(65, concentration), (3, 1000)).astype(np.float32).astype(np.float64)
+    kept = [metrics.to_compare(model) for model in models]
+    pairs = [(0, 1), (0, 2), (1, 2), (1, 0), (0, 1)]
+    for targets, (i, j) in itertools.product(RNG.integers(0, 65, (2, 1000)), pairs):
+        p, q = metrics.together(kept[i], kept[j])
+        found = metrics.compare(p, q, targets)
+        assert found == metrics.compare(models[i], models[j], targets)
+        wanted = plainly(models[i], models[j], targets)
+        assert {name: found[name] for name in wanted} == wanted
+        assert metrics.describe(p, targets) == metrics.describe(models[i], targets)
+        by_sample = metrics.relative_pd_by_sample(models[i], models[j])
+        np.testing.assert_array_equal(metrics.relative_pd_by_sample(p, q), by_sample)
+        assert metrics.relative_pd(p, q) == metrics.relative_pd(q, p) == wanted["relative_pd"]
+        assert metrics.relative_pd(p, p) == metrics.total_variation(q, q) == 0
+        apart, last_first = metrics.reordered(kept[j], np.arange(1000)[::-1]), models[j][::-1]
+        assert metrics.relative_pd(p, apart) == plainly(models[i], last_first, targets)["relative_pd"]
