@@ -2,7 +2,7 @@
 
 Pure functions of ``p`` and ``q``, the probabilities (samples, classes) that two models give on the same samples,
 and of ``targets`` (samples,), the true classes. Sums are made in float64. All are symmetric in ``p`` and ``q``. What
-is not probabilities (NaN, infinite or negative values, rows that do not sum to 1 within ``ROW_TOLERANCE``) raises
+is not probabilities (NaN, infinite or negative values, rows that do not sum to 1) raises
 ValueError: logits would give a number too, and NaN would count as agreement.
 
 ``METRICS`` is the one place where a metric is declared. To add one, add an entry: it appears in cell files, tables,
@@ -15,123 +15,36 @@ from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 from rapidfuzz.distance import Levenshtein
 
+from probabilities import kept, probabilities, shared
+
 TINY = np.finfo(np.float32).tiny
 TOP_K = 5
-ROW_TOLERANCE = 5e-3  # of a row's sum: rounding to float16 moves it by up to 5e-4, to bfloat16 by up to 2e-3
 
 Function = TypeVar("Function", bound=Callable)
-Kept = TypeVar("Kept")
-
-
-def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
-    """``p`` as float64, once it is known to be probabilities (samples, classes), at least one of each.
-
-    Raises ValueError that says what is wrong, and where, rows being counted from ``first_row``.
-    """
-    if isinstance(p, Compared) and p.alone is not None:
-        return p
-    p = np.asarray(p, dtype=np.float64)
-    if p.ndim != 2 or p.size == 0:
-        raise ValueError(f"needs probabilities of shape (samples, classes), got {p.shape}")
-    sums = p.sum(axis=1)
-    if p.min() >= 0 and np.abs(sums - 1).max() <= ROW_TOLERANCE:  # NaN fails both
-        return p
-    if not np.isfinite(p).all():
-        row, column = np.argwhere(~np.isfinite(p))[0]
-        raise ValueError(f"row {first_row + row}, class {column} is {p[row, column]}, not a probability")
-    off = np.abs(sums - 1) > ROW_TOLERANCE
-    if off.any():
-        row = int(off.argmax())
-        found = f"row {first_row + row} sums to {sums[row]:.4g}, not to 1"
-        raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
-    row, column = np.argwhere(p < 0)[0]
-    raise ValueError(f"row {first_row + row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
-
-
-class Compared(np.ndarray):
-    """Probabilities of a model that is compared with others: they keep what is computed of them ``alone`` and, as one
-    of two that are compared ``together``, of ``both``.
-
-    Made by ``to_compare`` and ``together``; what numpy derives from such an array, a view or a sum, keeps nothing.
-    """
-
-    alone: dict[str, tuple[object, Any]] | None = None
-    both: dict[tuple[str, int, int], np.ndarray] | None = None
-
-
-def to_compare(model: ArrayLike) -> Compared:
-    """A model's probabilities, which are checked, in the form that is the faster the more they are compared with."""
-    if isinstance(model, Compared) and model.alone is not None:
-        return model
-    p = probabilities(model).view(Compared)
-    p.flags.writeable = False
-    p.alone = {}
-    return p
-
-
-def together(model: ArrayLike, other: ArrayLike) -> tuple[Compared, Compared]:
-    """Two models' probabilities in the form in which metrics share what they compute of both, while it exists."""
-    kept: dict[tuple[str, int, int], np.ndarray] = {}
-
-    def one(model: ArrayLike) -> Compared:
-        known = to_compare(model)
-        p = known.view(Compared)
-        p.alone, p.both = known.alone, kept
-        return p
-
-    return one(model), one(other)
-
-
-def _alone(p: np.ndarray, what: str, compute: Callable[[np.ndarray], Kept], of: object = None) -> Kept:
-    """``compute(p)``, from what ``p`` keeps if it has been computed before, with the same ``of``."""
-    if not isinstance(p, Compared) or p.alone is None:
-        return compute(p)
-    kept = p.alone.get(what)
-    if kept is None or kept[0] is not of:
-        kept = p.alone[what] = of, compute(np.asarray(p))
-    return kept[1]
-
-
-def _both(
-    p: np.ndarray, q: np.ndarray, what: str, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """``compute(p, q)``, from what the two keep if they are compared together and it has been computed before."""
-    kept = p.both if isinstance(p, Compared) else None
-    if kept is None or not isinstance(q, Compared) or q.both is not kept:
-        return compute(np.asarray(p), np.asarray(q))
-    key = what, id(p), id(q)
-    if key not in kept:
-        kept[key] = compute(np.asarray(p), np.asarray(q))
-    return kept[key]
-
-
-def reordered(model: Compared, order: np.ndarray) -> Compared:
-    """The probabilities of ``model`` with its samples in this ``order``, which it keeps."""
-    return _alone(model, "reordered", lambda p: to_compare(p[order]), order)
 
 
 def _logs(p: np.ndarray) -> np.ndarray:
-    return _alone(p, "logs", lambda p: np.log(np.maximum(p, TINY)))
+    return kept(p, "logs", lambda p: np.log(np.maximum(p, TINY)))
 
 
 def _information(p: np.ndarray) -> np.ndarray:
     """sum p ln p of each sample (samples,)."""
-    return _alone(p, "information", lambda p: (p * np.log(np.maximum(p, TINY))).sum(axis=1))
+    return kept(p, "information", lambda p: (p * np.log(np.maximum(p, TINY))).sum(axis=1))
 
 
 def _mean(p: np.ndarray) -> float:
-    return _alone(p, "mean", lambda p: float(p.mean()))
+    return kept(p, "mean", lambda p: float(p.mean()))
 
 
 def _tops(p: np.ndarray) -> np.ndarray:
     """The most probable class of each sample (samples,); of equally probable classes the first."""
-    return _alone(p, "tops", lambda p: p.argmax(axis=1))
+    return kept(p, "tops", lambda p: p.argmax(axis=1))
 
 
 def _are_among_top(p: np.ndarray, k: int) -> np.ndarray:
@@ -142,12 +55,12 @@ def _are_among_top(p: np.ndarray, k: int) -> np.ndarray:
         np.put_along_axis(among, np.argpartition(-p, k - 1, axis=1)[:, :k], True, axis=1)
         return among
 
-    return _alone(p, f"top {k}", compute)
+    return kept(p, f"top {k}", compute)
 
 
 def _above_tiny(p: np.ndarray, q: np.ndarray) -> bool:
     """Whether no probability is so small that it needs care."""
-    return min(_alone(p, "least", np.min), _alone(q, "least", np.min)) >= TINY
+    return min(kept(p, "least", np.min), kept(q, "least", np.min)) >= TINY
 
 
 def _apart(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -157,7 +70,7 @@ def _apart(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         apart = p - q
         return np.abs(apart, out=apart)
 
-    return _both(p, q, "apart", compute)
+    return shared(p, q, "apart", compute)
 
 
 def _middle(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -168,7 +81,7 @@ def _middle(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         middle *= 0.5
         return middle
 
-    return _both(p, q, "middle", compute)
+    return shared(p, q, "middle", compute)
 
 
 def _pair(p: ArrayLike, q: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -207,8 +120,8 @@ def _relative_difference(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         return np.divide(apart, total, out=apart, where=total > 0)
 
     if _above_tiny(p, q):  # the same to the bit, from what other metrics compute too
-        return _both(p, q, "relative difference", lambda *_: _apart(p, q) / _middle(p, q))
-    return _both(p, q, "relative difference", compute)
+        return shared(p, q, "relative difference", lambda *_: _apart(p, q) / _middle(p, q))
+    return shared(p, q, "relative difference", compute)
 
 
 @_of_two
@@ -270,7 +183,7 @@ def jensen_shannon(p, q) -> float:
 @_of_two
 def hellinger(p, q) -> float:
     """Mean over samples of the Hellinger distance H, H^2 = 1/2 sum (sqrt p - sqrt q)^2, in [0, 1]."""
-    apart = _alone(p, "roots", np.sqrt) - _alone(q, "roots", np.sqrt)
+    apart = kept(p, "roots", np.sqrt) - kept(q, "roots", np.sqrt)
     apart *= apart
     return float(np.sqrt(apart.sum(axis=1) / 2).mean())
 
@@ -299,7 +212,7 @@ def topk_agreement(p, q, k: int = TOP_K) -> float:
 @_of_one
 def top_probability(p) -> np.ndarray:
     """The largest probability of each sample (samples,): how sure the model is of it."""
-    return _alone(p, "top probability", lambda p: p.max(axis=1))
+    return kept(p, "top probability", lambda p: p.max(axis=1))
 
 
 @_of_one
@@ -361,20 +274,20 @@ def normalized_mismatch(p, q, targets) -> float:
 
 def _right(p: np.ndarray, targets) -> np.ndarray:
     """Whether the most probable class of each sample is the true one (samples,)."""
-    return _alone(p, "right", lambda p: p.argmax(axis=1) == targets, targets)
+    return kept(p, "right", lambda p: p.argmax(axis=1) == targets, targets)
 
 
 def _of_targets(p: np.ndarray, targets) -> np.ndarray:
     """The probability of each sample's true class (samples,)."""
-    return _alone(p, "of targets", lambda p: p[np.arange(len(p)), targets], targets)
+    return kept(p, "of targets", lambda p: p[np.arange(len(p)), targets], targets)
 
 
 def _losses(p: np.ndarray, targets) -> np.ndarray:
-    return _alone(p, "losses", lambda p: -np.log(np.maximum(_of_targets(p, targets), TINY)), targets)
+    return kept(p, "losses", lambda p: -np.log(np.maximum(_of_targets(p, targets), TINY)), targets)
 
 
 def _perplexities(p: np.ndarray, targets) -> np.ndarray:
-    return _alone(p, "perplexities", lambda p: np.exp(_losses(p, targets)), targets)
+    return kept(p, "perplexities", lambda p: np.exp(_losses(p, targets)), targets)
 
 
 def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np.ndarray]) -> float:
@@ -387,7 +300,7 @@ def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np
         found = values(model, targets)
         return None if found.std() == 0 else found - found.mean()
 
-    x, y = (_alone(model, f"centred {values.__name__}", centred, targets) for model in (p, q))
+    x, y = (kept(model, f"centred {values.__name__}", centred, targets) for model in (p, q))
     if x is None or y is None:
         return math.nan
     both = np.stack([x, y])
