@@ -126,7 +126,7 @@ def _information(p: np.ndarray) -> np.ndarray:
 
 
 def _mean(p: np.ndarray) -> float:
-    return _alone(p, "mean", np.mean)
+    return _alone(p, "mean", lambda p: float(p.mean()))
 
 
 def _tops(p: np.ndarray) -> np.ndarray:

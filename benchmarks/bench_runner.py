@@ -8,6 +8,7 @@ overhead  seconds per trial that are neither training nor evaluating, once a wor
 planning  a study of 100,000 trials, from the start of the command to that of its first worker: with nothing done,
           and with everything done (as small files); seconds after the imports, and peak memory of the process
 growth    CPU seconds of what follows each trial of a cell, the size of its file, and planning with 600 trials done
+start     seconds of a run with nothing to do; share of CPU outside training and evaluation in a cell of 2 x 100 steps
 memory    of a CPU worker over two rounds of the six architectures of the CPU configuration, one iteration each
 """
 
@@ -27,15 +28,16 @@ from tabulate import tabulate
 
 import config_cpu
 from benchmarks.growth import bench_growth, describe_growth
+from benchmarks.start import bench_start, describe_start
 from config import ACTIVATIONS, MODELS, Config, Shape
 from runner.workers import Event, run_jobs
 from study import cli
 from study.environment import environment
 from study.files import ROOT, write_json
-from study.pairs import compare_predictions
-from study.plan import Job, Study, load_corpus, planned_jobs
+from study.known import Predictions
+from study.pairs import compare_two, probe_facts
+from study.plan import Job, Study, planned_jobs
 from study.store import Cell, Store, fingerprint
-from training.dataset import probe_set, shuffled_probe
 
 GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
 PLANNED = 100_000
@@ -116,11 +118,15 @@ def bench_overhead(n_trials: int) -> dict:
 def pair_seconds(study: Study, cell: Cell) -> float:
     """Seconds that it takes to compare two trials of the cell."""
     records = [study.store.read_record(cell, number) for number in (1, 2)]
-    p, q = (study.store.read_predictions(cell, r["trial"], r["predictions_sha256"]) for r in records)
-    targets = probe_set(load_corpus("cpu"), study.config).targets.numpy()
+    p, q = (
+        Predictions(study.store.predictions_of(cell, record["trial"], record), record["predictions_sha256"])
+        for record in records
+    )
+    facts = probe_facts(study, cell)
+    compare_two(p, q, *records, facts)  # after this, models keep what is computed of them alone
     start = time.perf_counter()
     for _ in range(20):
-        compare_predictions(p, q, targets, shuffled_probe(study.config))
+        compare_two(p, q, *records, facts)
     return (time.perf_counter() - start) / 20
 
 
@@ -264,11 +270,12 @@ def main() -> None:
     results = {
         "overhead": bench_overhead(args.trials),
         "growth": bench_growth(args.trials),
+        "start": bench_start(),
         "planning": bench_planning(),
         "memory": bench_memory(),
     }
     print(describe(results))
-    print(f"\n{describe_growth(results['growth'])}")
+    print(f"\n{describe_growth(results['growth'])}\n\n{describe_start(results['start'])}")
     write_json(args.output, {"environment": environment("cpu"), "goals": GOALS, **results})
     print(f"\nwritten to {args.output}")
 

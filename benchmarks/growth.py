@@ -3,6 +3,7 @@
 Seconds are of this process's CPU, so that what else the machine does matters little.
 """
 
+import multiprocessing
 import tempfile
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ import config_cpu
 import metrics
 from config import MODELS
 from run_all_experiments import make_plan
+from runner.workers import worker_environment
 from study.cell import keep_pairs, update_cell
 from study.environment import environment
 from study.plan import Study, planned_jobs
@@ -114,7 +116,9 @@ def planning(n_trials: int) -> dict:
 
 
 def bench_growth(n_trials: int) -> dict:
-    return {"growing_cell": growing_cell(n_trials), "planning": planning(600)}
+    """In a process of its own, with the threads and the memory of a worker."""
+    with worker_environment(None), multiprocessing.get_context("spawn").Pool(1) as pool:
+        return {"growing_cell": pool.apply(growing_cell, (n_trials,)), "planning": pool.apply(planning, (600,))}
 
 
 GOALS = {"after_trial": 0.1, "cell_file_megabytes": 1.0, "planning": 1.0}

@@ -62,14 +62,16 @@ class Predictions:
     """A trial's predictions (samples, V) of each evaluation, and in the form in which they are compared with many."""
 
     def __init__(self, probabilities: list[np.ndarray], sha256: str):
-        self.probabilities, self.sha256 = probabilities, sha256
-        self.n_bytes = 3 * sum(p.nbytes for p in probabilities)  # float32, and float64 once compared
+        self._probabilities, self.sha256 = probabilities, sha256
+        self.n_bytes = 8 * sum(p.size for p in probabilities)  # once compared, in float64
         self.n_bytes += 4 * 8 * probabilities[-1].size  # what metrics of the last evaluation keep
 
     @cached_property
     def compared(self) -> list[metrics.Compared]:
         """Those of a trial that completed."""
-        return [metrics.to_compare(p) for p in self.probabilities]
+        compared = [metrics.to_compare(p) for p in self._probabilities]
+        self._probabilities = []
+        return compared
 
 
 def known_predictions(store: Store, cell: Cell, number: int, record: dict) -> Predictions:
@@ -88,7 +90,9 @@ CHECKED = Known()  # the hashes of files of predictions that this process has re
 
 def check_predictions(store: Store, cell: Cell, number: int, record: dict) -> None:
     """Damaged unless the predictions are those of the trial with this ``record``."""
-    path = store.predictions_path(cell, number)
-    found = CHECKED.get(path, lambda: known_predictions(store, cell, number, record).sha256)
-    if found != record["predictions_sha256"]:
-        known_predictions(store, cell, number, record)
+
+    def check() -> str:
+        return known_predictions(store, cell, number, record).sha256
+
+    if CHECKED.get(store.predictions_path(cell, number), check) != record["predictions_sha256"]:
+        check()

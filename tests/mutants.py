@@ -4,9 +4,9 @@
 
 Run by hand. The faults are data, in ``tests/faults/*.toml``, a file for each part of the code. They are made in a
 temporary copy of the repository. A mutant is killed if a test fails or hangs that passes without the fault. One that
-was judged before is not run again, unless its source file, its tests or the fault itself have changed since, or
-``--again`` says so. What was judged before such a change does not count; comments are no change, nor are other tests
-of the same file where a test is named. Those that were never judged come first.
+was judged before is not run again, unless its source file, the fault itself or the test that killed it (if none did,
+one that should) have changed since, or ``--again`` says so. What was judged before such a change does not count.
+Other tests of the same file and comments are no change. Those that were never judged come first.
 Exit code 0 if all are judged, at least ``GOAL`` of them are killed and no survivor is without a reason.
 
 One process has the libraries loaded and forks for each mutant, which saves the seconds that PyTorch takes to load; so
@@ -84,17 +84,19 @@ class Mutant:
         lines[places[0]] = old[: len(old) - len(old.lstrip())] + self.becomes
         return "\n".join(lines) + "\n"
 
-    def digest(self) -> str:
-        """What its outcome depends on, as far as that is in its own file and its tests'."""
-        texts = [ast.unparse(ast.parse(self.mutated())), *map(text_of_test, self.tests)]
-        return hashlib.sha256("\0".join([*texts, *self.tests]).encode()).hexdigest()[:16]
+    def digest(self, by: str | None = None, root: Path = ROOT) -> str:
+        """What its outcome depends on, as far as that is in its own file and its tests': in that which killed it, if
+        one did."""
+        tests = [by.partition("[")[0]] if by else self.tests
+        texts = [ast.unparse(ast.parse(self.mutated(root))), *(text_of_test(root / "tests", test) for test in tests)]
+        return hashlib.sha256("\0".join([*texts, *tests]).encode()).hexdigest()[:16]
 
 
 @cache
-def text_of_test(test: str) -> str:
+def text_of_test(folder: Path, test: str) -> str:
     """A file of tests, without its comments; of ``FILE::NAME``, without the other tests in it."""
     file, _, name = test.partition("::")
-    tree = ast.parse((TESTS / file).read_text())
+    tree = ast.parse((folder / file).read_text() if (folder / file).exists() else "")
     others = [part for part in tree.body if name and getattr(part, "name", name).startswith("test_")]
     tree.body = [part for part in tree.body if part not in others or getattr(part, "name", name) == name]
     return ast.unparse(tree)
@@ -318,13 +320,17 @@ def main() -> int:
             print(f"{mutant.name}\n    {mutant.file}: {mutant.line}\n    {'':{len(mutant.file)}}  {mutant.becomes}")
         return 0
     outcomes = read_outcomes(args.out)
-    digests = {mutant: mutant.digest() for mutant in mutants}
+    try:
+        digests = {mutant: mutant.digest(outcomes.get(mutant.name, {}).get("by")) for mutant in mutants}
+    except ValueError as stale:
+        parser.error(str(stale))
     if args.left:
         pending = left(chosen, outcomes)
     else:
         pending = [m for m in chosen if args.again or outcomes.get(m.name, {}).get("of") != digests[m]]
     for name in LIBRARIES:
         importlib.import_module(name)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the copy is removed
     gc.freeze()  # so that memory stays shared with the processes to come
     folder = Path(tempfile.mkdtemp(prefix="mutants_"))
     log, sound = folder / "tests.log", dict[str, bool]()
@@ -333,6 +339,7 @@ def main() -> int:
         for mutant in sorted(pending, key=lambda mutant: mutant.name in outcomes):
             before = os.times()
             found = judge(mutant, folder / "copy", log, sound)
+            digests[mutant] = mutant.digest(found.get("by"), folder / "copy")
             outcomes[mutant.name] = found | {"of": digests[mutant]}
             write_outcomes(args.out, digests, outcomes)
             spent = sum(os.times()[2:4]) - sum(before[2:4])

@@ -191,3 +191,24 @@ def test_what_changes_on_the_disk_is_read_again_and_memory_is_limited(four, monk
     for _ in range(2):
         known.known_predictions(study.store, cell, 1, record)
     assert not fresh.contents and fresh.n_bytes == 0
+
+
+def test_where_memory_is_short_a_file_is_read_once_an_update(four, monkeypatch):
+    study, cell = four
+    store = study.store
+    write_trial(study, cell, 4)
+    five = replace(study, config=replace(study.config, n_trials=5))
+    cells.keep_pairs(five, cell, 4)
+    right = store.pairs_path(cell, 4).read_bytes()
+    store.pairs_path(cell, 4).unlink()
+    monkeypatch.setattr(known, "LARGEST_MEMORY", 1)
+    monkeypatch.setattr(known, "KNOWN", known.Known())
+    reads = []
+    read = Store.read_stacked
+    monkeypatch.setattr(Store, "read_stacked", lambda *arguments: reads.append(arguments[2]) or read(*arguments))
+    cells.keep_pairs(five, cell, 4)
+    assert sorted(reads) == [1, 2, 3, 4] and store.pairs_path(cell, 4).read_bytes() == right
+    path = store.predictions_path(cell, 2)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")  # looked at again, and found damaged
+    cells.keep_pairs(five, cell, 4)
+    assert not path.exists()

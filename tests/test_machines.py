@@ -238,20 +238,20 @@ def wait_for(path: Path) -> bool:
         (lambda: holder(pid=ended_process()), 0, True),
         (lambda: holder(boot="another"), 0, True),
         (lambda: holder(), 0, False),
-        (lambda: holder(host="another", pid=1), 0, False),
+        (lambda: holder(host="another", boot="another", pid=ended_process()), 0, False),
         (lambda: "", 0, False),  # being written
         (lambda: "", 3600, True),
         (lambda: "[]", 3600, True),
     ],
 )
 def test_a_lock_file_that_was_left_behind_is_recognised(tmp_path, no_locks, content, age, left_behind):
-    held = tmp_path / "a.lock.held"
-    held.write_text(content())
+    held, written = tmp_path / "a.lock.held", content()
+    held.write_text(written)
     os.utime(held, (time.time() - age,) * 2)
     if not left_behind:
         with pytest.raises(Busy), exclusive(tmp_path / "a.lock"):
             pass
-        assert held.read_text() == content()
+        assert held.read_text() == written
         return
     with exclusive(tmp_path / "a.lock"):
         assert json.loads(held.read_text())["pid"] == os.getpid()

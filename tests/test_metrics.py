@@ -1,4 +1,5 @@
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -264,3 +265,47 @@ def test_a_value_that_underflowed_in_one_model_alone_counts_in_full():
     assert metrics.true_label_pd(p, q, [1]) == 2
     above, half_of_it = np.array([[1.0, 2e-7]]), np.array([[1.0, 1e-7]])  # both conventions agree above the cut-off
     assert metrics.true_label_pd(above, half_of_it, [1]) == pytest.approx(2 * 1e-7 / 3e-7)
+
+
+# ---------------------------------------------------------------- what is kept and shared
+
+
+def plainly(p: np.ndarray, q: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Metrics in the form of their definitions, from nothing that was computed before."""
+    tiny = np.finfo(np.float32).tiny
+    logs = [np.log(np.maximum(x, tiny)) for x in (p, q, (p + q) / 2)]
+    information = [(x * log).sum(axis=1) for x, log in zip((p, q, (p + q) / 2), logs, strict=True)]
+    losses = [-np.log(np.maximum(x[np.arange(len(x)), targets], tiny)) for x in (p, q)]
+    total = p + q
+    relative = np.divide(2 * np.abs(p - q), total, out=np.zeros_like(p), where=total > 0)
+    divergence = (information[0] + information[1]) / 2 - information[2]
+    return {
+        "relative_pd": relative.mean(),
+        "global_pd": np.abs(p - q).mean() / (p.mean() + q.mean()),
+        "total_variation": np.abs(p - q).sum(axis=1).mean() / 2,
+        "jensen_shannon": np.maximum(divergence, 0).mean(),
+        "symmetric_kl": ((p - q) * (logs[0] - logs[1])).sum(axis=1).mean() / 2,
+        "hellinger": np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum(axis=1) / 2).mean(),
+        "loss_correlation": np.corrcoef(*losses)[0, 1],
+        "perplexity_correlation": np.corrcoef(*np.exp(losses))[0, 1],
+    }
+
+
+@pytest.mark.parametrize("concentration", [1, 0.3, 0.003])  # of the last, a third has underflowed to 0
+def test_what_models_keep_and_share_changes_no_bit(concentration):
+    models = RNG.dirichlet(np.full(65, concentration), (3, 1000)).astype(np.float32).astype(np.float64)
+    kept = [metrics.to_compare(model) for model in models]
+    pairs = [(0, 1), (0, 2), (1, 2), (1, 0), (0, 1)]
+    for targets, (i, j) in itertools.product(RNG.integers(0, 65, (2, 1000)), pairs):
+        p, q = metrics.together(kept[i], kept[j])
+        found = metrics.compare(p, q, targets)
+        assert found == metrics.compare(models[i], models[j], targets)
+        wanted = plainly(models[i], models[j], targets)
+        assert {name: found[name] for name in wanted} == wanted
+        assert metrics.describe(p, targets) == metrics.describe(models[i], targets)
+        by_sample = metrics.relative_pd_by_sample(models[i], models[j])
+        np.testing.assert_array_equal(metrics.relative_pd_by_sample(p, q), by_sample)
+        assert metrics.relative_pd(p, q) == metrics.relative_pd(q, p) == wanted["relative_pd"]
+        assert metrics.relative_pd(p, p) == metrics.total_variation(q, q) == 0
+        apart, last_first = metrics.reordered(kept[j], np.arange(1000)[::-1]), models[j][::-1]
+        assert metrics.relative_pd(p, apart) == plainly(models[i], last_first, targets)["relative_pd"]

@@ -90,13 +90,11 @@ def test_no_process_outlives_its_tests(tmp_path, monkeypatch, pause):
     assert len(started) == 4 and all(process_state(pid)["state"] == "Z" for pid in started)
 
 
-def test_other_tests_of_a_file_and_comments_are_no_change(tmp_path, monkeypatch):
-    monkeypatch.setattr(mutants, "TESTS", tmp_path)
-
+def test_other_tests_of_a_file_and_comments_are_no_change(tmp_path):
     def text(content: str, test: str) -> str:
         mutants.text_of_test.cache_clear()
         (tmp_path / "test_a.py").write_text(content)
-        return mutants.text_of_test(test)
+        return mutants.text_of_test(tmp_path, test)
 
     first, second = "NUMBER = 1\n\n\ndef test_one():\n    assert NUMBER\n", "\n\ndef test_two():\n    pass\n"
     alone = text(first, "test_a.py::test_one")
@@ -104,7 +102,27 @@ def test_other_tests_of_a_file_and_comments_are_no_change(tmp_path, monkeypatch)
     assert text(first.replace("= 1", "= 2"), "test_a.py::test_one") != alone
     assert text(first.replace("assert", "assert not"), "test_a.py::test_one") != alone
     assert text(first + second, "test_a.py") != text(first, "test_a.py") == alone
-    mutants.text_of_test.cache_clear()
+    assert text(second, "test_a.py::test_one") != alone != mutants.text_of_test(tmp_path, "test_b.py::test_one")
+
+
+def test_who_was_killed_is_judged_anew_where_its_test_or_its_file_changes(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text("def test_one():\n    pass\n\n\ndef test_two():\n    pass\n")
+    (tmp_path / "f.py").write_text("x = 1\ny = 2\n")
+    mutant = Mutant("part", "two", "f.py", "x = 1", "x = 2", ("test_a.py",))
+
+    def digests() -> list[str]:
+        mutants.text_of_test.cache_clear()
+        return [mutant.digest(by, tmp_path) for by in (None, "test_a.py::test_one[5]", "test_a.py::test_two")]
+
+    before = digests()
+    (tmp_path / "tests" / "test_a.py").write_text("def test_one():\n    pass\n\n\ndef test_two():\n    assert 1\n")
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [False, True, False]
+    before = digests()
+    (tmp_path / "f.py").write_text("x = 1\ny = 2  # two\n")
+    assert digests() == before
+    (tmp_path / "f.py").write_text("x = 1\ny = 3\n")
+    assert not set(digests()) & set(before)
 
 
 def test_the_figures_count_what_was_judged_as_it_is_now_and_name_the_rest(tmp_path, capsys):
