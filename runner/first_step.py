@@ -1,6 +1,7 @@
 """One step of every planned cell before the first trial is trained, so that a model that does not work is found now,
 and models of unlike sizes are said."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
@@ -107,6 +108,6 @@ def model_size_warnings(sizes: Mapping[str, int]) -> list[str]:
     if fewer <= LARGEST_BETWEEN_MODELS:
         return []
     return [
-        f"{least} has {100 * fewer:.0f} % fewer parameters than {most} ({sizes[least]:,} and {sizes[most]:,}), so "
-        "size may explain a difference between models"
+        f"{least} has {math.floor(100 * fewer)} % fewer parameters than {most} ({sizes[least]:,} and "
+        f"{sizes[most]:,}), so size may explain a difference between models"
     ]

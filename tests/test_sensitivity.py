@@ -539,6 +539,26 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(capsys, words, line
     assert line in refusal(capsys, *words)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_gpu_is_used_where_there_is_one(capsys, monkeypatch, there):
+    devices = []
+
+    def looked_at(task, names, seed, device, own):
+        devices.append(device)
+        return COST, []
+
+    monkeypatch.setattr(sensitivity, "examine", looked_at)
+    monkeypatch.setattr(sensitivity, "has_cuda", lambda: there)
+    write_task()
+    words = ["task.py", "--activations", "relu", "gelu", "--dry-run", "--workers", "1"]
+    for device in ((), ("--device", "cpu")):
+        assert sensitivity.main([*words, *device]) == 0
+    assert devices == ["cuda" if there else "cpu", "cpu"]
+    if not there:
+        capsys.readouterr()
+        assert "no CUDA device is available here" in refusal(capsys, *words, "--device", "cuda")
+
+
 # ---------------------------------------------------------------- plans
 
 
