@@ -373,7 +373,7 @@ def write_docs(arguments: argparse.Namespace) -> int:
         raise UserError("--docs writes the docs of the published results of this repository; leave --results-dir out")
     published = published_studies(RESULTS_DIR)
     contents = [cell for cell in read_cells(RESULTS_DIR, on_fault=refuse) if cell["study"] in published]
-    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table()).items():
+    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), rates_at_the_edge()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
     for study in docs.GALLERY:
@@ -388,6 +388,16 @@ def parameter_table() -> str:
     import model  # here, because nothing else of this command needs torch
 
     return model.parameter_table()
+
+
+def rates_at_the_edge() -> dict[tuple[str, str], float]:
+    """The learning rates of those cells of the trained study for which a better one may lie beyond what was tried."""
+    from runner.pilots import FILE, choose, read_pilots  # here, because it brings the runner
+
+    grid, pilots = read_pilots(FILE)
+    assert grid is not None
+    done = {cell: choice for cell, choice in choose(grid, pilots).items() if choice.complete}
+    return {cell: choice.rate for cell, choice in done.items() if choice.at_edge and choice.rate}
 
 
 if __name__ == "__main__":

@@ -159,12 +159,17 @@ def run(arguments: argparse.Namespace) -> int:
         cli.say(described(begun))
         if not arguments.dry_run:
             code = train(begun)
-    if not arguments.dry_run:
+    if arguments.dry_run:
+        if arguments.json:
+            print(json.dumps({"plan": begun.as_json()}, indent=1))
+        return 0
+    try:
         answer(begun, arguments)
-        return code
-    if arguments.json:
-        print(json.dumps({"plan": begun.as_json()}, indent=1))
-    return 0
+    except UserError as error:
+        if not code:
+            raise
+        print(f"{PROGRAM}: {error}", file=sys.stderr)  # stopped too early, which is no mistake
+    return code
 
 
 def prepare(arguments: argparse.Namespace) -> Begun:
@@ -226,9 +231,11 @@ def described(begun: Begun) -> str:
 def train(begun: Begun) -> int:
     """Train what is pending; returns the exit code."""
     setting, steps = begun.setting, begun.plan.steps
-    bar = tqdm(total=len(begun.pending) * steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
+    n_trials = len(begun.pending)
+    bar = tqdm(total=n_trials * steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
     start = time.monotonic()
     reached: dict[Job, int] = {}
+    done: list[Job] = []
 
     def on_event(event: Event) -> None:
         if event.kind in ("progress", "done"):
@@ -236,8 +243,12 @@ def train(begun: Begun) -> int:
             bar.update(now - reached.get(event.job, 0))
             reached[event.job] = now
         if event.kind == "done" and bar.disable:
+            done.append(event.job)
             name, seed = event.job
-            cli.say(f"[{time.monotonic() - start:.0f} s]  {name} seed {seed}  {event.detail}")
+            seconds = time.monotonic() - start
+            left = duration(seconds * (n_trials * steps / sum(reached.values()) - 1))
+            count = f"{len(done)} of {n_trials}, about {left} left"
+            cli.say(f"[{seconds:.0f} s]  {name} seed {seed}  {event.detail}; {count}")
 
     with bar:
         stopped = train_pending(

@@ -20,6 +20,7 @@ MACHINE = (
     "blas_rounding",
     "torch_rounding",
 )
+SOURCES = {"model_source": "model", "activation_source": "activation"}  # of a user's own, and whose they are
 
 
 class Studies:
@@ -110,10 +111,16 @@ def piloted_rates(measured: list[MeasuredCell]) -> list[str]:
 
 
 def differing_settings(measured: list[MeasuredCell]) -> list[str]:
-    """Settings, other than those of a cell itself, that are not the same in all cells."""
+    """Settings, other than those of a cell itself, that are not the same in all cells; also the source of a user's
+    own model or activation where it was edited between its cells."""
     own = {"model", "activation", "shape", *(["learning_rate"] if piloted_rates(measured) else [])}
-    names = sorted({name for cell in measured for name in cell.config} - own)
-    values = {name: {str(cell.config.get(name)) for cell in measured} for name in names}
+    values: dict[str, set[str]] = {}
+    for name in sorted({name for cell in measured for name in cell.config} - own - {*SOURCES}):
+        values[name] = {str(cell.config.get(name)) for cell in measured}
+    for source, kind in SOURCES.items():
+        for cell in measured:
+            if source in cell.config:
+                values.setdefault(f"source of {cell.config[kind]}", set()).add(str(cell.config[source]))
     return [f"{name} ({' or '.join(sorted(seen))})" for name, seen in values.items() if len(seen) > 1]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.predictions import Unfit
+from analysis.predictions import Unfit, file_and_key
 
 Groups = Mapping[str, Sequence[Any]]  # by name, the models of each: paths or arrays
 
@@ -46,7 +46,10 @@ def _expand(words: Sequence[str]) -> tuple[str | None, list[str]]:
 def _matching(pattern: str) -> list[str]:
     if os.path.lexists(pattern) or not glob.has_magic(pattern):
         return [pattern]
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  Path.glob takes no absolute patterns
+    files, key = file_and_key(pattern)
+    array = f":{key}" if key else ""
+    matches = glob.glob(files, recursive=True)  # noqa: PTH207  Path.glob takes no absolute patterns
+    found = [f"{file}{array}" for file in sorted(matches)]
     if not found:
         raise Unfit(f"no file matches {pattern}, so the group is empty")
     return found

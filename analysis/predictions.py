@@ -105,7 +105,7 @@ def predictions(name: str, values: ArrayLike, logits: bool = False) -> Predictio
 
 def open_array(source: str) -> np.ndarray:
     """The array in a file, memory-mapped if it is .npy; what is not a regular file is not opened. Raises Unfit."""
-    name, key = _file_and_key(source)
+    name, key = file_and_key(source)
     path = Path(name)
     try:
         mode = path.stat().st_mode
@@ -125,7 +125,8 @@ def open_array(source: str) -> np.ndarray:
         raise Unfit(f"{name} is not a whole {path.suffix} file of numbers ({error})") from None
 
 
-def _file_and_key(source: str) -> tuple[str, str | None]:
+def file_and_key(source: str) -> tuple[str, str | None]:
+    """The parts of ``FILE.npz:ARRAY``; all of it and None where that is a file's own name."""
     named = re.fullmatch(r"(.*\.npz):([^/]+)", source, re.DOTALL)
     return (named[1], named[2]) if named and not os.path.lexists(source) else (source, None)
 

@@ -18,7 +18,7 @@ from own.task import Task
 from own.trial import Job, OwnTrial
 from runner.first_step import size_warnings
 from study.files import UserError
-from study.own_code import OwnCode
+from study.own_code import OwnCode, explaining_gates
 from study.users_code import users_code
 
 STEPS, FEWEST_STEPS = 8, 3
@@ -44,7 +44,7 @@ class Look:
 
 def look(task: Task, job: Job, device: str, own: OwnCode, steps: int | None) -> Look:
     """Train a few ``steps``, or as many as ``ENOUGH_SECONDS`` allow; everything is done as in a trial."""
-    with users_code(task.path):
+    with explaining_gates(own.activation(job.activation)), users_code(task.path):
         start = time.perf_counter()
         trial = OwnTrial(task, job, device, own)
         building = time.perf_counter() - start

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from labels import counted
-from study.files import ResultError
+from study.files import ResultError, files_in
 from study.plan import Study
 from study.store import Cell, fingerprint, published_studies, read_cell_file
 
@@ -95,7 +95,7 @@ def files_of_other_studies(study: Study, cells: Iterable[Cell]) -> list[Path]:
     own = {study.store.cell_path(cell) for cell in cells}
     return [
         path
-        for path in sorted(study.store.results.glob("*.json"))
+        for path in files_in(study.store.results, ".json")
         if path.stem.startswith(beginnings) and path not in own
     ]
 

@@ -87,6 +87,14 @@ def write_bytes(path: Path, payload: bytes) -> None:
         raise
 
 
+def files_in(folder: Path, ending: str = "") -> list[Path]:
+    """Files in ``folder`` whose names end so, by name; none where there is no such folder. OSError where it may not
+    be looked into, which ``Path.glob`` takes for an empty one."""
+    if not folder.is_dir():
+        return []
+    return sorted(folder / entry.name for entry in os.scandir(folder) if entry.name.endswith(ending))
+
+
 def remove_stale_drafts(folder: Path) -> None:
     """Remove the drafts in ``folder`` whose writers were killed: those that nobody has written to for an hour."""
     for draft in folder.glob("*.part"):

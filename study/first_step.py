@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from study.own_code import explaining_gates
 from study.plan import Study
 from study.store import Cell
 from study.users_code import users_code
@@ -33,7 +34,7 @@ def first_step(study: Study, cell: Cell, trial_of: TrialOf) -> FirstStep:
     own = study.own.files(cell.model, cell.activation)
     with deterministic(study.device):
         if own:
-            with users_code(*own):
+            with explaining_gates(study.own.activation(cell.activation)), users_code(*own):
                 return FirstStep(*check_own_cell(small, cell, trial_of))
         run = trial_of(small, cell, 1)
         run.advance()

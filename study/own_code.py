@@ -8,7 +8,8 @@ PyTorch takes seconds to load, so what needs it imports it where it is used.
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,6 +124,19 @@ def load(path: Path) -> str:
         if (path, source) not in _loaded:
             _loaded[path, source] = execute(path)[0]
     return source
+
+
+@contextmanager
+def explaining_gates(activation: "Activation") -> Iterator[None]:
+    """Around ``users_code``: of shapes that do not fit together with a gated activation, the error says what it is
+    that a model has to heed."""
+    try:
+        yield
+    except UserError as error:
+        if not (activation.gated and isinstance(error.__cause__, RuntimeError)):
+            raise
+        hint = f"{activation.name} returns half of the features it is given; ask activation.gated for their number"
+        raise UserError(f"{error} ({hint})") from error.__cause__
 
 
 # ---------------------------------------------------------------- names on the command line

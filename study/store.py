@@ -37,6 +37,7 @@ from study.files import (
     UserError,
     check_form,
     digest,
+    files_in,
     read_bytes,
     read_checked,
     read_checked_if_it_can_be,
@@ -244,8 +245,7 @@ class Store:
         return any(re.match(r"trial_\d+\.(json|npz)", name) for name in self._names_in_trials_dir(cell))
 
     def _names_in_trials_dir(self, cell: Cell) -> set[str]:
-        folder = self.trials_dir(cell)
-        return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+        return {path.name for path in files_in(self.trials_dir(cell))}
 
     def remove_stale_drafts(self, cells: Iterable[Cell]) -> None:
         """Remove what writers that were killed have left of files of ``cells``."""
@@ -364,7 +364,7 @@ def read_cells(
     """Every cell file in ``results_dir``, or those of one study, by name. A file that is none, or cannot be used,
     goes to ``on_fault`` and does not keep the others from being read."""
     cells = []
-    for path in sorted(Path(results_dir).glob("*.json")):
+    for path in files_in(Path(results_dir), ".json"):
         if path.name == SUMMARY_NAME:
             continue
         try:

@@ -149,8 +149,9 @@ class Fuzz:
             self.command(run_all_experiments.main, *OPTIONS, *places(self.folder), "--dry-run")
             self.attempt(lambda: list(verify(self.study, [(self.cell, 1)])))
             if not refused:  # refused ones all look alike from here on
-                self.command(analyze_results.main, *self.results(), "--no-plots", "--tables", "all")
-                self.command(analyze_results.main, *self.results(), "--no-plots")
+                for what in ((), ("--tables", "all"), ("--html",)):
+                    self.command(analyze_results.main, *self.results(), "--no-plots", *what)
+                self.command(analyze_results.main, *self.results(), "--audit")
 
     def try_record(self, content: dict) -> None:
         target = self.study.store.record_path(self.cell, 1)

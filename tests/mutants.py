@@ -3,8 +3,10 @@
     python tests/mutants.py [--only PART ...] [--list] [--again | --left] [--out FILE]
 
 Run by hand. The faults are data, in ``tests/faults/*.toml``, a file for each part of the code. They are made in a
-temporary copy of the repository. A mutant that was judged before is not run again, unless its source file, its tests
-or the fault itself have changed since, or ``--again`` says so. What was judged before such a change does not count.
+temporary copy of the repository. A mutant is killed if a test fails or hangs that passes without the fault. One that
+was judged before is not run again, unless its source file, the fault itself or the test that killed it (if none did,
+one that should) have changed since, or ``--again`` says so. What was judged before such a change does not count.
+Other tests of the same file and comments are no change. Those that were never judged come first.
 Exit code 0 if all are judged, at least ``GOAL`` of them are killed and no survivor is without a reason.
 
 One process has the libraries loaded and forks for each mutant, which saves the seconds that PyTorch takes to load; so
@@ -12,7 +14,10 @@ it must not import a module of this repository that has a fault itself. Needs Li
 """
 
 import argparse
+import ast
 import compileall
+import ctypes
+import gc
 import hashlib
 import importlib
 import json
@@ -23,22 +28,27 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
-from patience import Patience, living_processes
+from patience import Patience, descendants
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
 FAULTS = TESTS / "faults"
 FIGURES = ROOT / "benchmarks" / "results" / "mutants.json"
 GOAL = 0.95
-STILL, MOST = 120.0, 600.0  # a test hangs if it does next to nothing for so long, or computes for so long (seconds)
-LIBRARIES = ("torch", "scipy.stats", "scipy.optimize", "matplotlib", "hypothesis", "msgspec", "tabulate", "pytest")
+STILL, MOST = 60.0, 120.0  # a test hangs if it does next to nothing for so long, or computes for so long (seconds)
+LIBRARIES = ("torch._dynamo", "scipy.stats", "scipy.optimize", "matplotlib.pyplot", "rapidfuzz.distance", "pytest")
+LIBRARIES += ("hypothesis", "msgspec", "tabulate", "xdist.plugin")
 KILLED, SURVIVED, BROKEN = "killed", "survived", "broken"
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of Linux's prctl.h
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,22 @@ class Mutant:
         lines[places[0]] = old[: len(old) - len(old.lstrip())] + self.becomes
         return "\n".join(lines) + "\n"
 
-    def digest(self) -> str:
-        """What its outcome depends on, as far as that is in its own file and its tests'."""
-        files = [self.mutated(), *((TESTS / test.partition("::")[0]).read_text() for test in self.tests)]
-        return hashlib.sha256("\0".join([*files, *self.tests]).encode()).hexdigest()[:16]
+    def digest(self, by: str | None = None, root: Path = ROOT) -> str:
+        """What its outcome depends on, as far as that is in its own file and its tests': in that which killed it, if
+        one did."""
+        tests = [by.partition("[")[0]] if by else self.tests
+        texts = [ast.unparse(ast.parse(self.mutated(root))), *(text_of_test(root / "tests", test) for test in tests)]
+        return hashlib.sha256("\0".join([*texts, *tests]).encode()).hexdigest()[:16]
+
+
+@cache
+def text_of_test(folder: Path, test: str) -> str:
+    """A file of tests, without its comments; of ``FILE::NAME``, without the other tests in it."""
+    file, _, name = test.partition("::")
+    tree = ast.parse((folder / file).read_text() if (folder / file).exists() else "")
+    others = [part for part in tree.body if name and getattr(part, "name", name).startswith("test_")]
+    tree.body = [part for part in tree.body if part not in others or getattr(part, "name", name) == name]
+    return ast.unparse(tree)
 
 
 def read_mutants(folder: Path = FAULTS) -> list[Mutant]:
@@ -93,47 +115,81 @@ def read_mutants(folder: Path = FAULTS) -> list[Mutant]:
 # ---------------------------------------------------------------- running tests
 
 
-class Heartbeat:
-    """A plugin of pytest that writes a byte whenever a test has ended."""
+class Announcer:
+    """A plugin of pytest that writes a line whenever a test begins, its name, and an empty one whenever one ends."""
 
     def __init__(self, pipe: int):
         self.pipe = pipe
 
-    def pytest_runtest_logreport(self) -> None:
-        os.write(self.pipe, b".")
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        os.write(self.pipe, f"{nodeid.removeprefix('tests/')}\n".encode())
+
+    def pytest_runtest_logfinish(self) -> None:
+        os.write(self.pipe, b"\n")
 
 
-def run_tests(folder: Path, tests: Iterable[str], log: Path) -> str:
-    """Run ``tests`` in the copy in ``folder``, in a process of their own: KILLED if one fails or hangs."""
+def run_tests(folder: Path, tests: Iterable[str], log: Path) -> tuple[str, str]:
+    """Run ``tests`` in the copy in ``folder``, in processes of their own: KILLED if one fails or hangs. With it, the
+    test that began last."""
     reading, writing = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        os.close(reading)
+        keep(lambda: in_copy(folder, tests, log, writing))
+    os.close(writing)
+    try:
+        last, hung = follow(reading, lambda: descendants(keeper))
+    finally:
+        os.close(reading)
+        os.kill(keeper, signal.SIGTERM)
+        code = os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1])
+    return KILLED if last and (hung or code == 1) else SURVIVED if code == 0 else BROKEN, last
+
+
+def keep(run: Callable[[], int]) -> NoReturn:
+    """Call ``run`` in a child, and end with its exit code. First, all that it has started ends, in whatever group or
+    session and orphaned or not; so, too, if this process is asked to stop, or that above it ends."""
+    libc, code = ctypes.CDLL(None), 3
+
+    def end(*_) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while started := descendants(os.getpid()):
+            for process in started:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.01)
+        os._exit(code)
+
+    os.setsid()  # Ctrl-C reaches it through the process above
+    signal.signal(signal.SIGTERM, end)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     child = os.fork()
     if child == 0:
-        os.setsid()  # so that what the tests leave behind ends with them
-        code = 3
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
-            code = in_copy(folder, tests, log, writing)
+            code = run()
         finally:
             os._exit(code)
-    os.close(writing)
-    hung = not all_end(reading, lambda: living_processes(session=child))
-    if hung:
-        os.kill(child, signal.SIGKILL)
-    os.close(reading)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
-    return KILLED if hung or code == 1 else SURVIVED if code == 0 else BROKEN
+    ended = None
+    while ended != child:  # orphans come to this process, and end here as they would at process 1
+        ended, status = os.wait()
+    code = os.waitstatus_to_exitcode(status) % 256
+    end()
 
 
-def all_end(reading: int, processes: Callable[[], Collection[int]]) -> bool:
-    """Whether every test ends, each of which writes a byte to the pipe then; False if one hangs."""
+def follow(reading: int, processes: Callable[[], Collection[int]]) -> tuple[str, bool]:
+    """Until the pipe ends or nothing gets on: the test that began last, and whether it hangs."""
+    last = ""
     while True:
         patience = Patience(processes, STILL, MOST)
-        while select.select([reading], [], [], 0.5) == ([], [], []):
+        while not select.select([reading], [], [], 0.5)[0]:
             if patience.is_over():
-                return False
-        if not os.read(reading, 4096):  # the end
-            return True
+                return last, True
+        said = os.read(reading, 2**16).decode()
+        if not said:
+            return last, False
+        last = [last, *filter(None, said.splitlines())][-1]
 
 
 def in_copy(folder: Path, tests: Iterable[str], log: Path, pipe: int) -> int:
@@ -143,12 +199,11 @@ def in_copy(folder: Path, tests: Iterable[str], log: Path, pipe: int) -> int:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    os.set_inheritable(pipe, False)
     os.chdir(folder)
     sys.dont_write_bytecode = True
     sys.path = [path for path in sys.path if path and Path(path).resolve() not in (ROOT, TESTS)]
-    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider"]
-    return int(pytest.main([*options, *(f"tests/{test}" for test in tests)], plugins=[Heartbeat(pipe)]))
+    options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", f"--rootdir={folder}"]
+    return int(pytest.main([*options, *(f"tests/{test}" for test in tests)], plugins=[Announcer(pipe)]))
 
 
 def copy_repository(folder: Path) -> None:
@@ -166,8 +221,8 @@ def copy_repository(folder: Path) -> None:
     compileall.compile_dir(folder, quiet=2)
 
 
-def try_mutant(mutant: Mutant, folder: Path, log: Path) -> str:
-    """Make the fault in the copy, run its tests, and mend it."""
+def try_mutant(mutant: Mutant, folder: Path, log: Path) -> tuple[str, str]:
+    """Make the fault in the copy, run its tests, and mend it: the outcome, and the test that ran last."""
     path = folder / mutant.file
     before, times = path.read_bytes(), path.stat()
     path.write_text(mutant.mutated(folder))
@@ -177,6 +232,19 @@ def try_mutant(mutant: Mutant, folder: Path, log: Path) -> str:
     finally:
         path.write_bytes(before)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def judge(mutant: Mutant, folder: Path, log: Path, sound: dict[str, bool]) -> dict[str, str]:
+    """What becomes of a mutant, and what kills it: BROKEN if that test fails without a fault, too.
+
+    ``sound`` holds which tests pass without, as far as it is known.
+    """
+    outcome, test = try_mutant(mutant, folder, log)
+    if outcome == KILLED and test not in sound:
+        sound[test] = run_tests(folder, [test], log)[0] == SURVIVED
+    if outcome == KILLED and sound[test]:
+        return {"outcome": KILLED, "by": test}
+    return {"outcome": SURVIVED if outcome == SURVIVED else BROKEN}
 
 
 # ---------------------------------------------------------------- the outcome
@@ -252,28 +320,32 @@ def main() -> int:
             print(f"{mutant.name}\n    {mutant.file}: {mutant.line}\n    {'':{len(mutant.file)}}  {mutant.becomes}")
         return 0
     outcomes = read_outcomes(args.out)
-    digests = {mutant: mutant.digest() for mutant in mutants}
+    try:
+        digests = {mutant: mutant.digest(outcomes.get(mutant.name, {}).get("by")) for mutant in mutants}
+    except ValueError as stale:
+        parser.error(str(stale))
     if args.left:
         pending = left(chosen, outcomes)
     else:
         pending = [m for m in chosen if args.again or outcomes.get(m.name, {}).get("of") != digests[m]]
     for name in LIBRARIES:
         importlib.import_module(name)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the copy is removed
+    gc.freeze()  # so that memory stays shared with the processes to come
     folder = Path(tempfile.mkdtemp(prefix="mutants_"))
-    log = folder / "tests.log"
+    log, sound = folder / "tests.log", dict[str, bool]()
     copy_repository(folder / "copy")
     try:
-        for part in dict.fromkeys(mutant.part for mutant in pending):
-            own = [mutant for mutant in pending if mutant.part == part]
-            sound = run_tests(folder / "copy", dict.fromkeys(test for m in own for test in m.tests), log)
-            if sound != SURVIVED:
-                print(f"{part}: the tests fail without any fault\n{log.read_text()}", file=sys.stderr)
-                return 2
-            for mutant in own:
-                outcome = try_mutant(mutant, folder / "copy", log)
-                outcomes[mutant.name] = {"outcome": outcome, "of": digests[mutant]}
-                write_outcomes(args.out, digests, outcomes)
-                print(f"{outcome:9} {mutant.name}", flush=True)
+        for mutant in sorted(pending, key=lambda mutant: mutant.name in outcomes):
+            before = os.times()
+            found = judge(mutant, folder / "copy", log, sound)
+            digests[mutant] = mutant.digest(found.get("by"), folder / "copy")
+            outcomes[mutant.name] = found | {"of": digests[mutant]}
+            write_outcomes(args.out, digests, outcomes)
+            spent = sum(os.times()[2:4]) - sum(before[2:4])
+            print(f"{found['outcome']:9} {spent:5.1f} s  {mutant.name}", flush=True)
+            if found["outcome"] == BROKEN:
+                print(log.read_text(), file=sys.stderr)
     finally:
         shutil.rmtree(folder)
     write_outcomes(args.out, digests, outcomes)  # with the reasons as they are now

@@ -12,27 +12,37 @@ SPENT = 2.0  # seconds of the processors in ``still`` seconds that are too few f
 
 
 class Patience:
-    """Processes hang if they use less than ``SPENT`` seconds of the processors within ``still`` seconds, and are in a
-    loop once they have used ``most``. Where nothing says what they use (not on Linux), ``still`` is the limit.
+    """Processes hang if within ``still`` seconds they use the processors, or wait for one to be free, for less than
+    ``SPENT`` seconds, and are in a loop once they have used ``most``. Where nothing says so (not on Linux), ``still``
+    is the limit.
     """
 
     def __init__(self, processes: Callable[[], Collection[int]], still: float = 300, most: float = 1_800):
         self.processes, self.still, self.most = processes, still, most
         self.used: dict[int, float] = {}
-        self.before = self.noted = self.total()
+        self.waited: dict[int, float] = {}
+        self.look()
+        self.before, self.noted = self.total_used(), self.total()
         self.since = time.monotonic()
 
-    def total(self) -> float:
-        """Seconds that they have used, those that have ended since included."""
+    def look(self) -> None:
+        """Note what they have used and waited by now; that of those which have ended since stays."""
         for pid in self.processes():
             self.used[pid] = max(self.used.get(pid, 0.0), processor_time(pid))
+            self.waited[pid] = max(self.waited.get(pid, 0.0), waiting_time(pid))
+
+    def total_used(self) -> float:
         return sum(self.used.values())
 
+    def total(self) -> float:
+        return self.total_used() + sum(self.waited.values())
+
     def is_over(self) -> bool:
+        self.look()
         total, now = self.total(), time.monotonic()
         if total - self.noted >= SPENT:
             self.noted, self.since = total, now
-        return total - self.before > self.most or now - self.since > self.still
+        return self.total_used() - self.before > self.most or now - self.since > self.still
 
 
 def wait_until(condition: Callable[[], object], processes: Callable[[], Collection[int]] = tuple) -> bool:
@@ -55,6 +65,15 @@ def living_processes(**wanted: int) -> list[int]:
     return sorted(found)
 
 
+def descendants(pid: int) -> list[int]:
+    """Process ids of its children that live, of theirs, and so on."""
+    states = {int(path.name): process_state(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+    found = [pid]
+    for parent in found:  # grows meanwhile
+        found += [child for child, state in states.items() if state["state"] != "Z" and state["parent"] == parent]
+    return found[1:]
+
+
 def process_state(pid: int) -> dict[str, str | int]:
     """State letter, parent and session of a process; state "Z" (it has ended) if there is none."""
     try:
@@ -71,3 +90,11 @@ def processor_time(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def waiting_time(pid: int) -> float:
+    """Seconds that a process, its first thread, was ready to run and no processor was free; 0 if nothing says so."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0

@@ -11,6 +11,7 @@ import pytest
 from synthetic_cells import awkward_cells, make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
 
 import analyze_results
+from analysis import account
 from analysis.findings import Findings
 from analysis.tables import TABLES
 from study import files
@@ -70,6 +71,20 @@ def test_cells_of_different_settings_are_named(tmp_path, capsys):
         "Not comparable, because cells differ in: eval_interval (200 or 50), iterations (100 or 200)"
         in capsys.readouterr().out
     )
+
+
+def test_own_models_beside_others_are_comparable_unless_edited_between_their_cells():
+    def said(**sources: str) -> str:
+        cells = [random_cell(model, act) for model in ("charlm", "GRULM") for act in ("gelu", "Snake")]
+        for cell in cells:
+            if cell["model"] == "GRULM":
+                cell["config"]["model_source"] = sources.get(cell["activation"], "aa")
+            if cell["activation"] == "Snake":
+                cell["config"]["activation_source"] = "bb"
+        return "\n".join(account.account(Findings.of_study(cells, "cpu").measured))
+
+    assert "comparable" not in said()
+    assert said(gelu="cc").endswith("Not comparable, because cells differ in: source of GRULM (aa or cc)")
 
 
 @pytest.mark.parametrize("n_trials", [1, 2])

@@ -21,7 +21,9 @@ import pytest
 from synthetic_cells import random_cell, write_cells
 
 import analyze_results
+import compare
 import run_all_experiments
+import sensitivity
 import train
 from analysis.account import differing_machines
 from runner import cores, verify, workers
@@ -236,20 +238,20 @@ def wait_for(path: Path) -> bool:
         (lambda: holder(pid=ended_process()), 0, True),
         (lambda: holder(boot="another"), 0, True),
         (lambda: holder(), 0, False),
-        (lambda: holder(host="another", pid=1), 0, False),
+        (lambda: holder(host="another", boot="another", pid=ended_process()), 0, False),
         (lambda: "", 0, False),  # being written
         (lambda: "", 3600, True),
         (lambda: "[]", 3600, True),
     ],
 )
 def test_a_lock_file_that_was_left_behind_is_recognised(tmp_path, no_locks, content, age, left_behind):
-    held = tmp_path / "a.lock.held"
-    held.write_text(content())
+    held, written = tmp_path / "a.lock.held", content()
+    held.write_text(written)
     os.utime(held, (time.time() - age,) * 2)
     if not left_behind:
         with pytest.raises(Busy), exclusive(tmp_path / "a.lock"):
             pass
-        assert held.read_text() == content()
+        assert held.read_text() == written
         return
     with exclusive(tmp_path / "a.lock"):
         assert json.loads(held.read_text())["pid"] == os.getpid()
@@ -356,12 +358,45 @@ def test_tables_are_shown_on_a_terminal_with_few_letters(tmp_path, monkeypatch):
     assert "+/-" in said and "Summary: " in said
 
 
-def test_a_path_that_is_not_utf_8_can_be_written_about(tmp_path, capsys):
+CPU = ("--config", "cpu", "--checkpoints-dir", "checkpoints")
+OF_THE_RUNNER = (*CPU, "--models", "charlm", "--activations", "gelu")
+OF_TRAIN = (*CPU, "--model", "charlm", "--activation", "gelu")
+COMMANDS = {
+    "analyze": (analyze_results.main, ("--results-dir", "ODD")),
+    "compare": (compare.main, ("ODD/a.npy", "ODD/b.npy")),
+    "page": (compare.main, ("a.npy", "b.npy", "--html", "ODD/page.html")),
+    "dry run": (run_all_experiments.main, (*OF_THE_RUNNER, "--results-dir", "ODD", "--dry-run")),
+    "verify": (run_all_experiments.main, (*OF_THE_RUNNER, "--results-dir", "ODD", "--verify")),
+    "reproduce": (run_all_experiments.main, (*CPU, "--results-dir", "ODD", "--reproduce", "charlm", "gelu", "1")),
+    "corpus": (run_all_experiments.main, (*OF_THE_RUNNER, "--results-dir", "r", "--dry-run", "--corpus", "ODD")),
+    "sensitivity": (sensitivity.main, ("ODD.py", "--activations", "relu", "gelu", "--budget", "1min")),
+    "train": (
+        train.main,
+        (*CPU, "--model", "charlm", "--activation", "gelu", "--corpus", "ODD", "--results-dir", "r"),
+    ),
+}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_path_that_is_not_utf_8_is_an_answer_of_every_command(tmp_path, monkeypatch, command, encoding):
+    monkeypatch.chdir(tmp_path)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, terminal)
+    main, options = COMMANDS[command]
+    try:
+        code = main([option.replace("ODD", f"{tmp_path}/\udcff") for option in options])
+    except SystemExit as end:
+        code = end.code
+    terminal.flush()
+    assert code in (0, 1, 2) and b"Traceback" not in terminal.buffer.getvalue() != b""
+
+
+def test_a_path_that_is_not_utf_8_can_be_written_about(tmp_path):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     write_json(tmp_path / "a.json", {"path": str(odd)})
     assert json.loads((tmp_path / "a.json").read_bytes().decode())["path"] == str(odd)
-    assert analyze_results.main(["--results-dir", str(odd)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 # ---------------------------------------------------------------- cores
@@ -439,9 +474,18 @@ def test_numbers_have_a_limit_that_is_said(tmp_path, capsys, options, reason):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("mode", [("--dry-run",), ("--verify",), ("--reproduce", "charlm", "gelu", "1"), ()])
 @pytest.mark.parametrize("fault", ["forbidden", "too long"])
-def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path, monkeypatch, capsys, mode, fault):
+@pytest.mark.parametrize(
+    ("main", "options"),
+    [
+        *((run_all_experiments.main, (*OF_THE_RUNNER, *mode)) for mode in [("--dry-run",), ("--verify",), ()]),
+        (run_all_experiments.main, (*CPU, "--reproduce", "charlm", "gelu", "1")),
+        (train.main, OF_TRAIN),
+        (analyze_results.main, ()),
+    ],
+)
+def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path, monkeypatch, capsys, main, options, fault):
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / ("a" * 300 if fault == "too long" else "forbidden")
     if fault == "forbidden":
         (folder / "trials" / "charlm_gelu_cpu").mkdir(parents=True)
@@ -450,9 +494,7 @@ def test_a_folder_that_cannot_be_looked_into_is_one_line(tmp_path, monkeypatch, 
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
         monkeypatch.setattr(os, "scandir", forbid)  # the tests may run as root, who is forbidden nothing
-    places = ["--results-dir", str(folder), "--checkpoints-dir", str(tmp_path / "c"), "--config", "cpu"]
-    grid = [] if "--reproduce" in mode else ["--models", "charlm", "--activations", "gelu"]
-    assert run_all_experiments.main([*places, *grid, *mode]) == 2
+    assert main([*options, "--results-dir", str(folder)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and ("Permission denied" if fault == "forbidden" else "File name too long") in said
 

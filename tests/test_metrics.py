@@ -1,4 +1,5 @@
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -293,14 +294,17 @@ def plainly(p: np.ndarray, q: np.ndarray, targets: np.ndarray) -> dict[str, floa
 @pytest.mark.parametrize("concentration", [1, 0.3, 0.003])  # of the last, a third has underflowed to 0
 def test_what_models_keep_and_share_changes_no_bit(concentration):
     models = RNG.dirichlet(np.full(65, concentration), (3, 1000)).astype(np.float32).astype(np.float64)
-    targets = RNG.integers(0, 65, 1000)
     kept = [metrics.to_compare(model) for model in models]
-    for i, j in [(0, 1), (0, 2), (1, 2), (1, 0), (0, 1)]:
-        found = metrics.compare(*metrics.together(kept[i], kept[j]), targets)
+    pairs = [(0, 1), (0, 2), (1, 2), (1, 0), (0, 1)]
+    for targets, (i, j) in itertools.product(RNG.integers(0, 65, (2, 1000)), pairs):
+        p, q = metrics.together(kept[i], kept[j])
+        found = metrics.compare(p, q, targets)
         assert found == metrics.compare(models[i], models[j], targets)
         wanted = plainly(models[i], models[j], targets)
         assert {name: found[name] for name in wanted} == wanted
-        p, q = metrics.together(kept[i], kept[j])
+        assert metrics.describe(p, targets) == metrics.describe(models[i], targets)
+        by_sample = metrics.relative_pd_by_sample(models[i], models[j])
+        np.testing.assert_array_equal(metrics.relative_pd_by_sample(p, q), by_sample)
         assert metrics.relative_pd(p, q) == metrics.relative_pd(q, p) == wanted["relative_pd"]
         assert metrics.relative_pd(p, p) == metrics.total_variation(q, q) == 0
         apart, last_first = metrics.reordered(kept[j], np.arange(1000)[::-1]), models[j][::-1]

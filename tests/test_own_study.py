@@ -246,6 +246,14 @@ def test_a_model_that_cannot_be_trained_is_found_before_anything_is(asked, more,
     assert not Path("results").exists()
 
 
+def test_a_model_without_a_thought_of_gates_is_told_of_them(capsys):
+    Path("my.py").write_text(SMALL.replace("8 if activation.gated else 16", "16"))
+    assert call("--models", "my.py:Table", "--activations", "relu", "swiglu", "--dry-run") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Table with swiglu: my.py, line " in err
+    assert "(swiglu returns half of the features it is given; ask activation.gated" in err
+
+
 @pytest.mark.parametrize(
     ("asked", "more", "said"),
     [

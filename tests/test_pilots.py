@@ -140,6 +140,15 @@ def test_the_lowest_mean_is_chosen_divergence_is_worst_and_an_edge_is_named():
     assert [cell.strip() for cell in swish.split("|")[3:-1]] == ["diverged"] * 3 + ["none", "yes"]
 
 
+@pytest.mark.parametrize(
+    ("losses", "at_edge"), [((1.2, 1.7, 1.9), True), ((1.9, 1.2, 1.7), False), ((1.9, 1.7, 1.2), True)]
+)
+def test_the_best_rate_is_at_the_edge_where_it_is_the_lowest_or_the_highest(losses, at_edge):
+    rates = (1.0, 2.0, 4.0)
+    kept = [pilot(rate, loss) for rate, loss in zip(rates, losses, strict=True)]
+    assert choose(Grid(rates, (9000,), 10), kept)["charlm", "gelu"].at_edge == at_edge
+
+
 def test_the_grid_of_one_architecture_can_be_extended(command, tmp_path):
     """The extension counts for its architecture alone, whose cells all need it."""
     command(*RATES)

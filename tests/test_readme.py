@@ -3,17 +3,21 @@
 import io
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import short_text
 from PIL import Image
+from runs import run_to_its_end
 
 import analyze_results
+import compare
 from analysis.measure import strongest_study
 from study.corpus import CORPUS_PATH, CORPUS_SHA256
 from study.files import ROOT, digest, read_json, write_bytes
@@ -43,7 +47,8 @@ def committed_cells(committed) -> list[dict]:
 
 def test_what_holds_numbers_is_what_the_committed_studies_give(committed_cells):
     report = read_json(analyze_results.REPORT_PATH)
-    written = docs.pages(committed_cells, report, ROOT, analyze_results.parameter_table())
+    facts = analyze_results.parameter_table(), analyze_results.rates_at_the_edge()
+    written = docs.pages(committed_cells, report, ROOT, *facts)
     assert written.keys() >= {"README.md", "docs/results.md", "docs/audit.md", "docs/speed.md", "docs/gallery.md"}
     stale = [path for path, text in written.items() if (ROOT / path).read_text() != text]
     assert not stale, f"write them anew: python analyze_results.py --docs ({', '.join(stale)})"
@@ -80,6 +85,51 @@ def test_committed_figures_are_drawn_from_the_committed_cells_and_by_this_code(c
                 texts = many.basis_of(drawing, findings)
                 assert image.text == texts, f"draw it anew: python analyze_results.py --study {study} --all-figures"
     assert not here, "neither published_drawings nor the gallery has these"
+
+
+# ---------------------------------------------------------------- your own model, your own predictions
+
+FEW = " --seeds 6 --steps 20"  # beside --budget 5min, which would be spent
+
+
+def test_the_section_on_your_own_is_executed(tmp_path):
+    """Its commands as they stand, in a folder with a task and predictions; those of training with ``FEW``."""
+    section = README.partition("## Your own model, your own predictions\n")[2].partition("\n## ")[0]
+    (commands,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    train, two, groups = commands.replace("--budget 5min", f"--budget 5min{FEW}").splitlines()
+    guide = (ROOT / "docs" / "sensitivity.md").read_text()
+    (task,) = re.findall(r"<!-- example: task -->\n```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "my_task.py").write_text(task)
+    arrays = {"y": np.random.default_rng(0).integers(0, 4, 50)}
+    for name, first in (("relu", "p"), ("gelu", "q")):
+        (tmp_path / name).mkdir()
+        for i in range(1, 7):
+            arrays[f"{first}{i}"] = p = np.random.default_rng([i, ord(first)]).dirichlet(np.ones(4), 50)
+            np.save(tmp_path / name / f"seed_{i}.npy", p)
+    for name, array in (("run1", arrays["p1"]), ("run2", arrays["p2"]), ("y", arrays["y"])):
+        np.save(tmp_path / f"{name}.npy", array)
+    for name in ("compare.py", "sensitivity.py"):
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    def run(line: str) -> str:
+        python = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}'
+        outcome = run_to_its_end(["bash", "-c", f"{python}\n{line}"], cwd=tmp_path)
+        assert outcome.returncode == 0, outcome.stderr
+        return " ".join(outcome.stdout.split())
+
+    assert FEW in train
+    said = run(train)
+    assert "plan: 3 activations x 6 seeds x 20 steps" in said and "v swish" in said
+    assert len([*tmp_path.glob("sensitivity_results/my_task/*/seed_4?.npz")]) == 18
+    assert "Two models do not say how such models differ" in run(two)
+    said = run(groups)
+    assert "Between relu and gelu:" in said and "(p " in said and "Without targets" not in said
+
+    (call,) = re.findall(r"`(compare\.compare\(.*?\))`", section)
+    found = eval(call, {"compare": compare, **arrays})
+    assert found["comparisons"][0]["verdict"] == "too few trials to tell"  # of three models each
+    apart = compare.compare({"relu": [arrays["p1"], arrays["p2"], arrays["p3"]]}, arrays["y"])
+    assert found["groups"][0] == apart["groups"][0]
 
 
 # ---------------------------------------------------------------- what is to be appended

@@ -1,4 +1,5 @@
-"""--reproduce compares all that a trial leaves: whatever differs, however little, is not the same bits."""
+"""--reproduce compares all that a trial leaves: whatever differs, however little, is not the same bits, and
+what it may come from is said."""
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ def test_whatever_differs_is_not_the_same_bits(tmp_path, monkeypatch, capsys, wh
     def train_again(study, cell, number, report):
         write_trial(study, cell, number)
         record = study.store.read_record(cell, number) | DIFFERENCES[what]
+        record["environment"] = record["environment"] | {"processor": "another"}
         if what == "predictions":
             p = study.store.predictions_of(cell, number, record)
             p[0] = np.full_like(p[0], 1 / CONFIG.vocabulary_size)
@@ -31,4 +33,6 @@ def test_whatever_differs_is_not_the_same_bits(tmp_path, monkeypatch, capsys, wh
 
     monkeypatch.setattr(train, "run_trial", train_again)
     assert report_reproduction(study, "charlm", "gelu", "1") == (what != "nothing")
-    assert capsys.readouterr().out.endswith("NOT the same bits\n" if what != "nothing" else "\nthe same bits\n")
+    said = capsys.readouterr().out
+    assert ("what bits depend on and differs: processor" in said) == (what != "nothing")
+    assert said.endswith("NOT the same bits\n" if what != "nothing" else "\nthe same bits\n")

@@ -25,6 +25,7 @@ from runner.workers import run_jobs
 from study.files import ROOT, Unreadable, UserError, write_checked, write_sealed
 from study.own_code import OwnCode
 from train import Interrupted
+from training.seeding import deterministic
 
 NANOGPT = '''
 """In the manner of nanoGPT: a file of its own called model.py, and model(x, y) -> (logits, loss)."""
@@ -215,6 +216,14 @@ def test_a_gated_activation_is_told_so_by_the_task(capsys):
     assert re.search(r"warning: swiglu has \d+ % more parameters than relu", said)
 
 
+def test_where_the_task_is_not_told_so_the_mistake_says_it(capsys):
+    write_task(PLAIN)
+    said = refusal(capsys, "task.py", "--activations", "relu", "swiglu", "--dry-run", "--device", "cpu")
+    assert "mat1 and mat2" in said and said.endswith(
+        "(swiglu returns half of the features it is given; ask activation.gated for their number)"
+    )
+
+
 def test_a_last_position_is_predicted_whatever_form_the_logits_have(capsys):
     """A task's own predict, and the default for (B, T, V), are the softmax at the last position."""
     own = "\ndef predict(model, probe):\n    return model(probe)[0][:, -1].softmax(-1)\n"
@@ -225,6 +234,25 @@ def test_a_last_position_is_predicted_whatever_form_the_logits_have(capsys):
         results.append(Result.read(setting.result_path(Job("relu", 1))))
     assert results[0].end.shape == (40, 8)
     np.testing.assert_array_equal(results[0].end, results[1].end)
+
+
+@pytest.mark.parametrize("own", ["", "\ndef predict(model, probe):\n    return model(probe).softmax(-1)\n"])
+def test_predictions_are_those_of_eval_mode(own):
+    """No feature is dropped, and a batch is normalized by the running averages, worked out by hand here."""
+    path = write_task(PLAIN + own).absolute()
+    setting, job = Setting(path, Path.cwd() / "trials", 5, "cpu"), Job("relu", 1)
+    run_own_trial(setting, job, lambda step: None, lambda: False)
+    found = Result.read(setting.result_path(job))
+    trial, expected = OwnTrial(load_task(path), job, "cpu", OwnCode()), {}
+    linear, norm, _, _, head = trial.model
+    probe = torch.from_numpy(trial.task.probe).float()
+    for step in range(5):
+        with deterministic("cpu"):  # as in a trial; Adam makes much of a rounding error
+            trial.advance(*trial.batch(step))
+        centred = (linear(probe) - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+        expected[step + 1] = head((centred * norm.weight + norm.bias).relu()).softmax(-1).detach().numpy()
+    np.testing.assert_allclose(found.early, expected[setting.early_step], atol=1e-6)
+    np.testing.assert_allclose(found.end, expected[5], atol=1e-6)
 
 
 # ---------------------------------------------------------------- resume, workers, Ctrl-C
@@ -309,6 +337,23 @@ def test_what_is_complete_is_answered_from_and_the_same_command_goes_on(capsys, 
     assert {**continued, "plan": 0, "words": 0} == {**uninterrupted, "plan": 0, "words": 0}
     more = found(capsys, "--seeds", "7")
     assert more["groups"][0]["n_models"] == 7 and more["plan"]["steps"] == 20
+
+
+def test_what_is_done_is_counted_and_stopping_before_there_is_an_answer_is_no_mistake(capsys, monkeypatch):
+    write_task()
+
+    def interrupted(setting, n_workers, jobs, on_event, should_stop, work):
+        in_this_process(setting, n_workers, jobs[:3], on_event, should_stop, work)
+        os.kill(os.getpid(), 2)
+
+    monkeypatch.setattr(run, "run_jobs", interrupted)
+    words = ["task.py", "--activations", "relu", "gelu", "--seeds", "6", "--steps", "20", "--device", "cpu"]
+    assert sensitivity.main(words) == 130
+    captured = capsys.readouterr()
+    assert "sensitivity.py: no answer yet: 1 seed complete with every activation\n" in captured.err
+    lines = [line for line in captured.out.splitlines() if line.startswith("[")]
+    assert [line.split("  ")[1] for line in lines] == ["relu seed 42", "gelu seed 42", "relu seed 43"]
+    assert re.search(r"completed; 3 of 12, about \d+ s left$", lines[2])
 
 
 def test_damaged_results_are_trained_again_and_diverged_seeds_left_out(capsys):

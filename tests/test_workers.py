@@ -2,6 +2,7 @@
 
 import errno
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -34,7 +35,8 @@ def test_workers_take_gpus_in_turn(monkeypatch):
     [(None, 1, "1 1"), ("4,6", 1, "1 6"), ("GPU-abc", 0, "1 GPU-abc"), (None, None, "1 None")],
 )
 def test_a_worker_sees_only_its_gpu_and_uses_one_thread(monkeypatch, visible, gpu, seen):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     before = dict(os.environ)
@@ -77,6 +79,29 @@ def test_workers_that_die_at_once_are_no_success(monkeypatch, tiny_study, capsys
     jobs = [(tiny_study.cell("charlm", "relu"), 1)]
     assert cli.outcome("run", lambda: workers.run_jobs(tiny_study, 1, jobs, print, lambda: False)) == cli.MISTAKE
     assert capsys.readouterr().err == "run: error: a worker process ends as soon as it is started; why is above\n"
+
+
+def test_the_job_of_a_worker_that_dies_has_failed(monkeypatch, tiny_study):
+    class Mortal:
+        """Dies with its first job."""
+
+        def __init__(self, *_):
+            self.connection, self.its_end = multiprocessing.Pipe()
+            self.process = threading.Thread()
+            self.process.start()
+            self.job = None
+
+        def give(self, job):
+            self.job = job
+            self.its_end.close()
+
+        def why_dead(self) -> str:
+            return "why"
+
+    monkeypatch.setattr(workers, "Worker", Mortal)
+    job, events = (tiny_study.cell("charlm", "relu"), 1), []
+    workers.run_jobs(tiny_study, 1, [job], events.append, lambda: False)
+    assert events == [workers.Event(job, "failed", "why")]
 
 
 def test_only_the_reader_of_the_output_may_end_unnoticed(monkeypatch, capsys):

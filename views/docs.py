@@ -39,8 +39,11 @@ NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines 
 GALLERY = ("reference", "trained", "modern", "cpu")  # the published studies, in the order of the gallery
 
 
-def pages(contents: list[dict], report: dict, root: Path, parameters: str) -> dict[str, str]:
-    """Every page that has a template, by its path from ``root``; ``parameters`` is the table of model sizes."""
+def pages(
+    contents: list[dict], report: dict, root: Path, parameters: str, at_edge: dict[tuple[str, str], float]
+) -> dict[str, str]:
+    """Every page that has a template, by its path from ``root``; ``parameters`` is the table of model sizes,
+    ``at_edge`` has the cells whose learning rate is at the edge of what pilots tried, with that rate."""
     environment = Environment(
         loader=FileSystemLoader(root / TEMPLATES),
         undefined=StrictUndefined,
@@ -48,11 +51,21 @@ def pages(contents: list[dict], report: dict, root: Path, parameters: str) -> di
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(numbers=Numbers(contents, report, root), parameters=parameters, When=When)
+    environment.globals.update(
+        numbers=Numbers(contents, report, root), parameters=parameters, at_edge=edge_of_grid(at_edge), When=When
+    )
     names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
     return {
         name if name == README else f"docs/{name}": wrapped(environment.get_template(name).render()) for name in names
     }
+
+
+def edge_of_grid(cells: dict[tuple[str, str], float]) -> str:
+    """Such as "0.016 in TinyLSTM (ReLU and GELU)", or nothing where there is no such cell."""
+    found: dict[tuple[str, float], list[str]] = {}
+    for (model, activation), rate in cells.items():
+        found.setdefault((model, rate), []).append(label(activation))
+    return "; ".join(f"{rate:g} in {label(model)} ({listed(names)})" for (model, rate), names in found.items())
 
 
 def wrapped(markdown: str) -> str:
