@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-import metrics
+from probabilities import Compared, to_compare
 from study.store import Cell, Store
 
 LARGEST_MEMORY = 256 * 2**20  # bytes of predictions that a process keeps; what exceeds them is read again
@@ -67,9 +67,9 @@ class Predictions:
         self.n_bytes += 4 * 8 * probabilities[-1].size  # what metrics of the last evaluation keep
 
     @cached_property
-    def compared(self) -> list[metrics.Compared]:
+    def compared(self) -> list[Compared]:
         """Those of a trial that completed."""
-        compared = [metrics.to_compare(p) for p in self._probabilities]
+        compared = [to_compare(p) for p in self._probabilities]
         self._probabilities = []
         return compared
 

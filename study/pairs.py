@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import metrics
+from probabilities import reordered, to_compare, together
 from study.files import finite_or_none
 from study.known import Predictions, known_predictions
 from study.plan import Study, load_corpus
@@ -72,7 +73,7 @@ def compare_two(p: Predictions, q: Predictions, first: dict, second: dict, facts
     its barrier, which the records have."""
     *p_before, p_last = p.compared
     *q_before, q_last = q.compared
-    p_last, q_last = metrics.together(p_last, q_last)
+    p_last, q_last = together(p_last, q_last)
     pair = {
         "trials": [first["trial"], second["trial"]],
         **compare_predictions([*p_before, p_last], [*q_before, q_last], facts.targets, facts.shuffled),
@@ -115,7 +116,7 @@ def compare_predictions(
     before = [followed(*both, targets) for both in zip(p_before, q_before, strict=True)]
     names = [name for name, metric in metrics.PAIR_METRICS.items() if metric.followed]
     history = {name: [*(finite_or_none(values[name]) for values in before), last[name]] for name in names}
-    apart = metrics.together(p_last, metrics.reordered(metrics.to_compare(q_last), shuffled))
+    apart = together(p_last, reordered(to_compare(q_last), shuffled))
     different = {
         "relative_pd": metrics.relative_pd(*apart),
         "top1_mismatches": metrics.top1_mismatches(*apart),
@@ -128,7 +129,7 @@ def followed(p: np.ndarray, q: np.ndarray, targets: np.ndarray) -> dict[str, flo
     """The metrics that are followed over training, from predictions (samples, V) on the first of all contexts, whose
     true classes are ``targets``. A count of fewer is scaled to what it would be of all."""
     n = len(p)
-    values = metrics.follow(*metrics.together(p, q), targets[:n])
+    values = metrics.follow(*together(p, q), targets[:n])
     if n < len(targets):
         values["top1_mismatches"] *= len(targets) / n
     return values
