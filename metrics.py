@@ -2,8 +2,8 @@
 
 Pure functions of ``p`` and ``q``, the probabilities (samples, classes) that two models give on the same samples,
 and of ``targets`` (samples,), the true classes. Sums are made in float64. All are symmetric in ``p`` and ``q``. What
-is not probabilities (NaN, infinite or negative values, rows that do not sum to 1) raises ValueError: logits would give
-a number too, and NaN would count as agreement.
+is not probabilities (NaN, infinite or negative values, rows that do not sum to 1) raises
+ValueError: logits would give a number too, and NaN would count as agreement.
 
 ``METRICS`` is the one place where a metric is declared. To add one, add an entry: it appears in cell files, tables,
 CSV, the page and figures. A cell file that was written before it existed lacks it, and tables show a dash.
@@ -14,34 +14,37 @@ import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal
+from functools import cache, wraps
+from typing import Literal, TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 from rapidfuzz.distance import Levenshtein
 
-from probabilities import alone, both, of_one, of_two, probabilities, two_of
+from probabilities import kept, probabilities, shared
 
 TINY = np.finfo(np.float32).tiny
 TOP_K = 5
 
+Function = TypeVar("Function", bound=Callable)
+
 
 def _logs(p: np.ndarray) -> np.ndarray:
-    return alone(p, "logs", lambda p: np.log(np.maximum(p, TINY)))
+    return kept(p, "logs", lambda p: np.log(np.maximum(p, TINY)))
 
 
 def _information(p: np.ndarray) -> np.ndarray:
     """sum p ln p of each sample (samples,)."""
-    return alone(p, "information", lambda p: (p * np.log(np.maximum(p, TINY))).sum(axis=1))
+    return kept(p, "information", lambda p: (p * np.log(np.maximum(p, TINY))).sum(axis=1))
 
 
 def _mean(p: np.ndarray) -> float:
-    return alone(p, "mean", lambda p: float(p.mean()))
+    return kept(p, "mean", lambda p: float(p.mean()))
 
 
 def _tops(p: np.ndarray) -> np.ndarray:
     """The most probable class of each sample (samples,); of equally probable classes the first."""
-    return alone(p, "tops", lambda p: p.argmax(axis=1))
+    return kept(p, "tops", lambda p: p.argmax(axis=1))
 
 
 def _are_among_top(p: np.ndarray, k: int) -> np.ndarray:
@@ -52,12 +55,12 @@ def _are_among_top(p: np.ndarray, k: int) -> np.ndarray:
         np.put_along_axis(among, np.argpartition(-p, k - 1, axis=1)[:, :k], True, axis=1)
         return among
 
-    return alone(p, f"top {k}", compute)
+    return kept(p, f"top {k}", compute)
 
 
 def _above_tiny(p: np.ndarray, q: np.ndarray) -> bool:
     """Whether no probability is so small that it needs care."""
-    return min(alone(p, "least", np.min), alone(q, "least", np.min)) >= TINY
+    return min(kept(p, "least", np.min), kept(q, "least", np.min)) >= TINY
 
 
 def _apart(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -67,7 +70,7 @@ def _apart(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         apart = p - q
         return np.abs(apart, out=apart)
 
-    return both(p, q, "apart", compute)
+    return shared(p, q, "apart", compute)
 
 
 def _middle(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -78,7 +81,34 @@ def _middle(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         middle *= 0.5
         return middle
 
-    return both(p, q, "middle", compute)
+    return shared(p, q, "middle", compute)
+
+
+def _pair(p: ArrayLike, q: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    if np.shape(p) != np.shape(q):
+        raise ValueError(f"needs two equal (samples, classes) arrays, got {np.shape(p)} and {np.shape(q)}")
+    return probabilities(p), probabilities(q)
+
+
+def _of_one(kernel: Function) -> Function:
+    """The public form of a function of one model's probabilities, which checks them. ``describe`` and ``compare``
+    check once for all metrics and call the function inside, which ``functools.wraps`` keeps."""
+
+    @wraps(kernel)
+    def checked(p, *args, **kwargs):
+        return kernel(probabilities(p), *args, **kwargs)
+
+    return cast(Function, checked)
+
+
+def _of_two(kernel: Function) -> Function:
+    """The public form of a function of two models' probabilities, as ``_of_one``."""
+
+    @wraps(kernel)
+    def checked(p, q, *args, **kwargs):
+        return kernel(*_pair(p, q), *args, **kwargs)
+
+    return cast(Function, checked)
 
 
 def _relative_difference(p: np.ndarray, q: np.ndarray) -> np.ndarray:
@@ -90,11 +120,11 @@ def _relative_difference(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         return np.divide(apart, total, out=apart, where=total > 0)
 
     if _above_tiny(p, q):  # the same to the bit, from what other metrics compute too
-        return both(p, q, "relative difference", lambda *_: _apart(p, q) / _middle(p, q))
-    return both(p, q, "relative difference", compute)
+        return shared(p, q, "relative difference", lambda *_: _apart(p, q) / _middle(p, q))
+    return shared(p, q, "relative difference", compute)
 
 
-@of_two
+@_of_two
 def relative_pd(p, q) -> float:
     """Relative prediction difference over all classes: the mean of 2 |p - q| / (p + q), in [0, 2].
 
@@ -106,33 +136,33 @@ def relative_pd(p, q) -> float:
     return float(_relative_difference(p, q).mean())
 
 
-@of_two
+@_of_two
 def relative_pd_by_sample(p, q) -> np.ndarray:
     """``relative_pd`` of each sample (samples,)."""
     return _relative_difference(p, q).mean(axis=1)
 
 
-@of_two
+@_of_two
 def true_label_pd(p, q, targets) -> float:
     """Relative prediction difference on the true class only, in [0, 2]: the closest analogue of the
     click-rate metric for which PD was made."""
     return float(_relative_difference(_of_targets(p, targets), _of_targets(q, targets)).mean())
 
 
-@of_two
+@_of_two
 def global_pd(p, q) -> float:
     """mean |p - q| / (mean p + mean q), in [0, 1]: what the report computed. For distributions it equals the
     mean total variation distance."""
     return float(_apart(p, q).mean() / (_mean(p) + _mean(q)))
 
 
-@of_two
+@_of_two
 def total_variation(p, q) -> float:
     """Mean over samples of 1/2 sum |p - q|, in [0, 1]."""
     return float(_apart(p, q).sum(axis=1).mean() / 2)
 
 
-@of_two
+@_of_two
 def symmetric_kl(p, q) -> float:
     """Mean over samples of (KL(p|q) + KL(q|p)) / 2, in nats; probabilities below 1.2e-38 count as that."""
     divergence = _logs(p) - _logs(q)
@@ -140,7 +170,7 @@ def symmetric_kl(p, q) -> float:
     return float(divergence.sum(axis=1).mean() / 2)
 
 
-@of_two
+@_of_two
 def jensen_shannon(p, q) -> float:
     """Mean over samples of the Jensen-Shannon divergence, in nats, in [0, ln 2]. Lin 1991."""
     middle = _middle(p, q)
@@ -150,28 +180,28 @@ def jensen_shannon(p, q) -> float:
     return float(np.maximum(divergence, 0).mean())
 
 
-@of_two
+@_of_two
 def hellinger(p, q) -> float:
     """Mean over samples of the Hellinger distance H, H^2 = 1/2 sum (sqrt p - sqrt q)^2, in [0, 1]."""
-    apart = alone(p, "roots", np.sqrt) - alone(q, "roots", np.sqrt)
+    apart = kept(p, "roots", np.sqrt) - kept(q, "roots", np.sqrt)
     apart *= apart
     return float(np.sqrt(apart.sum(axis=1) / 2).mean())
 
 
-@of_two
+@_of_two
 def top1_differs(p, q) -> np.ndarray:
     """Whether the most probable class of each sample differs (samples,); of equally probable classes the first
     counts."""
     return _tops(p) != _tops(q)
 
 
-@of_two
+@_of_two
 def top1_mismatches(p, q) -> int:
     """Samples on which the most probable class differs."""
     return int((_tops(p) != _tops(q)).sum())
 
 
-@of_two
+@_of_two
 def topk_agreement(p, q, k: int = TOP_K) -> float:
     """Mean over samples of the share of classes that both have among their ``k`` most probable, in [0, 1]; 1 where
     there are no more than ``k`` classes."""
@@ -179,31 +209,31 @@ def topk_agreement(p, q, k: int = TOP_K) -> float:
     return float(np.count_nonzero(_are_among_top(p, k) & _are_among_top(q, k)) / (k * len(p)))
 
 
-@of_one
+@_of_one
 def top_probability(p) -> np.ndarray:
     """The largest probability of each sample (samples,): how sure the model is of it."""
-    return alone(p, "top probability", lambda p: p.max(axis=1))
+    return kept(p, "top probability", lambda p: p.max(axis=1))
 
 
-@of_one
+@_of_one
 def accuracy(p, targets) -> float:
     """Share of samples whose most probable class is the true one, in [0, 1]."""
     return float((p.argmax(axis=1) == targets).mean())
 
 
-@of_one
+@_of_one
 def cross_entropy(p, targets) -> float:
     """Mean of -ln p(true class), in nats."""
     return float(_losses(p, targets).mean())
 
 
-@of_one
+@_of_one
 def entropy(p) -> float:
     """Mean over samples of -sum p ln p, in nats, in [0, ln classes]: how unsure the model is."""
     return float(-(p * np.log(np.maximum(p, TINY))).sum(axis=1).mean())
 
 
-@of_one
+@_of_one
 def calibration_error(p, targets, bins: int = 10) -> float:
     """Expected calibration error of the most probable class, in [0, 1].
 
@@ -216,20 +246,20 @@ def calibration_error(p, targets, bins: int = 10) -> float:
     return float(np.abs(gaps).sum() / len(p))
 
 
-@of_two
+@_of_two
 def mismatches_one_right(p, q, targets) -> int:
     """Samples on which the most probable class differs and one of the two models is right."""
     return int((_right(p, targets) != _right(q, targets)).sum())
 
 
-@of_two
+@_of_two
 def mismatches_both_wrong(p, q, targets) -> int:
     """Samples on which the most probable class differs and neither model is right."""
     wrong = ~_right(p, targets) & ~_right(q, targets)
     return int(((_tops(p) != _tops(q)) & wrong).sum())
 
 
-@of_two
+@_of_two
 def normalized_mismatch(p, q, targets) -> float:
     """Share of mismatches between the least and the most that the two accuracies allow, in [0, 1]; nan where
     they allow one value only. Klabunde & Lemmerich 2022, arXiv:2205.10070.
@@ -244,20 +274,20 @@ def normalized_mismatch(p, q, targets) -> float:
 
 def _right(p: np.ndarray, targets) -> np.ndarray:
     """Whether the most probable class of each sample is the true one (samples,)."""
-    return alone(p, "right", lambda p: p.argmax(axis=1) == targets, targets)
+    return kept(p, "right", lambda p: p.argmax(axis=1) == targets, targets)
 
 
 def _of_targets(p: np.ndarray, targets) -> np.ndarray:
     """The probability of each sample's true class (samples,)."""
-    return alone(p, "of targets", lambda p: p[np.arange(len(p)), targets], targets)
+    return kept(p, "of targets", lambda p: p[np.arange(len(p)), targets], targets)
 
 
 def _losses(p: np.ndarray, targets) -> np.ndarray:
-    return alone(p, "losses", lambda p: -np.log(np.maximum(_of_targets(p, targets), TINY)), targets)
+    return kept(p, "losses", lambda p: -np.log(np.maximum(_of_targets(p, targets), TINY)), targets)
 
 
 def _perplexities(p: np.ndarray, targets) -> np.ndarray:
-    return alone(p, "perplexities", lambda p: np.exp(_losses(p, targets)), targets)
+    return kept(p, "perplexities", lambda p: np.exp(_losses(p, targets)), targets)
 
 
 def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np.ndarray]) -> float:
@@ -270,7 +300,7 @@ def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np
         found = values(model, targets)
         return None if found.std() == 0 else found - found.mean()
 
-    x, y = (alone(model, f"centred {values.__name__}", centred, targets) for model in (p, q))
+    x, y = (kept(model, f"centred {values.__name__}", centred, targets) for model in (p, q))
     if x is None or y is None:
         return math.nan
     both = np.stack([x, y])
@@ -279,20 +309,20 @@ def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np
     return float(min(max(r, -1.0), 1.0))
 
 
-@of_two
+@_of_two
 def loss_correlation(p, q, targets) -> float:
     """Pearson correlation over samples of the two models' losses -ln p(true class); nan where one is constant."""
     return _correlation(p, q, targets, _losses)
 
 
-@of_two
+@_of_two
 def perplexity_correlation(p, q, targets) -> float:
     """Pearson correlation over samples of the two models' perplexities 1 / p(true class), which the few most
     surprising samples decide; nan where one is constant."""
     return _correlation(p, q, targets, _perplexities)
 
 
-@of_two
+@_of_two
 def ensemble_gain(p, q, targets) -> float:
     """Mean loss of the two models minus the loss of their averaged probabilities, in nats, >= 0.
     Summers & Dinneen 2021, arXiv:2103.04514."""
@@ -432,14 +462,14 @@ def describe(p, targets) -> dict[str, float]:
 
 def compare(p, q, targets) -> dict[str, float | int]:
     """Every metric of a pair with a function, by name, and the number of samples."""
-    p, q = two_of(p, q)
+    p, q = _pair(p, q)
     values = {name: kernel(p, q, targets) for name, kernel in _kernels(PAIR_METRICS).items()}
     return {**values, "n_predictions": len(p)}
 
 
 def follow(p, q, targets) -> dict[str, float | int]:
     """The metrics of a pair that are followed over training."""
-    p, q = two_of(p, q)
+    p, q = _pair(p, q)
     followed = {name: metric for name, metric in PAIR_METRICS.items() if metric.followed}
     return {name: kernel(p, q, targets) for name, kernel in _kernels(followed).items()}
 

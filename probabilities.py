@@ -1,21 +1,19 @@
-"""A model's probabilities on samples: checked once, and what is computed of them kept while models are compared.
+"""What models predict: arrays of probabilities (samples, classes), checked, and what is kept of those that are
+compared with many.
 
-The metrics of ``metrics.py`` are functions of such arrays. Of plain ones they compute all that they need each time. A
-model that is compared with many others (``to_compare``) keeps what is computed of it alone, and two that are compared
-by many metrics (``together``) what is computed of both. The bits are the same.
+A trial is compared with every other one of its cell. Its probabilities keep what metrics compute of them alone, such
+as their logarithms, and two that are compared share what several metrics need of both, such as |p - q|.
 """
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 ROW_TOLERANCE = 5e-3  # of a row's sum: rounding to float16 moves it by up to 5e-4, to bfloat16 by up to 2e-3
 
-Function = TypeVar("Function", bound=Callable)
-Kept = TypeVar("Kept")
+Value = TypeVar("Value")
 
 
 def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
@@ -66,72 +64,40 @@ def to_compare(model: ArrayLike) -> Compared:
 
 def together(model: ArrayLike, other: ArrayLike) -> tuple[Compared, Compared]:
     """Two models' probabilities in the form in which metrics share what they compute of both, while it exists."""
-    kept: dict[tuple[str, int, int], np.ndarray] = {}
+    both: dict[tuple[str, int, int], np.ndarray] = {}
 
     def one(model: ArrayLike) -> Compared:
         known = to_compare(model)
         p = known.view(Compared)
-        p.alone, p.both = known.alone, kept
+        p.alone, p.both = known.alone, both
         return p
 
     return one(model), one(other)
 
 
-def alone(model: np.ndarray, what: str, compute: Callable[[np.ndarray], Kept], of: object = None) -> Kept:
-    """``compute(model)``, from what the model keeps if it has been computed before, with the same ``of``."""
-    if not isinstance(model, Compared) or model.alone is None:
-        return compute(model)
-    kept = model.alone.get(what)
-    if kept is None or kept[0] is not of:
-        kept = model.alone[what] = of, compute(np.asarray(model))
-    return kept[1]
+def kept(p: np.ndarray, what: str, compute: Callable[[np.ndarray], Value], of: object = None) -> Value:
+    """``compute(p)``, from what ``p`` keeps if it has been computed before, with the same ``of``."""
+    if not isinstance(p, Compared) or p.alone is None:
+        return compute(p)
+    found = p.alone.get(what)
+    if found is None or found[0] is not of:
+        found = p.alone[what] = of, compute(np.asarray(p))
+    return found[1]
 
 
-def both(
-    model: np.ndarray, other: np.ndarray, what: str, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]
+def shared(
+    p: np.ndarray, q: np.ndarray, what: str, compute: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """``compute(model, other)``, from what the two keep if they are compared together and it has been computed
-    before."""
-    kept = model.both if isinstance(model, Compared) else None
-    if kept is None or not isinstance(other, Compared) or other.both is not kept:
-        return compute(np.asarray(model), np.asarray(other))
-    key = what, id(model), id(other)
-    if key not in kept:
-        kept[key] = compute(np.asarray(model), np.asarray(other))
-    return kept[key]
+    """``compute(p, q)``, from what the two keep if they are compared together and it has been computed before."""
+    both = p.both if isinstance(p, Compared) else None
+    if both is None or not isinstance(q, Compared) or q.both is not both:
+        return compute(np.asarray(p), np.asarray(q))
+    key = what, id(p), id(q)
+    if key not in both:
+        both[key] = compute(np.asarray(p), np.asarray(q))
+    return both[key]
 
 
 def reordered(model: Compared, order: np.ndarray) -> Compared:
     """The probabilities of ``model`` with its samples in this ``order``, which it keeps."""
-    return alone(model, "reordered", lambda p: to_compare(p[order]), order)
-
-
-# ---------------------------------------------------------------- functions that check
-
-
-def two_of(model: ArrayLike, other: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The probabilities of two models on the same samples; ValueError if they are not."""
-    if np.shape(model) != np.shape(other):
-        raise ValueError(f"needs two equal (samples, classes) arrays, got {np.shape(model)} and {np.shape(other)}")
-    return probabilities(model), probabilities(other)
-
-
-def of_one(kernel: Function) -> Function:
-    """The public form of a function of one model's probabilities, which checks them. ``metrics.describe`` and
-    ``compare`` check once for all metrics and call the function inside, which ``functools.wraps`` keeps."""
-
-    @wraps(kernel)
-    def checked(p, *args, **kwargs):
-        return kernel(probabilities(p), *args, **kwargs)
-
-    return cast(Function, checked)
-
-
-def of_two(kernel: Function) -> Function:
-    """The public form of a function of two models' probabilities, as ``of_one``."""
-
-    @wraps(kernel)
-    def checked(p, q, *args, **kwargs):
-        return kernel(*two_of(p, q), *args, **kwargs)
-
-    return cast(Function, checked)
+    return kept(model, "reordered", lambda p: to_compare(p[order]), order)

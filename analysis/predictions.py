@@ -24,6 +24,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import ArrayLike
 
 import metrics
+from probabilities import probabilities
 
 ENDINGS = (".npy", ".npz")
 UNREADABLE = (ValueError, EOFError, OSError, KeyError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error)
@@ -58,7 +59,7 @@ class Predictions:
         """Those of some samples, as float64. Raises Unfit if they are none."""
         block = np.asarray(self.values[rows], dtype=np.float64)
         try:
-            return softmax(block, rows.start) if self.logits else metrics.probabilities(block, rows.start)
+            return softmax(block, rows.start) if self.logits else probabilities(block, rows.start)
         except ValueError as error:
             raise Unfit(f"{self.name}: {error}") from None
 

@@ -50,7 +50,7 @@ MAY_IMPORT = {
     },
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},
     "runner": {"config", "config_trained", "labels", "metrics", "study", "train", "training"},
-    "analysis": {"config", "config_trained", "labels", "metrics"},
+    "analysis": {"config", "config_trained", "labels", "metrics", "probabilities"},
     "audit": {"analysis", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
