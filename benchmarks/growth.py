@@ -19,6 +19,7 @@ from run_all_experiments import make_plan
 from runner.workers import worker_environment
 from study.cell import keep_pairs, update_cell
 from study.environment import environment
+from study.pairs import probe_facts
 from study.plan import Study, planned_jobs
 from study.store import Cell, Store, fingerprint
 
@@ -78,6 +79,7 @@ def growing_cell(n_trials: int) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         study = study_of(folder, n_trials + 1)  # so that no trial completes the cell
         cell = study.cell("charlm", "gelu")
+        probe_facts(study, cell)  # which a worker has found for the first trials of the cell
         seconds = []
         for number in range(1, n_trials + 1):
             make_trial(study, cell, number)

@@ -31,11 +31,14 @@ def run(folder: Path, *options: str) -> dict[str, float]:
     command = [sys.executable, "run_all_experiments.py", "--config", "cpu", *places, *options]
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     before, start = children_seconds(), time.perf_counter()
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as runner:
+        code = runner.wait()
     seconds = time.perf_counter() - start
-    with suppress(ChildProcessError):  # once there are no more
+    with suppress(ChildProcessError):  # once no process of the run is left
         while True:
-            os.wait()
+            os.waitpid(-runner.pid, 0)
+    if code:
+        raise RuntimeError(f"the run ended with exit code {code}")
     return {"seconds": seconds, "cpu_seconds": children_seconds() - before}
 
 

@@ -699,7 +699,7 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
     assert text.startswith("Traceback") and "in forward" in text and "this activation is faulty" in text
     assert json.loads((trials / "charlm_exploding_tiny" / "trial_1.json").read_text())["status"] == "diverged"
     progress = (
-        r"\[0:00:\d\d\]  charlm relu trial 1/1  step 3/6  train loss \d\.\d{4}  val loss \d\.\d{4}  "
+        r"\[\d:\d\d:\d\d\]  charlm relu trial 1/1  step 3/6  train loss \d\.\d{4}  val loss \d\.\d{4}  "
         r"\|  \d of 3 trials done, about 0:\d\d:\d\d left\n"
     )
     assert re.search(progress, done.stdout)
