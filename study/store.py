@@ -245,7 +245,8 @@ class Store:
         return any(re.match(r"trial_\d+\.(json|npz)", name) for name in self._names_in_trials_dir(cell))
 
     def _names_in_trials_dir(self, cell: Cell) -> set[str]:
-        return {path.name for path in files_in(self.trials_dir(cell))}
+        folder = self.trials_dir(cell)
+        return {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
 
     def remove_stale_drafts(self, cells: Iterable[Cell]) -> None:
         """Remove what writers that were killed have left of files of ``cells``."""
