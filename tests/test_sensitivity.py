@@ -662,6 +662,8 @@ def test_the_task_of_the_docs_and_the_command_of_the_readme_work(capsys):
         assert re.search(
             r"plan: 3 activations x 8 seeds x \d+ steps, 24 trials on 2 workers: about 5.0 min", said(capsys)
         )
+    (first,) = re.findall(r"^venv/bin/python sensitivity\.py (.*)$", doc, re.MULTILINE)
+    assert (ROOT / sensitivity.parse_arguments(shlex.split(first)).task).exists()  # and test_examples.py tries it
     write_task(task + gated, "my_task.py")
     assert sensitivity.main(["my_task.py", "--activations", "relu", "swiglu", "--dry-run"]) == 0
     assert "warning" not in said(capsys)
