@@ -13,21 +13,19 @@ memory    of a CPU worker over two rounds of the six architectures of the CPU co
 """
 
 import argparse
-import json
 import multiprocessing
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from tabulate import tabulate
 
 import config_cpu
-from benchmarks.growth import bench_growth, describe_growth, make_trial
+from benchmarks.growth import bench_growth, command_cost, describe_growth, make_trial
 from benchmarks.start import bench_start, describe_start
 from config import ACTIVATIONS, MODELS, Config, Shape
 from runner.workers import Event, run_jobs
@@ -99,11 +97,10 @@ def bench_overhead(n_trials: int) -> dict:
         study = study_in(folder, replace(SMALL, n_trials=3))
         in_cells = overheads(study, planned_jobs(study, ["nanotransformer"], list(ACTIVATIONS)))
     with tempfile.TemporaryDirectory() as folder:
-        study = study_in(folder, replace(SMALL, n_trials=n_trials))
+        study = study_in(folder, replace(SMALL, n_trials=n_trials + 1))  # so that no trial completes the cell
         cell = study.cell("nanotransformer", "gelu")
-        in_one = overheads(study, planned_jobs(study, [cell.model], [cell.activation]))
+        in_one = overheads(study, planned_jobs(study, [cell.model], [cell.activation])[:n_trials])
         per_pair = pair_seconds(study, cell)
-        size = study.store.cell_path(cell).stat().st_size
     shown = [n for n in (3, 5, 10, 20, 40, 60, 100) if n <= n_trials]
     return {
         "cells_of_three": mean(in_cells),
@@ -111,7 +108,6 @@ def bench_overhead(n_trials: int) -> dict:
             {"trial": n, "seconds": mean(in_one[max(0, n - 4) : n - 1]), "comparing": (n - 1) * per_pair}
             for n in shown  # each with up to two trials before it
         ],
-        "cell_file_megabytes": size / 1e6,
     }
 
 
@@ -131,19 +127,6 @@ def pair_seconds(study: Study, cell: Cell) -> float:
 
 
 # ---------------------------------------------------------------- planning
-
-PLAN = """
-import json, resource, sys, time
-import run_all_experiments
-from study import options
-from benchmarks.bench_runner import planning_config
-options.CONFIGS["cpu"] = planning_config()
-start = time.perf_counter()
-code = run_all_experiments.main(sys.argv[1:])
-seconds = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps({"seconds": seconds, "megabytes": peak / 1024, "code": code}), file=sys.stderr)
-"""
 
 
 def planning_config() -> Config:
@@ -193,24 +176,13 @@ def done_cell(study: Study, cell: Cell, numbers: Iterable[int]) -> dict:
     }
 
 
-def plan(folder: str, *options: str) -> dict:
-    places = ("--results-dir", f"{folder}/results", "--checkpoints-dir", f"{folder}/checkpoints")
-    done = subprocess.run(
-        [sys.executable, "-c", PLAN, "--config", "cpu", *places, *options],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stderr)
-
-
 def bench_planning() -> dict:
     with tempfile.TemporaryDirectory() as folder:
-        nothing_done = plan(folder, "--dry-run")
-        make_done(study_in(folder, planning_config()))
-        return {"nothing_done": nothing_done, "everything_done": plan(folder)}
+        study = study_in(folder, planning_config())
+        nothing_done, _ = command_cost(study, "--dry-run")
+        make_done(study)
+        everything_done, _ = command_cost(study)
+        return {"nothing_done": nothing_done, "everything_done": everything_done}
 
 
 # ---------------------------------------------------------------- memory
@@ -268,7 +240,7 @@ def main() -> None:
     parser.add_argument("--trials", type=cli.positive_int, default=60, help="of the cell that grows (default: 60)")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results" / "bench_runner.json")
     args = parser.parse_args()
-    results = {
+    results: dict[str, Any] = {
         "overhead": bench_overhead(args.trials),
         "growth": bench_growth(args.trials),
         "start": bench_start(),

@@ -3,6 +3,7 @@
 Seconds are of this process's CPU, so that what else the machine does matters little.
 """
 
+import json
 import multiprocessing
 import subprocess
 import sys
@@ -102,19 +103,31 @@ def growing_cell(n_trials: int) -> dict:
     }
 
 
-PLAN = """
-import sys, time
+COMMAND = """
+import json, resource, sys, time
 import run_all_experiments
-start = time.process_time()
+clock, cpu = time.perf_counter(), time.process_time()
 code = run_all_experiments.main(sys.argv[1:])
-print(time.process_time() - start)
+cost = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - cpu}
+print(json.dumps(cost | {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 sys.exit(code)
 """
 
 
+def command_cost(study: Study, *options: str) -> tuple[dict, str]:
+    """Seconds by the clock and of CPU, after its imports, and peak megabytes of a command that plans ``study``; and
+    what it printed."""
+    trials = str(study.config.n_trials)
+    named = ["--config", "cpu", "--study", study.config.study, "--trials", trials]
+    places = ["--results-dir", str(study.store.results), "--checkpoints-dir", str(study.store.checkpoints)]
+    command = [sys.executable, "-c", COMMAND, *named, *places, *options]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+    *said, cost = done.stdout.splitlines()
+    return json.loads(cost), "\n".join(said)
+
+
 def planning(n_trials: int) -> dict:
-    """CPU seconds, after its imports, of a command that plans a study of 12 cells whose ``n_trials`` trials are all
-    done."""
+    """CPU seconds of planning a study of 12 cells whose ``n_trials`` trials are all done."""
     with tempfile.TemporaryDirectory() as folder:
         study = study_of(folder, n_trials // (len(MODELS) * len(PLANNED_ACTIVATIONS)))
         jobs = planned_jobs(study, MODELS, PLANNED_ACTIVATIONS)
@@ -122,16 +135,11 @@ def planning(n_trials: int) -> dict:
             make_trial(study, *job)
         for cell in dict.fromkeys(cell for cell, _ in jobs):
             update_cell(study, cell)
-        options = ["--config", "cpu", "--study", study.config.study, "--trials", str(study.config.n_trials)]
-        places = ["--results-dir", f"{folder}/results", "--checkpoints-dir", f"{folder}/checkpoints"]
-        chosen = ["--models", *MODELS, "--activations", *PLANNED_ACTIVATIONS, "--dry-run"]
-        done = subprocess.run(
-            [sys.executable, "-c", PLAN, *options, *places, *chosen], cwd=ROOT, stdout=subprocess.PIPE, check=True
-        )
-    *said, seconds = done.stdout.decode().splitlines()
-    if f"{len(jobs)} done, 0 pending" not in "".join(said):
+        chosen = ["--models", *MODELS, "--activations", *PLANNED_ACTIVATIONS]
+        cost, said = command_cost(study, *chosen, "--dry-run")
+    if f"{len(jobs)} done, 0 pending" not in said:
         raise RuntimeError(f"not all of {len(jobs)} trials are done")
-    return {"trials": len(jobs), "cpu_seconds": float(seconds)}
+    return {"trials": len(jobs), "cpu_seconds": cost["cpu_seconds"]}
 
 
 def bench_growth(n_trials: int) -> dict:
