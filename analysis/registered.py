@@ -193,24 +193,36 @@ EXPECTATIONS = (
 # ---------------------------------------------------------------- the table
 
 
+def is_complete(findings: Findings) -> bool:
+    return len(complete_models(findings)) == len(CONFIG.models)
+
+
+def judged(findings: Findings) -> list[tuple[int, str, Outcome]]:
+    """Of each expectation its number, what was found and the outcome."""
+    complete = is_complete(findings)
+    said = []
+    for number, each in enumerate(EXPECTATIONS, 1):
+        found, wrong = each.judge(findings)
+        outcome = {True: Outcome.WRONG, False: Outcome.AS_EXPECTED, None: Outcome.UNDECIDED}[wrong]
+        said.append((number, found, outcome if complete else Outcome.OPEN))
+    return said
+
+
 def registered(findings: Findings) -> list[Table]:
     """Each expectation and its outcome; nothing of a study that was not registered."""
     if not is_registered(findings.measured):
         return []
-    complete = len(complete_models(findings)) == len(CONFIG.models)
-    rows = []
-    for number, each in enumerate(EXPECTATIONS, 1):
-        found, wrong = each.judge(findings)
-        outcome = {True: Outcome.WRONG, False: Outcome.AS_EXPECTED, None: Outcome.UNDECIDED}[wrong]
-        rows.append(
-            {
-                "number": number,
-                "expected": each.text,
-                "wrong_if": each.wrong_if.removeprefix("Wrong if").lstrip(" ,"),
-                "found": found,
-                "outcome": outcome if complete else Outcome.OPEN,
-            }
-        )
+    complete = is_complete(findings)
+    rows = [
+        {
+            "number": number,
+            "expected": each.text,
+            "wrong_if": each.wrong_if.removeprefix("Wrong if").lstrip(" ,"),
+            "found": found,
+            "outcome": outcome,
+        }
+        for each, (number, found, outcome) in zip(EXPECTATIONS, judged(findings), strict=True)
+    ]
     columns = (
         Column("", ("number",), plain),
         Column("Expected", ("expected",), plain, numeric=False),

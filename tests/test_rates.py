@@ -6,6 +6,8 @@ from synthetic_cells import make_cell, make_pair, make_trial
 
 from analysis.findings import Findings
 from analysis.tables import TABLES
+from study.files import ROOT
+from views.docs import Numbers
 
 N = 8
 
@@ -58,3 +60,11 @@ def test_p_is_adjusted_over_the_rows():
 def test_a_study_without_another_rate_has_no_such_table():
     assert TABLES["rates"](Findings.of_study(CELLS, "longer")) == []
     assert TABLES["rates"](Findings.of_study(CELLS, "few")) == []
+
+
+def test_the_docs_say_the_effect_of_each_factor():
+    cells = [*CELLS, cell("one_rate", "gelu", 0.001, 0.33, 1.9)]
+    doubling = "doubling the learning rate changes PD by 24.6 %, shown in 1 of 1 cell"
+    assert Numbers(cells, {}, ROOT).rate_effect("own") == (
+        f"{doubling}; a learning rate 4 times as high changes PD by \N{MINUS SIGN}8.9 %, shown in 1 of 1 cell"
+    )

@@ -11,6 +11,7 @@ from analysis.omnibus import Family
 from analysis.stats import holm
 from config_trained import CONFIG, RATES
 from study.files import ROOT
+from views.docs import Numbers
 
 RECIPE = {"iterations": CONFIG.iterations, "schedule": CONFIG.schedule, "optimizer": CONFIG.optimizer}
 LEVELS = {"relu": 0.5, "gelu": 0.5, "swish": 0.5, "swiglu": 0.5, "smelu_05": 0.5, "smelu_1": 0.5}
@@ -128,3 +129,10 @@ def test_learning_rates_that_pilots_chose_are_said_and_are_no_obstacle():
     assert "Each cell at the learning rate that its pilots chose: 0.004 or 0.008" in with_rates(cells, 1)
     assert not any(line.startswith("Not comparable") for line in with_rates(cells, 1))
     assert "Not comparable, because cells differ in: learning_rate (0.008 or 0.016)" in with_rates(cells, 2)
+
+
+def test_the_readme_counts_outcomes_and_quotes_what_was_found():
+    numbers = Numbers(cells_of(relu=0.6), {}, ROOT)
+    assert numbers.expectations("trained") == "7 as expected and 1 wrong"
+    assert numbers.expectation("trained", 4) == "ReLU has the lower PD in 0 of 24 pairs shown"
+    assert Numbers(cells_of(["charlm"]), {}, ROOT).expectations("trained") == f"8 {registered.Outcome.OPEN}"

@@ -6,6 +6,7 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 import json
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, cached_property
@@ -19,6 +20,7 @@ from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
+from analysis.rates import RateEffect
 from analysis.robustness_tables import saving
 from analysis.table import Column, Row, Table, p_text, plain, with_interval
 from analysis.tables import TABLES
@@ -35,6 +37,7 @@ from views.render import render
 TEMPLATES = Path("docs") / "templates"
 README = "README.md"
 WIDTH = 130
+MINUS = "\N{MINUS SIGN}"
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
 GALLERY = ("reference", "trained", "modern", "cpu")  # the published studies, in the order of the gallery
 
@@ -175,13 +178,26 @@ class Numbers:
         return "; ".join(said)
 
     def rate_effect(self, study: str) -> str:
-        """Such as "doubling the learning rate changes PD by 0.4 to 4.4 %, shown in 3 of 5 cells"."""
-        effects = self.findings(study).rate_effects
-        (factor,) = {each.high / each.low for each in effects}
-        percent = _range([100 * each.relative_pd.relative for each in effects], "{:.1f}")
-        n_shown = sum(bool(each.relative_pd.shown) for each in effects)
-        times = "doubling the learning rate" if factor == 2 else f"a learning rate {factor:g} times as high"
-        return f"{times} changes PD by {percent} %, shown in {n_shown} of {counted(len(effects), 'cell')}"
+        """Such as "doubling the learning rate changes PD by 0.4 to 4.4 %, shown in 3 of 5 cells", for each factor."""
+        by_factor: dict[float, list[RateEffect]] = {}
+        for each in self.findings(study).rate_effects:
+            by_factor.setdefault(round(each.high / each.low, 3), []).append(each)
+        said = []
+        for factor, effects in sorted(by_factor.items()):
+            percent = _range([100 * each.relative_pd.relative for each in effects], "{:.1f}").replace("-", MINUS)
+            n_shown = sum(bool(each.relative_pd.shown) for each in effects)
+            times = "doubling the learning rate" if factor == 2 else f"a learning rate {factor:g} times as high"
+            said.append(f"{times} changes PD by {percent} %, shown in {n_shown} of {counted(len(effects), 'cell')}")
+        return "; ".join(said)
+
+    def expectations(self, study: str) -> str:
+        """How many of the registered expectations had each outcome, such as "5 as expected and 3 wrong"."""
+        outcomes = Counter(outcome for _, _, outcome in registered.judged(self.findings(study)))
+        return listed(f"{n} {outcome}" for outcome, n in outcomes.items())
+
+    def expectation(self, study: str, number: int) -> str:
+        """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
+        return next(found for each, found, _ in registered.judged(self.findings(study)) if each == number)
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
@@ -403,8 +419,7 @@ def _in_markdown(tables: list[Table]) -> str:
 
 def _signed(difference: Difference) -> str:
     estimate = difference.estimate
-    text = f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]".replace("-", MINUS)
 
 
 def _range(values: list, form: str) -> str:
