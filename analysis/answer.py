@@ -1,12 +1,13 @@
 """The answer in words, the same in the default output, the page, the notebook and the docs. Pure functions."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import config_trained
 from analysis.differences import compared_cells
 from analysis.findings import Findings
-from analysis.measure import SETTLED, MeasuredCell
+from analysis.measure import SETTLED, MeasuredCell, untrained
 from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
@@ -21,8 +22,8 @@ QUESTION = "Does the activation function change how reproducible a language mode
 
 
 def headline(findings: Findings) -> str:
-    """The answer of a study: a sentence for each verdict, and the family of the tests."""
-    return " ".join([*sentences(findings), *family(findings)])
+    """The answer of a study: a sentence for each verdict, what is not settled, and the family of the tests."""
+    return " ".join([*sentences(findings), *not_settled(findings), *family(findings)])
 
 
 def sentences(findings: Findings) -> list[str]:
@@ -79,6 +80,26 @@ def family(findings: Findings) -> list[str]:
     return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most {ALPHA:g}."]
 
 
+def not_settled(findings: Findings) -> list[str]:
+    """Where the loss still fell when a schedule ended, in a sentence; nothing where it did not or there is none."""
+    if not _to_the_end(findings.measured):
+        return []
+    by_share: dict[str, list[str]] = {}
+    for each in architecture_answers(findings):
+        if each.unsettled:
+            share = f"{each.unsettled} of {counted(len(each.cells), 'cell')}"
+            by_share.setdefault(share, []).append(label(each.model))
+    if not by_share:
+        return []
+    where = "; ".join(f"{share} in {listed(names)}" for share, names in by_share.items())
+    return [f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %): {where}."]
+
+
+def _to_the_end(measured: list[MeasuredCell]) -> bool:
+    """Whether the learning rate follows a schedule in all cells, which ends where they were read."""
+    return all(cell.config.get("schedule", "constant") != "constant" for cell in measured)
+
+
 def other_primary(findings: Findings) -> list[str]:
     """The verdicts by each primary metric but PD, a sentence for each that was tested."""
     said = []
@@ -109,14 +130,14 @@ def scope(findings: Findings) -> str:
 
 def _settled(measured: list[MeasuredCell]) -> str:
     """Whether that is the end of training, or a moment of it."""
+    if _to_the_end(measured):
+        return ", where their schedule ends."
     known = [settled for cell in measured if (settled := cell.settled()) is not None]
     if not known or all(known):
         return "."
-    to_the_end = all(cell.config.get("schedule", "constant") != "constant" for cell in measured)
-    when = ", where their schedule ends" if to_the_end else ": a snapshot of training, not its end"
     return (
-        f"{when}. In {known.count(False)} of {counted(len(known), 'cell')} the last fifth of the steps lowered the "
-        f"loss by over {100 * SETTLED:.0f} %."
+        f": a snapshot of training, not its end. In {known.count(False)} of {counted(len(known), 'cell')} the last "
+        f"fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %."
     )
 
 
@@ -205,7 +226,7 @@ class ArchitectureAnswer:
     def reservations(self) -> list[str]:
         """What was registered to be said beside the verdict on models that were not trained until good."""
         total = counted(len(self.cells), "cell")
-        said = [f"In {self.unsettled} of {total} the loss still fell."] if self.unsettled else []
+        said = [f"Not settled: in {self.unsettled} of {total} the loss still fell."] if self.unsettled else []
         if self.short:
             said.append(
                 f"Not trained as far as intended: in {self.short} of {total} the loss is above "
@@ -247,16 +268,26 @@ def mismatches_of_100(cell: MeasuredCell) -> float:
 
 
 def grid(findings: Findings, metric: str, title: str, digits: int) -> Table:
-    """The mean of a metric in every cell: architectures by activations."""
+    """The mean of a metric in every cell: architectures by activations; and of a pair's metric before training."""
     activations = list(dict.fromkeys(cell.activation for cell in findings.measured))
-    columns = (
-        Column("Architecture", ("model",), label, numeric=False),
-        *(Column(label(name), (name,), mean_of(f"{{:.{digits}f}}")) for name in activations),
-    )
+    form = f"{{:.{digits}f}}"
+    baselines = {
+        model: sum(untrained(cell, metric).mean for cell in cells) / len(cells)
+        for model, cells in findings.models.items()
+    }
     rows = [
-        {"model": model, **{cell.activation: cell.estimate(metric) for cell in cells}}
+        {"model": model, "untrained": baselines[model], **{cell.activation: cell.estimate(metric) for cell in cells}}
         for model, cells in findings.models.items()
     ]
+    columns = (
+        Column("Architecture", ("model",), label, numeric=False),
+        *(Column(label(name), (name,), mean_of(form)) for name in activations),
+        *(
+            [Column("untrained, mean", ("untrained",), number(form))]
+            if any(map(math.isfinite, baselines.values()))
+            else []
+        ),
+    )
     return Table(title, columns, rows)
 
 
@@ -272,7 +303,7 @@ def verdicts(findings: Findings) -> Table:
         Column("over tests", ("n_tests",), plain),
         Column("PD, lowest to highest", ("pd",), plain, numeric=False),
         Column("Of 100 characters, two trainings disagree on", ("disagreement",), plain, numeric=False),
-        *([Column("Loss still fell in", ("unsettled",), plain)] if any(each.unsettled for each in answers) else []),
+        *([Column("Not settled", ("unsettled",), plain)] if any(each.unsettled for each in answers) else []),
         Column("N", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
         *([Column("N that would tell", ("needed",), plain)] if any(map(too_few, answers)) else []),
     )

@@ -31,7 +31,10 @@ from analysis.report_tables import (
     PD,
     READ_BESIDE_LOSS,
     N,
+    rate_column,
+    row_of,
     rows_of,
+    untrained_column,
 )
 from analysis.table import (
     ABSENT,
@@ -112,6 +115,7 @@ def matched_loss(findings: Findings) -> list[Table]:
         ACTIVATION,
         LOSS,
         PD,
+        *untrained_column(findings.measured),
         Column("Equal loss (nats/char)", ("level",), number("{:.4f}")),
         Column("Reached at step", ("step",), number("{:.0f}")),
         Column("Relative PD at that loss [95 % interval]", ("matched_pd",), with_interval(4)),
@@ -119,7 +123,7 @@ def matched_loss(findings: Findings) -> list[Table]:
     )
     rows = [
         {
-            **each.at_end.row(),
+            **row_of(each.at_end),
             "level": each.level,
             "step": each.step,
             "matched_pd": each.matched.estimate("relative_pd"),
@@ -223,8 +227,10 @@ def landscape_tables(findings: Findings) -> list[Table]:
     columns = (
         MODEL,
         ACTIVATION,
+        *rate_column(findings.measured),
         *(Column(f"{METRICS[name].axis} [95 % interval]", (name,), significant) for name in LANDSCAPE),
         PD,
+        *untrained_column(findings.measured),
         LOSS,
         N,
     )
@@ -232,9 +238,11 @@ def landscape_tables(findings: Findings) -> list[Table]:
         "Loss barrier: how far the loss on the straight line between the weights of two trials rises above that of "
         "its ends. Top Hessian eigenvalue: of the training loss by all weights, larger is sharper. Gradient noise "
         "scale: the minibatch, in windows of text, whose noise is as large as the gradient. training/landscape.py "
-        "has the definitions and their sources.",
+        "has the definitions and their sources, and says when the search for the eigenvalue ends: what it has found "
+        "then is a lower bound.",
         "Measured at the end of training, without dropout, on the same windows of the training split for every "
         "trial. The interval of the barrier is a jackknife over trials, the other two are Student's t.",
+        *(["All three depend on the learning rate, too."] if rate_column(findings.measured) else []),
     )
     cells = with_landscape(findings.measured)
     table = Table("Landscape: what lies around the trained weights", columns, rows_of(findings.measured), notes)
@@ -251,6 +259,11 @@ def _prediction_table(findings: Findings, cells: list[MeasuredCell]) -> Table:
         METRIC,
         Column("Rank correlation with PD, over all cells [95 % interval]", ("over_all",), with_interval(2)),
         Column("within architectures [95 % interval]", ("within",), with_interval(2)),
+        *(
+            [Column("at one learning rate of one [95 % interval]", ("at_one_rate",), with_interval(2))]
+            if rate_column(cells)
+            else []
+        ),
         Column("Predicts PD within architectures", ("predicts",), plain, numeric=False),
     )
     rows = [
@@ -258,14 +271,16 @@ def _prediction_table(findings: Findings, cells: list[MeasuredCell]) -> Table:
             "metric": each.metric,
             "over_all": each.over_all,
             "within": each.within,
+            "at_one_rate": each.at_one_rate,
             "predicts": _direction(each) if each.within.has_interval else None,
         }
         for each in findings.landscape_predictions
     ]
     notes = (
         f"Spearman's, of the means of {counted(len(cells), 'cell')} ({trials_text(cells)} trials). Within "
-        "architectures: of ranks among the activations of one architecture, pooled. Intervals by Bonett & Wright "
-        "(2000) take cells as independent, though those of an architecture share seeds.",
+        "architectures: of ranks among the activations of one architecture, pooled; at one learning rate of one: "
+        "among those of them with the same rate. Intervals by Bonett & Wright (2000) take cells as independent, "
+        f"though those of an architecture share seeds, and are not adjusted for there being {len(rows)} of them.",
         "It predicts PD where the interval within architectures leaves out 0. The loss is there for comparison: what "
         "predicts no better than it may say no more than how far training has come. A correlation is no cause.",
     )

@@ -17,11 +17,13 @@ PREDICTORS = (*LANDSCAPE, "val_loss")  # the loss, to see whether the others say
 
 @dataclass(frozen=True)
 class Prediction:
-    """Spearman's correlation of a metric's means with PD's: over all cells, and of ranks within architectures."""
+    """Spearman's correlation of a metric's means with PD's: over all cells, of ranks within architectures, and of
+    ranks among the cells of an architecture that have the same learning rate."""
 
     metric: str
     over_all: Estimate
     within: Estimate
+    at_one_rate: Estimate
 
     @property
     def shown(self) -> bool:
@@ -45,18 +47,21 @@ def predictions(measured: list[MeasuredCell]) -> list[Prediction]:
 
 def _prediction(measured: list[MeasuredCell], metric: str) -> Prediction:
     known = [cell for cell in measured if cell.estimate(metric).known]
-    groups = [
-        np.array([(cell.mean("relative_pd"), cell.mean(metric)) for cell in cells]).T
-        for cells in by_model(known).values()
-    ]
-    if not groups:
-        unknown = spearman_estimate(None, 0)
-        return Prediction(metric, unknown, unknown)
-    over_all = rank_correlation([np.concatenate(groups, axis=1)])
-    # A group's mean rank is estimated: each group but one takes one cell's worth of information with it.
-    within_cells = len(known) - (len(groups) - 1)
+    by_rate: dict[tuple[str, float | None], list[MeasuredCell]] = {}
+    for cell in known:
+        by_rate.setdefault((cell.model, cell.config.get("learning_rate")), []).append(cell)
     return Prediction(
         metric,
-        spearman_estimate(over_all, len(known)),
-        spearman_estimate(rank_correlation(groups), within_cells),
+        _correlation([known], metric),
+        _correlation([*by_model(known).values()], metric),
+        _correlation([cells for cells in by_rate.values() if len(cells) > 1], metric),
     )
+
+
+def _correlation(groups: list[list[MeasuredCell]], metric: str) -> Estimate:
+    """Of ranks within the groups of cells."""
+    values = [np.array([(cell.mean("relative_pd"), cell.mean(metric)) for cell in cells]).T for cells in groups]
+    if not sum(map(len, groups)):
+        return spearman_estimate(None, 0)
+    # A group's mean rank is estimated: each group but one takes one cell's worth of information with it.
+    return spearman_estimate(rank_correlation(values), sum(map(len, groups)) - (len(groups) - 1))

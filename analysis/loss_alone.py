@@ -67,6 +67,15 @@ def _explained(points: list[tuple], n_activations: int) -> tuple[float, float]:
     return _r_squared(alone, pd), _r_squared(np.column_stack([alone, levels]), pd)
 
 
+def explained_by_loss(measured: list[MeasuredCell], metric: str) -> float:
+    """R^2 of a straight line in the mean loss, of the metric's means over cells at the end; NaN below three cells."""
+    points = [(cell.mean("val_loss"), cell.mean(metric)) for cell in measured if cell.estimate(metric).known]
+    if len(points) < 3:
+        return math.nan
+    loss, values = np.array(points).T
+    return _r_squared(np.column_stack([np.ones(len(loss)), loss]), values)
+
+
 def _r_squared(columns: np.ndarray, values: np.ndarray) -> float:
     total = float(((values - values.mean()) ** 2).sum())
     if total == 0:

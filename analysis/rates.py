@@ -21,6 +21,8 @@ class RateEffect:
     """PD and mismatches (of pairs) and the loss of a cell at the rate ``high`` minus those at ``low``.
 
     ``relative_pd.p`` is that of exact sign flips of whole seeds, by Holm's method over all effects of the study.
+    ``processors_differ`` where the trials at one rate ran on other processors than those at the other, so that they
+    differ in rounding too.
     """
 
     low: float
@@ -28,6 +30,7 @@ class RateEffect:
     relative_pd: Difference
     top1_mismatches: Difference
     val_loss: Difference
+    processors_differ: bool
 
     def row(self) -> Row:
         return self.relative_pd.row() | {
@@ -70,4 +73,9 @@ def _effect(low: MeasuredCell, high: MeasuredCell) -> RateEffect | None:
         replace(difference_of_pairs(high, low), p=p),
         difference_of_pairs(high, low, "top1_mismatches"),
         difference_of_trials(high, low, "val_loss"),
+        _processors(high) != _processors(low),
     )
+
+
+def _processors(cell: MeasuredCell) -> set[str]:
+    return {str(trial["environment"].get("processor")) for trial in cell.trials}

@@ -1,5 +1,6 @@
 """What was expected of the study of trained models before it was run, docs/preregistration.md, and what came out."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,7 +87,11 @@ def _most_different(cells: list[MeasuredCell]) -> str:
 def _relu_is_higher(findings: Findings) -> tuple[str, bool | None]:
     shown = [each for each in findings.against_first if each.shown and each.activation in SMOOTH]
     less = [each for each in shown if each.estimate.mean > 0]
+    rates = {(cell.model, cell.activation): cell.config.get("learning_rate", math.nan) for cell in findings.measured}
+    slower = sum(rates[each.model, each.other] < rates[each.model, each.activation] for each in less)
     found = f"ReLU has the lower PD in {len(less)} of {counted(len(shown), 'pair')} shown"
+    if slower:
+        found += f", in {slower} of which it also has the lower learning rate"
     return found, len(less) >= len(shown) / 2 if shown else None
 
 

@@ -61,8 +61,8 @@ def rows_of(cells: list[MeasuredCell]) -> list[Row]:
 
 
 def row_of(cell: MeasuredCell) -> Row:
-    """The cell as a row, with its PD before any training."""
-    return cell.row() | {"untrained": untrained(cell)}
+    """The cell as a row, with its PD before any training and its learning rate."""
+    return cell.row() | {"untrained": untrained(cell), "learning_rate": cell.config.get("learning_rate")}
 
 
 def untrained_column(cells: list[MeasuredCell]) -> tuple[Column, ...]:
@@ -70,15 +70,19 @@ def untrained_column(cells: list[MeasuredCell]) -> tuple[Column, ...]:
     return (UNTRAINED,) if any(untrained(cell).known for cell in cells) else ()
 
 
+def rate_column(cells: list[MeasuredCell]) -> tuple[Column, ...]:
+    """The learning rate, where it is not the same in all cells."""
+    rates = {cell.config.get("learning_rate") for cell in cells}
+    return (Column("Learning rate", ("learning_rate",), plain),) if len(rates) > 1 else ()
+
+
 # ---------------------------------------------------------------- the tables
 
 
 def results(findings: Findings) -> list[Table]:
-    rates = {(cell.model, cell.activation): cell.config.get("learning_rate") for cell in findings.measured}
-    rate = [Column("Learning rate", ("learning_rate",), plain)] if len({*rates.values()}) > 1 else []
-    columns = (MODEL, ACTIVATION, *rate, LOSS, PD, *untrained_column(findings.measured), ACCURACY, MISMATCHES, N)
-    rows = [row | {"learning_rate": rates[row["model"], row["activation"]]} for row in rows_of(findings.measured)]
-    return [Table("Results", columns, rows, (READ_BESIDE_LOSS, INTERVALS))]
+    beside = rate_column(findings.measured), untrained_column(findings.measured)
+    columns = (MODEL, ACTIVATION, *beside[0], LOSS, PD, *beside[1], ACCURACY, MISMATCHES, N)
+    return [Table("Results", columns, rows_of(findings.measured), (READ_BESIDE_LOSS, INTERVALS))]
 
 
 def overview(findings: Findings) -> list[Table]:

@@ -87,6 +87,24 @@ def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_tra
     assert "snapshot" not in answer.scope(settled)
 
 
+def test_the_headline_says_where_the_loss_still_fell_when_the_schedule_ended():
+    found = {"charlm": 2.5, "minigpt": 3.05}
+    cells = []
+    for model, end in found.items():
+        history = {"step": [0, 80, 100], "train_loss": [4.2, 3.1, end], "val_loss": [4.2, 3.1, end]}
+        for name in ("relu", "gelu"):
+            made = make_cell(model, name, trials=[make_trial(n, end, history=history) for n in (1, 2, 3)])
+            cells.append(made | {"config": made["config"] | {"schedule": "cosine"}})
+    findings = Findings.of_study(cells, "cpu")
+    said = "Not settled (the last fifth of the steps lowered the loss by over 2 %): 2 of 2 cells in CharLM."
+    assert answer.not_settled(findings) == [said] and said in answer.headline(findings)
+    assert answer.scope(findings).endswith("on one text, where their schedule ends.")
+    constant = Findings.of_study(
+        [cell | {"config": cell["config"] | {"schedule": "constant"}} for cell in cells], "cpu"
+    )
+    assert answer.not_settled(constant) == [] and "snapshot" in answer.scope(constant)
+
+
 def test_an_architecture_s_effect_is_in_characters(findings):
     sensitive, *_ = answer.architecture_answers(findings)
     assert "disagree on 10 (Swish) to 20 (ReLU)" in sensitive.in_words()  # 100 and 200 of 1000

@@ -54,8 +54,8 @@ def test_an_early_order_that_stays_is_told_and_one_that_turns_is_not():
     assert stays[50].loss_to_pd.mean == -1 and stays[50].loss_to_loss.mean == 1
     assert not stays[0].same_verdict  # nothing differs before training
     of_stays, of_turns = (robustness_tables.saving(Findings(study(RISING, late))) for late in (RISING, RISING[::-1]))
-    assert "told in every architecture from step 50 on" in of_stays
-    assert "saving is not supported" in of_turns and "0 of 1" in of_turns
+    assert "hopes, is supported" in of_stays and "told in 1 of 1 architecture after 50 steps." in of_stays
+    assert "hopes, is not supported" in of_turns and "told in 0 of 1 architecture after 50 steps." in of_turns
 
 
 def test_a_step_after_which_the_order_turns_again_does_not_tell_the_end(monkeypatch):
@@ -64,9 +64,11 @@ def test_a_step_after_which_the_order_turns_again_does_not_tell_the_end(monkeypa
         for step, predicts in zip(STEPS, (2, 1, 2), strict=True)
     ]
     monkeypatch.setattr(
-        robustness_tables, "over_architectures", lambda found: [each._replace(step=each.step + 50) for each in told]
+        robustness_tables, "over_architectures", lambda found: [each._replace(step=each.step + 500) for each in told]
     )
-    assert "from step 150 on" in robustness_tables.saving(Findings(study(RISING, RISING)))
+    said = robustness_tables.saving(Findings(study(RISING, RISING)))
+    assert "is not supported" in said
+    assert said.endswith("told in 2 of 2 architectures after 500 steps, in all from step 600 on.")
 
 
 def test_an_architecture_of_which_all_trials_diverged_has_no_loss_over_training():
@@ -111,6 +113,14 @@ def test_bonett_and_wrights_interval_worked_by_hand():
         (math.tanh(math.atanh(rho) - margin), math.tanh(math.atanh(rho) + margin))
     )
     assert not early.over_few([1, 2, 3], [1, 3, 2]).has_interval
+
+
+def test_over_cells_the_loss_explains_what_lies_on_a_line_with_it():
+    cells = study([0.2, 0.3, 0.4, 0.5], [0.2, 0.3, 0.4, 0.5])  # each loss is 2.6 less the PD
+    assert loss_alone.explained_by_loss(cells, "relative_pd") > 0.99
+    (table,) = robustness_tables.loss_alone(Findings(cells))
+    assert "describes 1.00 of the variance of Relative PD, all classes" in table.notes[-1]
+    assert math.isnan(loss_alone.explained_by_loss(cells[:2], "relative_pd"))
 
 
 def test_what_loss_and_step_explain_is_told_from_what_activation_adds():

@@ -50,6 +50,23 @@ def test_what_gives_pds_order_within_architectures_predicts_it(findings):
     assert not found["gradient_noise"].shown and rows["gradient_noise"]["predicts"] == "not shown"
 
 
+def test_what_predicts_by_way_of_the_learning_rate_does_not_at_one_rate():
+    """Curvature falls and PD rises with the rate; among the cells of a rate they rise together."""
+    cells = []
+    for model in MODELS:
+        for rank, name in enumerate(ACTIVATIONS):
+            made = cell(model, name, rank)
+            rate = 0.004 if rank < 3 else 0.008
+            for number, trial in enumerate(made["trials"]):
+                trial["curvature"] = 100 * (rate == 0.004) + rank + number
+            cells.append(made | {"config": made["config"] | {"learning_rate": rate}})
+    table, predictions = TABLES["landscape"](Findings.of_study(cells, "cpu"))
+    (curvature,) = (row for row in predictions.rows if row["metric"] == "curvature")
+    assert curvature["within"].mean < -0.5 and curvature["at_one_rate"].mean == pytest.approx(1)
+    assert [column.header for column in table.columns][2] == "Learning rate"
+    assert "at one learning rate of one [95 % interval]" in [column.header for column in predictions.columns]
+
+
 def test_a_study_without_a_landscape_shows_dashes_and_says_how_to_get_one():
     findings = Findings.of_study([random_cell("charlm", name) for name in ACTIVATIONS], "cpu")
     (table,) = TABLES["landscape"](findings)

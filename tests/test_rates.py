@@ -68,3 +68,12 @@ def test_the_docs_say_the_effect_of_each_factor():
     assert Numbers(cells, {}, ROOT).rate_effect("own") == (
         f"{doubling}; a learning rate 4 times as high changes PD by \N{MINUS SIGN}8.9 %, shown in 1 of 1 cell"
     )
+
+
+def test_other_processors_are_named_in_the_table():
+    (quiet,) = TABLES["rates"](Findings.of_study(CELLS, "own"))
+    elsewhere = [cell("own", "relu", 0.008, 0.5, 1.8), *CELLS[1:]]
+    for trial in elsewhere[0]["trials"]:
+        trial["environment"]["processor"] = "another"
+    (said,) = TABLES["rates"](Findings.of_study(elsewhere, "own"))
+    assert said.notes == (*quiet.notes, "The two rates were trained on different processors: CharLM with ReLU.")

@@ -39,7 +39,7 @@ README = "README.md"
 WIDTH = 130
 MINUS = "\N{MINUS SIGN}"
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
-GALLERY = ("reference", "trained", "modern", "cpu")  # the published studies, in the order of the gallery
+GALLERY = ("trained", "reference", "modern", "cpu")  # the published studies, in the order of the gallery
 
 
 def pages(
@@ -248,7 +248,7 @@ class Numbers:
                 row |= {f"{name}_{key}": value for key, value in found.items()}
             columns += [
                 Column(f"Study {name}: loss", (f"{name}_loss",), plain),
-                Column("still falling in cells", (f"{name}_unsettled",), plain),
+                Column("not settled", (f"{name}_unsettled",), plain),
                 Column("verdict", (f"{name}_verdict",), plain, numeric=False),
                 Column("CV of PD (%)", (f"{name}_cv",), with_interval(1, 100)),
             ]
