@@ -18,6 +18,7 @@ from torch import nn
 
 import config as full_config
 import config_cpu
+import config_trained
 from activations import Activation
 from config import Config, Shape, base_name
 from training.kernels import Linear
@@ -326,17 +327,19 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def parameter_table() -> str:
-    """Parameters of every architecture in both configurations, with a plain and with a gated activation."""
+    """Parameters of every architecture in each configuration, with a plain and with a gated activation."""
 
     def count(architecture: str, activation: str, configuration: Config) -> str:
         with torch.device("meta"):
             model = ARCHITECTURES[architecture](configuration, configuration.shapes[architecture], activation)
         return f"{count_parameters(model):,}"
 
-    columns = [(c, a) for c in (config_cpu.CONFIG, full_config.CONFIG) for a in ("relu", "swiglu")]
+    configurations = {"trained": config_trained.CONFIG, "cpu": config_cpu.CONFIG, "cuda": full_config.CONFIG}
+    columns = [(c, a) for c in configurations.values() for a in ("relu", "swiglu")]
     rows = [[name, *(count(name, a, c) for c, a in columns)] for name in full_config.MODELS]
-    headers = ["model", *(f"{scale}, {kind}" for scale in ("cpu", "cuda") for kind in ("plain", "gated"))]
-    return tabulate(rows, headers, tablefmt="github", colalign=["left"] + ["right"] * 4, disable_numparse=True)
+    headers = ["model", *(f"{scale}, {kind}" for scale in configurations for kind in ("plain", "gated"))]
+    alignment = ["left"] + ["right"] * len(columns)
+    return tabulate(rows, headers, tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
 if __name__ == "__main__":

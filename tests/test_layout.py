@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "config_cpu": {"config"},
     "config_trained": {"config", "config_cpu"},
     "training": {"activations", "config"},
-    "model": {"activations", "config", "config_cpu", "training"},
+    "model": {"activations", "config", "config_cpu", "config_trained", "training"},
     "study": {
         "activations",
         "config",
