@@ -40,7 +40,7 @@ from study.files import (
     write_json,
 )
 from study.store import leave_out, published_studies, read_cells
-from views import docs, page
+from views import doc_numbers, docs, page
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.many import Job, basis_of, drawn
@@ -376,9 +376,9 @@ def write_docs(arguments: argparse.Namespace) -> int:
     for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), rates_at_the_edge()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
-    for study in docs.GALLERY:
+    for study in doc_numbers.GALLERY:
         findings = Findings.of_study(contents, study)
-        n_drawn = draw_stale(findings, docs.published_drawings(findings), PLOTS_DIR)
+        n_drawn = draw_stale(findings, doc_numbers.published_drawings(findings), PLOTS_DIR)
         print(f"drew {n_drawn} figures of study {study} that were missing or older")
     return 0
 

@@ -1,5 +1,6 @@
 """The verdict over training: the same rule at every evaluation, not only at the end. Pure functions."""
 
+import math
 from dataclasses import dataclass
 
 from analysis import omnibus
@@ -53,3 +54,10 @@ def course(measured: list[MeasuredCell], at_end: dict[str, list[Sensitivity]]) -
         Moment(step, at_end if ends == {step} else omnibus.sensitivities(cells_at(measured, step), metrics))
         for step in shared_steps(measured)
     ]
+
+
+def loss_at(cells: list[MeasuredCell], step: int) -> float:
+    """The mean over the trials of ``cells`` of the loss on the fixed validation windows; NaN where all diverged."""
+    histories = [trial["history"] for cell in cells for trial in cell.completed]
+    losses = [history["val_loss"][history["step"].index(step)] for history in histories]
+    return sum(losses) / len(losses) if losses else math.nan

@@ -6,6 +6,7 @@ Pure functions of ``Findings``, which has computed what they show.
 import math
 from itertools import takewhile
 
+from analysis.course import loss_at
 from analysis.early import over_architectures
 from analysis.finding_tables import (
     CV_WITHOUT_NOISE,
@@ -17,7 +18,7 @@ from analysis.finding_tables import (
 )
 from analysis.findings import Findings
 from analysis.loss_alone import explained_by_loss
-from analysis.measure import MeasuredCell, trial_counts
+from analysis.measure import trial_counts
 from analysis.omnibus import Sensitivity
 from analysis.report_tables import ACTIVATION, MODEL, N
 from analysis.table import Column, Row, Table, mean_of, number, plain, with_interval
@@ -42,7 +43,7 @@ def course(findings: Findings) -> list[Table]:
         N_SHARED,
     )
     rows = [
-        each.row() | {"step": moment.step, "val_loss": _loss_at(findings.models[each.model], moment.step)}
+        each.row() | {"step": moment.step, "val_loss": loss_at(findings.models[each.model], moment.step)}
         for moment in findings.course
         for each in moment.sensitivities
     ]
@@ -53,13 +54,6 @@ def course(findings: Findings) -> list[Table]:
         "of these is a test of the whole course. Step 0 is before any training."
     )
     return [Table("The verdict over training", columns, rows, (note,))]
-
-
-def _loss_at(cells: list[MeasuredCell], step: int) -> float:
-    """The mean over the trials of ``cells`` of the loss on the fixed validation windows; NaN where all diverged."""
-    histories = [trial["history"] for cell in cells for trial in cell.completed]
-    losses = [history["val_loss"][history["step"].index(step)] for history in histories]
-    return sum(losses) / len(losses) if losses else math.nan
 
 
 def early(findings: Findings) -> list[Table]:

@@ -14,7 +14,9 @@ from analysis.findings import Findings
 from analysis.measure import UNKNOWN, MeasuredCell
 from labels import label
 from plot_utils import project_style
+from study.files import ROOT
 from views.course_figure import COURSE_FIGURE
+from views.doc_numbers import Numbers
 
 N = 7
 STEPS = [0, 50, 100]
@@ -211,3 +213,18 @@ def test_without_tests_there_is_no_figure_of_the_course():
     assert not COURSE_FIGURE.is_there(
         Findings([measure.measure(random_cell("charlm", name, n_trials=3)) for name in NAMES])
     )
+
+
+def test_the_docs_say_where_pd_is_highest_and_how_it_goes_with_loss():
+    def contents(levels: list[float], losses: list[float], model: str) -> list[dict]:
+        return [followed_cell(name, levels, losses, model).content for name in NAMES]
+
+    cells = [
+        *contents([0.2, 0.5, 0.4], [4.2, 2.0, 1.5], "charlm"),
+        *contents([0.2, 0.3, 0.6], [4.2, 3.0, 2.0], "minigpt"),
+    ]
+    numbers = Numbers(cells, {}, ROOT)
+    said = numbers.peaks("cpu")
+    assert said.startswith("In 1 of 2 architectures it is highest before the end, and then falls by 20.")
+    assert "at step 50 (loss 2.000) and 0.4" in said and said.endswith("at the end (loss 2.000).")
+    assert numbers.with_loss("cpu", "relative_pd").startswith("0.8")

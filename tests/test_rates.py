@@ -7,7 +7,7 @@ from synthetic_cells import make_cell, make_pair, make_trial
 from analysis.findings import Findings
 from analysis.tables import TABLES
 from study.files import ROOT
-from views.docs import Numbers
+from views.doc_numbers import Numbers
 
 N = 8
 
@@ -68,6 +68,12 @@ def test_the_docs_say_the_effect_of_each_factor():
     assert Numbers(cells, {}, ROOT).rate_effect("own") == (
         f"{doubling}; a learning rate 4 times as high changes PD by \N{MINUS SIGN}8.9 %, shown in 1 of 1 cell"
     )
+
+
+def test_the_docs_name_the_cells_whose_loss_is_lower_at_another_rate():
+    said = Numbers(CELLS, {}, ROOT).better_elsewhere("own")
+    assert said == " Another rate than the pilot's is shown to be better for ReLU in CharLM at 0.004, by 0.100 nats."
+    assert Numbers(CELLS, {}, ROOT).better_elsewhere("one_rate") == ""
 
 
 def test_other_processors_are_named_in_the_table():

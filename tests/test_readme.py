@@ -18,11 +18,12 @@ from runs import run_to_its_end
 
 import analyze_results
 import compare
+from analysis.findings import Findings
 from analysis.measure import strongest_study
 from study.corpus import CORPUS_PATH, CORPUS_SHA256
 from study.files import ROOT, digest, read_json, write_bytes
 from study.store import read_cells
-from views import docs, many
+from views import doc_numbers, docs, many
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,7 +56,7 @@ def test_what_holds_numbers_is_what_the_committed_studies_give(committed_cells):
 
 
 def test_the_answer_is_that_of_the_strongest_published_study(committed_cells):
-    assert strongest_study(committed_cells) == docs.GALLERY[0] == "reference"
+    assert strongest_study(committed_cells) == doc_numbers.GALLERY[0] == "trained"
 
 
 def test_the_readme_is_read_in_five_minutes():
@@ -78,9 +79,9 @@ def test_the_modules_at_the_root_are_named():
 def test_committed_figures_are_drawn_from_the_committed_cells_and_by_this_code(committed, committed_cells):
     here = {path.name: path for path in (committed / "plots").glob("*.png")}
     del here["bench_training.png"]
-    for study in docs.GALLERY:
-        findings = docs.Findings.of_study(committed_cells, study)
-        for drawing in docs.published_drawings(findings):
+    for study in doc_numbers.GALLERY:
+        findings = Findings.of_study(committed_cells, study)
+        for drawing in doc_numbers.published_drawings(findings):
             with Image.open(here.pop(f"{drawing.name}.png")) as image:
                 texts = many.basis_of(drawing, findings)
                 assert image.text == texts, f"draw it anew: python analyze_results.py --study {study} --all-figures"

@@ -11,7 +11,7 @@ from analysis.omnibus import Family
 from analysis.stats import holm
 from config_trained import CONFIG, RATES
 from study.files import ROOT
-from views.docs import Numbers
+from views.doc_numbers import Numbers
 
 RECIPE = {"iterations": CONFIG.iterations, "schedule": CONFIG.schedule, "optimizer": CONFIG.optimizer}
 LEVELS = {"relu": 0.5, "gelu": 0.5, "swish": 0.5, "swiglu": 0.5, "smelu_05": 0.5, "smelu_1": 0.5}
