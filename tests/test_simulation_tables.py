@@ -28,6 +28,13 @@ RECORD = {
             "missed": [],
         },
         {
+            "what": "rejections: all cells, F",
+            "scenario": "charlm",
+            "n": 8,
+            "shares": {"0": 0.062, "0.03": 0.5, "0.1": 1.0},
+            "missed": [],
+        },
+        {
             "what": "verdict: matters",
             "scenario": "equal",
             "n": 8,
@@ -42,7 +49,8 @@ def test_goals_are_ranges_over_scenarios_by_whether_trials_are_as_measured():
     measured, worse, level = simulation_tables.goals(RECORD).rows
     assert (measured["n3"], measured["n8"], measured["missed"]) == ("91.0 to 99.0", "95.0 to 99.0", "1 of 9")
     assert (worse["n8"], worse["missed"]) == ("80.0 to 99.0", "1 of 3")
-    assert (level["n8"], level["missed"]) == ("4.0 to 4.0", "0 of 1")
+    assert (level["n8"], level["missed"]) == ("4.0 to 6.2", "0 of 2, and nearly in 1")
+    assert simulation_tables.too_often(RECORD) == "91.0 to 91.0"
 
 
 def test_every_miss_is_a_row():

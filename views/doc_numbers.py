@@ -341,6 +341,9 @@ class Numbers:
         }
         return render(tables[name](self.benchmark("coverage")), "github").rstrip()
 
+    def cv_covered_too_often(self) -> str:
+        return simulation_tables.too_often(self.benchmark("coverage"))
+
     def domains(self, name: str) -> str:
         """One of the tables of ``domain_tables``, from the committed record."""
         return render(domain_tables.TABLES[name](self.benchmark("domains")), "github").rstrip()

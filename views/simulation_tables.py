@@ -12,6 +12,7 @@ from analysis.table import ABSENT, Column, Table, number, plain
 MADE_UP = ("one wide", "skewed", "outlier", "wide predictions")  # scenarios worse than what was measured
 POWER_AT = ("0.03", "0.1")
 NO_EFFECT = "0"
+LEVEL = 0.06  # goal of false positives
 
 
 def _asked(row: dict) -> list[float]:
@@ -38,8 +39,11 @@ def goals(record: dict) -> Table:
                 continue
             spans = {f"n{n}": _span(share for row in own if row["n"] == n for share in _asked(row)) for n in trials}
             missed, asked = sum(len(row["missed"]) for row in own), sum(len(_asked(row)) for row in own)
-            goal = "93 to 97" if what.startswith("coverage") else "at most 6"
-            lines.append({"what": what, "kind": kind, "goal": goal, "missed": f"{missed} of {asked}", **spans})
+            goal, text = "93 to 97", f"{missed} of {asked}"
+            if not what.startswith("coverage"):
+                within = sum(share > LEVEL for row in own for share in _asked(row)) - missed
+                goal, text = "at most 6", f"{text}, and nearly in {within}" if within else text
+            lines.append({"what": what, "kind": kind, "goal": goal, "missed": text, **spans})
     columns = (
         Column("In % of simulated studies", ("what",), plain, numeric=False),
         Column("Trials", ("kind",), plain, numeric=False),
@@ -52,8 +56,8 @@ def goals(record: dict) -> Table:
         "equal, unequal like each architecture's of the reference study, or simulated predictions of unequal trials; "
         "worse: one activation far wider, exponentially skewed trials, outliers, or predictions of which one "
         "activation's are far more skewed. The range is over these and over true CVs of 0, 3, 10 and 20 % (false "
-        "positives: at 0). Missed: by more than two standard errors; covering more often than the goal counts as "
-        "missed too, but for the CV where there is none.",
+        "positives: at 0). Missed: by more than two standard errors; nearly: by less. Covering more often than the "
+        "goal counts as missed too, but for the CV where there is none.",
     )
     return Table("Coverage and level", columns, lines, notes)
 
@@ -77,6 +81,12 @@ def missed(record: dict) -> Table:
         Column("Simulated (%)", ("share",), number("{:.1f}", 100)),
     )
     return Table("Goals that are missed", columns, lines)
+
+
+def too_often(record: dict) -> str:
+    """How often the CV's interval covers where it misses its goal, trials being as measured: the range in %."""
+    rows = [row for row in record["rows"] if row["what"] == "coverage: CV without noise"]
+    return _span(row["shares"][cv] for row in rows if row["scenario"] not in MADE_UP for cv in row["missed"])
 
 
 def power(record: dict) -> Table:
