@@ -50,7 +50,12 @@ def test_goals_are_ranges_over_scenarios_by_whether_trials_are_as_measured():
     assert (measured["n3"], measured["n8"], measured["missed"]) == ("91.0 to 99.0", "95.0 to 99.0", "1 of 9")
     assert (worse["n8"], worse["missed"]) == ("80.0 to 99.0", "1 of 3")
     assert (level["n8"], level["missed"]) == ("4.0 to 6.2", "0 of 2, and nearly in 1")
-    assert simulation_tables.too_often(RECORD) == "91.0 to 91.0"
+
+
+def test_where_the_interval_of_the_cv_covers_too_often():
+    wide = {"what": "coverage: CV without noise", "n": 3, "shares": {"0": 0.99, "0.03": 0.98}, "missed": ["0.03"]}
+    rows = [*RECORD["rows"], wide | {"scenario": "minigpt"}, wide | {"scenario": "skewed", "shares": {"0.03": 0.995}}]
+    assert simulation_tables.too_often(RECORD | {"rows": rows}) == "98.0 to 98.0"
 
 
 def test_every_miss_is_a_row():
