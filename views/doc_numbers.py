@@ -25,7 +25,7 @@ from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from audit.ours import Ours
 from config import MODELS
-from labels import counted, in_order, label, listed
+from labels import counted, label, listed
 from views import domain_tables, simulation_tables
 from views.drawing import Drawing, Level
 from views.figures import UNNAMED_STUDIES, drawings, is_published
@@ -202,8 +202,8 @@ class Numbers:
         return "\n\n".join(texts if title else [text.partition("\n\n")[2] for text in texts])
 
     def side_by_side(self, study: str, other: str) -> str:
-        """The verdict on every architecture in two studies, with CV and loss."""
-        rows: dict[str, Row] = {}
+        """The verdict on every architecture of ``study`` there and in another study, with CV and loss."""
+        rows: dict[str, Row] = {model: {"model": model} for model in self.findings(study).models}
         columns = [Column("Architecture", ("model",), label, numeric=False)]
         for name in (study, other):
             for each in answer.architecture_answers(self.findings(name)):
@@ -213,16 +213,15 @@ class Numbers:
                     "loss": self._losses(name, each.model),
                     "unsettled": f"{each.unsettled} of {len(each.cells)}",
                 }
-                row = rows.setdefault(each.model, {"model": each.model})
-                row |= {f"{name}_{key}": value for key, value in found.items()}
+                if each.model in rows:
+                    rows[each.model] |= {f"{name}_{key}": value for key, value in found.items()}
             columns += [
                 Column(f"Study {name}: loss", (f"{name}_loss",), plain),
                 Column("not settled", (f"{name}_unsettled",), plain),
                 Column("verdict", (f"{name}_verdict",), plain, numeric=False),
                 Column("CV of PD (%)", (f"{name}_cv",), with_interval(1, 100)),
             ]
-        in_its_order = [rows[model] for model in in_order(rows)]
-        return self._bare(render(Table("", tuple(columns), in_its_order), "github"))
+        return self._bare(render(Table("", tuple(columns), [*rows.values()]), "github"))
 
     def _losses(self, study: str, model: str) -> str:
         return _range([cell.mean("val_loss") for cell in self.findings(study).models[model]], "{:.2f}")
