@@ -12,6 +12,7 @@ from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
+from config import MODELS
 from labels import counted, label, listed
 from metrics import METRICS, primary
 
@@ -40,7 +41,8 @@ def sentences(findings: Findings) -> list[str]:
 def _sentence(found: list["ArchitectureAnswer"], total: int) -> str:
     """Of architectures with the same verdict, all with an interval or all without."""
     verdict, has_interval = found[0].verdict, found[0].sensitivity.cv.has_interval
-    where = f"in {len(found)} of {counted(total, 'architecture')} ({_names(found)})"
+    names = "" if len(found) == len(MODELS) else f" ({_names(found)})"
+    where = f"in {len(found)} of {counted(total, 'architecture')}{names}"
     if not has_interval:
         if verdict is EffectVerdict.UNDECIDED:
             return f"Undecided {where}: trials do not vary there, so that the CV has no interval."
@@ -109,7 +111,11 @@ def other_primary(findings: Findings) -> list[str]:
             by_verdict = {
                 verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
             }
-            parts = [f"{listed(names)} ({verdict})" for verdict, names in by_verdict.items() if names]
+            parts = [
+                f"{listed(names) if len(names) < len(MODELS) else f'all {len(names)} architectures'} ({verdict})"
+                for verdict, names in by_verdict.items()
+                if names
+            ]
             said.append(f"The verdicts by {METRICS[metric].label.lower()}, of the same family: {'; '.join(parts)}.")
     return said
 

@@ -176,6 +176,15 @@ class Numbers:
         rho = rank_correlation([np.array([(cell.mean("val_loss"), cell.mean(metric)) for cell in cells]).T])
         return with_interval(2)(spearman_estimate(rho, len(cells))).replace("-", MINUS)
 
+    def with_rate(self, study: str) -> str:
+        """The rank correlation of PD and the learning rate within architectures, where cells differ in it."""
+        groups = [
+            np.array([(cell.config["learning_rate"], cell.mean("relative_pd")) for cell in cells]).T
+            for cells in self.findings(study).models.values()
+        ]
+        n = sum(group.shape[1] for group in groups) - (len(groups) - 1)  # each mean rank is estimated
+        return with_interval(2)(spearman_estimate(rank_correlation(groups), n)).replace("-", MINUS)
+
     def explained_by_loss(self, study: str, metric: str) -> str:
         return f"{explained_by_loss(self.findings(study).measured, metric):.2f}"
 
