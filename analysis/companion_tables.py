@@ -40,6 +40,7 @@ from analysis.table import (
     ABSENT,
     Column,
     Table,
+    mean_of,
     number,
     plain,
     significant,
@@ -349,6 +350,7 @@ def other_contexts(findings: Findings) -> list[Table]:
 
 
 def controls(findings: Findings) -> list[Table]:
+    has_barrier = any(each.cell.estimate("barrier").known for each in findings.controls)
     columns = (
         MODEL,
         ACTIVATION,
@@ -356,6 +358,7 @@ def controls(findings: Findings) -> list[Table]:
         PD,
         Column("of everything's (%)", ("share",), number("{:.1f}", 100)),
         MISMATCHES,
+        *([Column(METRICS["barrier"].axis, ("barrier",), mean_of("{:.3f}"))] if has_barrier else []),
         N,
         Column("Study", ("study",), plain, numeric=False),
     )

@@ -9,7 +9,7 @@ from synthetic_cells import make_cell, make_pair, make_trial, random_cell, varyi
 from analysis import companion_tables, controls, measure
 from analysis.controls import Control
 from analysis.findings import Findings
-from analysis.table import Table
+from analysis.table import ABSENT, Table
 from config import STREAMS
 from views.render import csv_text
 
@@ -91,6 +91,17 @@ def test_without_the_study_itself_there_are_no_shares():
     found = controls_in(family()[1:], "b")
     assert [each.varies for each in found] == ["only init", "only order", "nothing (same seed)"]
     assert all(math.isnan(each.share) for each in found)
+
+
+def test_barriers_are_shown_where_a_control_has_them():
+    cells = family()
+    headers = [column.header for column in table_of(cells).columns]
+    assert "Loss barrier (nats/char)" not in headers
+    for pair in cells[1]["pairs"]:
+        pair["barrier"] = 0.25
+    shown = table_of(cells)
+    place = [column.header for column in shown.columns].index("Loss barrier (nats/char)")
+    assert [row[place] for row in shown.texts()] == [ABSENT, ABSENT, ABSENT, "0.250", ABSENT]
 
 
 def test_cells_without_controls_have_no_rows_but_are_counted():
