@@ -261,7 +261,7 @@ def _prediction_table(findings: Findings, cells: list[MeasuredCell]) -> Table:
         Column("Rank correlation with PD, over all cells [95 % interval]", ("over_all",), with_interval(2)),
         Column("within architectures [95 % interval]", ("within",), with_interval(2)),
         *(
-            [Column("at one learning rate of one [95 % interval]", ("at_one_rate",), with_interval(2))]
+            [Column("and at one learning rate [95 % interval]", ("at_one_rate",), with_interval(2))]
             if rate_column(cells)
             else []
         ),
@@ -279,8 +279,8 @@ def _prediction_table(findings: Findings, cells: list[MeasuredCell]) -> Table:
     ]
     notes = (
         f"Spearman's, of the means of {counted(len(cells), 'cell')} ({trials_text(cells)} trials). Within "
-        "architectures: of ranks among the activations of one architecture, pooled; at one learning rate of one: "
-        "among those of them with the same rate. Intervals by Bonett & Wright (2000) take cells as independent, "
+        "architectures: of ranks among the activations of one architecture, pooled; and at one learning rate: among "
+        "those of them with the same rate. Intervals by Bonett & Wright (2000) take cells as independent, "
         f"though those of an architecture share seeds, and are not adjusted for there being {len(rows)} of them.",
         "It predicts PD where the interval within architectures leaves out 0. The loss is there for comparison: what "
         "predicts no better than it may say no more than how far training has come. A correlation is no cause.",

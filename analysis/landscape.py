@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.measure import MeasuredCell, by_model
-from analysis.metrics_compared import rank_correlation, spearman_estimate
+from analysis.metrics_compared import spearman_within
 from analysis.stats import Estimate
 
 LANDSCAPE = ("barrier", "curvature", "gradient_noise")
@@ -61,7 +61,4 @@ def _prediction(measured: list[MeasuredCell], metric: str) -> Prediction:
 def _correlation(groups: list[list[MeasuredCell]], metric: str) -> Estimate:
     """Of ranks within the groups of cells."""
     values = [np.array([(cell.mean("relative_pd"), cell.mean(metric)) for cell in cells]).T for cells in groups]
-    if not sum(map(len, groups)):
-        return spearman_estimate(None, 0)
-    # A group's mean rank is estimated: each group but one takes one cell's worth of information with it.
-    return spearman_estimate(rank_correlation(values), sum(map(len, groups)) - (len(groups) - 1))
+    return spearman_within(values)

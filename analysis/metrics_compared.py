@@ -74,6 +74,16 @@ def spearman_estimate(rho: float | None, n: int) -> Estimate:
     return Estimate(rho, low, high, n)
 
 
+def spearman_within(groups: list[np.ndarray]) -> Estimate:
+    """Spearman's of two quantities, (2, cells) for each group, ranked within the groups, with its interval; NaN for too
+    few cells. A group's mean rank is estimated: each group but one takes one cell's worth of information with it."""
+    known = [group for group in groups if group.size]
+    if not known:
+        return spearman_estimate(None, 0)
+    n = sum(group.shape[1] for group in known) - (len(known) - 1)
+    return spearman_estimate(rank_correlation(known), n)
+
+
 def correlations(measured: list[MeasuredCell], first: str, second: str) -> tuple[float | None, float | None]:
     """Rank correlation of two metrics' means over all cells, and within architectures."""
     groups = [

@@ -64,7 +64,7 @@ def test_what_predicts_by_way_of_the_learning_rate_does_not_at_one_rate():
     (curvature,) = (row for row in predictions.rows if row["metric"] == "curvature")
     assert curvature["within"].mean < -0.5 and curvature["at_one_rate"].mean == pytest.approx(1)
     assert [column.header for column in table.columns][2] == "Learning rate"
-    assert "at one learning rate of one [95 % interval]" in [column.header for column in predictions.columns]
+    assert "and at one learning rate [95 % interval]" in [column.header for column in predictions.columns]
 
 
 def test_a_study_without_a_landscape_shows_dashes_and_says_how_to_get_one():

@@ -16,7 +16,7 @@ from analysis.differences import Difference
 from analysis.findings import Findings, When
 from analysis.loss_alone import caveat, explained_by_loss
 from analysis.measure import MeasuredCell, by_model, spread_over
-from analysis.metrics_compared import rank_correlation, spearman_estimate
+from analysis.metrics_compared import spearman_within
 from analysis.rates import RateEffect
 from analysis.robustness_tables import saving
 from analysis.table import Column, Row, Table, p_text, plain, with_interval
@@ -173,8 +173,8 @@ class Numbers:
     def with_loss(self, study: str, metric: str) -> str:
         """The rank correlation over all cells of the loss and a metric, such as "\N{MINUS SIGN}0.59 [...]"."""
         cells = self.findings(study).measured
-        rho = rank_correlation([np.array([(cell.mean("val_loss"), cell.mean(metric)) for cell in cells]).T])
-        return with_interval(2)(spearman_estimate(rho, len(cells))).replace("-", MINUS)
+        rho = spearman_within([np.array([(cell.mean("val_loss"), cell.mean(metric)) for cell in cells]).T])
+        return with_interval(2)(rho).replace("-", MINUS)
 
     def with_rate(self, study: str) -> str:
         """The rank correlation of PD and the learning rate within architectures, where cells differ in it."""
@@ -182,8 +182,7 @@ class Numbers:
             np.array([(cell.config["learning_rate"], cell.mean("relative_pd")) for cell in cells]).T
             for cells in self.findings(study).models.values()
         ]
-        n = sum(group.shape[1] for group in groups) - (len(groups) - 1)  # each mean rank is estimated
-        return with_interval(2)(spearman_estimate(rank_correlation(groups), n)).replace("-", MINUS)
+        return with_interval(2)(spearman_within(groups)).replace("-", MINUS)
 
     def explained_by_loss(self, study: str, metric: str) -> str:
         return f"{explained_by_loss(self.findings(study).measured, metric):.2f}"
