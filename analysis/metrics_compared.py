@@ -75,8 +75,11 @@ def spearman_estimate(rho: float | None, n: int) -> Estimate:
 
 
 def spearman_within(groups: list[np.ndarray]) -> Estimate:
-    """Spearman's of two quantities, (2, cells) for each group, ranked within the groups, with its interval; NaN for too
-    few cells. A group's mean rank is estimated: each group but one takes one cell's worth of information with it."""
+    """Spearman's of two quantities, (2, cells) for each group, ranked within the groups, with its interval.
+
+    NaN for too few cells. A group's mean rank is estimated, so that each group but one takes one cell's worth of
+    information with it.
+    """
     known = [group for group in groups if group.size]
     if not known:
         return spearman_estimate(None, 0)
