@@ -9,7 +9,7 @@ from conftest import TINY
 import config_trained
 import train
 from runner import pilots
-from runner.pilots import Choice, Grid, choose, describe, read_pilots, write_pilots
+from runner.pilots import Choice, Grid, choose, describe, read_pilots, shared_rates, write_pilots
 from runner.workers import run_job
 from study.files import write_checked
 from training.dataset import whole_split
@@ -134,10 +134,24 @@ def test_the_lowest_mean_is_chosen_divergence_is_worst_and_an_edge_is_named():
     assert found["charlm", "gelu"] == Choice(2.0, {1.0: pytest.approx(1.8), 2.0: 1.75, 4.0: None}, True, False)
     assert not found["charlm", "relu"].complete and found["charlm", "relu"].at_edge
     assert found["charlm", "swish"] == Choice(None, dict.fromkeys((1.0, 2.0, 4.0)), True, True)
-    gelu, relu, swish = describe(grid, kept).splitlines()[-3:]
+    gelu, relu, swish, _, shared = describe(grid, kept).splitlines()[-5:]
     assert [cell.strip() for cell in gelu.split("|")[3:-1]] == ["1.8000", "1.7500", "diverged", "2", ""]
     assert [cell.strip() for cell in relu.split("|")[3:-1]] == ["diverged", "diverged", "-", "not all run", "yes"]
     assert [cell.strip() for cell in swish.split("|")[3:-1]] == ["diverged"] * 3 + ["none", "yes"]
+    assert shared == "One rate for all activations, with the lowest mean loss over them: none yet."
+
+
+def test_the_shared_rate_of_an_architecture_has_the_lowest_mean_loss_and_no_divergence():
+    grid = Grid((1.0, 2.0, 4.0), (9000,), 10)
+    losses = {"gelu": (1.5, 1.6, 1.0), "relu": (1.9, 1.7, None)}
+    kept = [
+        pilot(rate, loss, activation=name)
+        for name, found in losses.items()
+        for rate, loss in zip(grid.rates, found, strict=True)
+    ]
+    assert shared_rates(grid, kept) == {"charlm": 2.0}
+    assert shared_rates(grid, kept[:-1]) == {}
+    assert "over them: charlm 2." in describe(grid, kept)
 
 
 @pytest.mark.parametrize(
