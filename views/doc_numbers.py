@@ -24,7 +24,6 @@ from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.numbers import find_section, printed_values
 from audit.ours import Ours
-from config import MODELS
 from labels import counted, label, listed
 from views import domain_tables, simulation_tables
 from views.drawing import Drawing, Level
@@ -79,9 +78,6 @@ class Numbers:
     def other_primary(self, study: str) -> str:
         return " ".join(answer.other_primary(self.findings(study)))
 
-    def not_settled(self, study: str) -> str:
-        return " ".join(answer.not_settled(self.findings(study)))
-
     def equal_loss_caveat(self, study: str) -> str:
         return caveat(self.findings(study).loss_alone)
 
@@ -91,11 +87,6 @@ class Numbers:
     def loss_alone(self, study: str) -> str:
         """The range over architectures of R^2 of loss and log step."""
         return _range([each.r_squared for each in self.findings(study).loss_alone], "{:.2f}")
-
-    def n_complete(self, study: str) -> str:
-        """Such as "2 of 6 architectures": those of which the registered study has every trial."""
-        complete = registered.complete_models(self.findings(study))
-        return f"{len(complete)} of {counted(len(MODELS), 'architecture')}"
 
     def by_rate(self, study: str) -> str:
         """For each architecture whose cells differ in learning rate, PD's mean over the cells at each.
