@@ -296,9 +296,15 @@ class Numbers:
         values = printed_values(find_section(self.report, section))
         return _range([scale * value[quantity] for value in values.values()], form)
 
-    def control_share(self, study: str, varies: str) -> str:
-        """The range over architectures of a control's PD as a share of that of everything, such as "90 to 99 %"."""
-        shares = [100 * each.share for each in self.findings(study).controls if each.varies == varies]
+    def control_share(self, study: str, varies: str, metric: str = "relative_pd") -> str:
+        """The range over architectures of a control's mean as a share of that of everything, such as "90 to 99 %"."""
+        findings = self.findings(study)
+        whole = {(cell.model, cell.activation): cell.mean(metric) for cell in findings.measured}
+        shares = [
+            100 * each.cell.mean(metric) / whole[each.cell.model, each.cell.activation]
+            for each in findings.controls
+            if each.varies == varies
+        ]
         return f"{_range(shares, '{:.0f}')} %"
 
     # ------------------------------------------------ the report, and speed
