@@ -41,7 +41,7 @@ def sentences(findings: Findings) -> list[str]:
 def _sentence(found: list["ArchitectureAnswer"], total: int) -> str:
     """Of architectures with the same verdict, all with an interval or all without."""
     verdict, has_interval = found[0].verdict, found[0].sensitivity.cv.has_interval
-    names = "" if len(found) == len(MODELS) else f" ({_names(found)})"
+    names = "" if len(found) == total == len(MODELS) else f" ({_names(found)})"
     where = f"in {len(found)} of {counted(total, 'architecture')}{names}"
     if not has_interval:
         if verdict is EffectVerdict.UNDECIDED:
@@ -111,12 +111,13 @@ def other_primary(findings: Findings) -> list[str]:
             by_verdict = {
                 verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
             }
+            every = f"all {len(found)} architectures" if len(found) == len(MODELS) else ""
             parts = [
-                f"{listed(names) if len(names) < len(MODELS) else f'all {len(names)} architectures'} ({verdict})"
+                f"{verdict} in {every if every and len(names) == len(found) else listed(names)}"
                 for verdict, names in by_verdict.items()
                 if names
             ]
-            said.append(f"The verdicts by {METRICS[metric].label.lower()}, of the same family: {'; '.join(parts)}.")
+            said.append(f"By {METRICS[metric].label.lower()}, of the same family: {'; '.join(parts)}.")
     return said
 
 

@@ -47,7 +47,7 @@ from analysis.table import (
     with_interval,
 )
 from analysis.trade_off import pareto_front
-from labels import counted, label
+from labels import counted, label, listed
 from metrics import METRICS, PAIR_METRICS
 
 # ---------------------------------------------------------------- every metric
@@ -357,6 +357,7 @@ def controls(findings: Findings) -> list[Table]:
         Column("Differs between trials", ("varies",), plain, numeric=False),
         PD,
         Column("of everything's (%)", ("share",), number("{:.1f}", 100)),
+        *untrained_column([each.cell for each in findings.controls]),
         MISMATCHES,
         *([Column(METRICS["barrier"].axis, ("barrier",), mean_of("{:.3f}"))] if has_barrier else []),
         N,
@@ -381,6 +382,13 @@ def controls(findings: Findings) -> list[Table]:
             f"Where nothing differs, PD is exactly 0 in {exact} of {counted(len(same), 'cell')}; it must be, or the "
             "machine is not deterministic."
         )
+    elsewhere = [
+        f"{label(cell.model)} with {label(cell.activation)}"
+        for cell in findings.measured
+        if any(control.processors != cell.processors for control in cell.controls.values())
+    ]
+    if elsewhere:
+        notes.append(f"Trained on other processors than the cell itself: controls of {listed(elsewhere)}.")
     rows = [each.row() for each in findings.controls]
     return [Table("Controls: what causes the differences", columns, rows, tuple(notes))]
 

@@ -8,7 +8,7 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from analysis.measure import MeasuredCell, measure
+from analysis.measure import MeasuredCell, measure, untrained
 from analysis.table import Row
 from config import STREAMS
 
@@ -38,7 +38,7 @@ class Control:
     share: float
 
     def row(self) -> Row:
-        return self.cell.row() | {"varies": self.varies, "share": self.share}
+        return self.cell.row() | {"varies": self.varies, "share": self.share, "untrained": untrained(self.cell)}
 
 
 def all_controls(measured: list[MeasuredCell]) -> list[Control]:

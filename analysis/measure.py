@@ -120,6 +120,11 @@ class MeasuredCell:
         pooled = self.content.get("pooled")
         return pool([{"breakdown": pooled}] if pooled else self.pairs, grouping)
 
+    @property
+    def processors(self) -> set[str]:
+        """Those that its trials ran on, as far as it was recorded."""
+        return {str(trial["environment"].get("processor")) for trial in self.trials}
+
     def settled(self) -> bool | None:
         """Whether the mean loss on the fixed windows fell by at most ``SETTLED`` in the last fifth of the steps; None
         without a completed trial."""

@@ -73,9 +73,5 @@ def _effect(low: MeasuredCell, high: MeasuredCell) -> RateEffect | None:
         replace(difference_of_pairs(high, low), p=p),
         difference_of_pairs(high, low, "top1_mismatches"),
         difference_of_trials(high, low, "val_loss"),
-        _processors(high) != _processors(low),
+        high.processors != low.processors,
     )
-
-
-def _processors(cell: MeasuredCell) -> set[str]:
-    return {str(trial["environment"].get("processor")) for trial in cell.trials}

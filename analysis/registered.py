@@ -22,7 +22,7 @@ SMOOTH = ("gelu", "swish", "smelu_05", "smelu_1")
 
 
 class Outcome(StrEnum):
-    AS_EXPECTED = "as expected"
+    NOT_WRONG = "not shown wrong"
     WRONG = "wrong"
     UNDECIDED = "undecided"
     OPEN = "open: the study is not complete"
@@ -208,7 +208,7 @@ def judged(findings: Findings) -> list[tuple[int, str, Outcome]]:
     said = []
     for number, each in enumerate(EXPECTATIONS, 1):
         found, wrong = each.judge(findings)
-        outcome = {True: Outcome.WRONG, False: Outcome.AS_EXPECTED, None: Outcome.UNDECIDED}[wrong]
+        outcome = {True: Outcome.WRONG, False: Outcome.NOT_WRONG, None: Outcome.UNDECIDED}[wrong]
         said.append((number, found, outcome if complete else Outcome.OPEN))
     return said
 
@@ -237,7 +237,7 @@ def registered(findings: Findings) -> list[Table]:
     )
     note = (
         "Registered before the first trial of this study: docs/preregistration.md. None of these is a test. Cells "
-        "differ in learning rate, so that 3, 4 and 5 are of activations at the rate that suits each."
+        "differ in learning rate, each having its pilot's, so that 1 to 5 and 8 are of activation and rate together."
     )
     return [Table("What was expected, and what came out", columns, rows, (note,))]
 

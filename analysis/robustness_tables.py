@@ -6,7 +6,7 @@ Pure functions of ``Findings``, which has computed what they show.
 import math
 from itertools import takewhile
 
-from analysis.course import loss_at
+from analysis.course import loss_at, shared_steps
 from analysis.early import over_architectures
 from analysis.finding_tables import (
     CV_WITHOUT_NOISE,
@@ -18,9 +18,9 @@ from analysis.finding_tables import (
 )
 from analysis.findings import Findings
 from analysis.loss_alone import explained_by_loss
-from analysis.measure import trial_counts
+from analysis.measure import trial_counts, untrained
 from analysis.omnibus import Sensitivity
-from analysis.report_tables import ACTIVATION, MODEL, N
+from analysis.report_tables import ACTIVATION, MODEL, N, untrained_column
 from analysis.table import Column, Row, Table, mean_of, number, plain, with_interval
 from labels import counted, label, listed
 from metrics import METRICS, primary
@@ -119,9 +119,11 @@ def saving(findings: Findings) -> str:
     shares = [f"in {share} after {listed(steps)} steps" for share, steps in by_share.items()]
     if told and not supported:
         shares.append(f"in all from step {told[-1].step:.0f} on")
+    finding = f"That {PROMISED} steps tell enough, as the report hopes, is {'' if supported else 'not '}supported"
+    if shared_steps(findings.measured)[-1] <= PROMISED:
+        finding = f"Whether {PROMISED} steps tell enough, a study that ends there cannot say"
     return (
-        f"That {PROMISED} steps tell enough, as the report hopes, is {'' if supported else 'not '}supported: the "
-        "verdict of the end and something of its order (a rank correlation above 0) are told "
+        f"{finding}: the verdict of the end and something of its order (a rank correlation above 0) are told "
         f"{', '.join(shares) or 'at no step before the end'}."
     )
 
@@ -201,6 +203,7 @@ def rates(findings: Findings) -> list[Table]:
         N_TESTS,
         Column("Difference of mismatches", ("difference_of_mismatches",), with_interval(1)),
         Column("Difference of val loss (nats/char)", ("difference_of_loss",), with_interval(4)),
+        *untrained_column(findings.measured),
         N_SHARED,
     )
     elsewhere = [
@@ -214,7 +217,12 @@ def rates(findings: Findings) -> list[Table]:
         "over the rows.",
         *([f"The two rates were trained on different processors: {listed(elsewhere)}."] if elsewhere else []),
     )
-    rows = [each.row() | {"p_holm": each.relative_pd.p} for each in findings.rate_effects]
+    baselines = {(cell.model, cell.activation): untrained(cell) for cell in findings.measured}
+    rows = [
+        each.row()
+        | {"p_holm": each.relative_pd.p, "untrained": baselines[each.relative_pd.model, each.relative_pd.activation]}
+        for each in findings.rate_effects
+    ]
     return [Table("What the learning rate does", columns, rows, notes)] if rows else []
 
 

@@ -269,7 +269,8 @@ def trained_alike(audit: Audit) -> str:
         if len(losses) > 1 and "source" not in section:
             spans[section["section"]] = max(losses) - min(losses)
     widest = max(spans, key=lambda section: spans[section])
-    models = audit.longest.models.values() if audit.longest else ()
+    beside = audit.ours.beside(find_section(audit.report, widest)) if audit.ours else None
+    models = beside.models.values() if beside else ()
     known = [[cell.mean("val_loss") for cell in cells if cell.estimate("val_loss").known] for cells in models]
     ours = [np.ptp(losses) for losses in known if len(losses) > 1]
     return (

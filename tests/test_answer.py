@@ -69,10 +69,18 @@ def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
     assert alone.startswith("No difference") and "Yes" not in alone
 
 
+def test_architectures_are_named_unless_they_are_all_of_the_study(findings, monkeypatch):
+    monkeypatch.setattr(answer, "MODELS", ("charlm",))
+    assert all("(" in sentence for sentence in answer.sentences(findings))
+    (charlm,) = (each for each in answer.architecture_answers(findings) if each.model == "charlm")
+    alone = Findings(charlm.cells)
+    assert "in 1 of 1 architecture:" in answer.sentences(alone)[0]
+
+
 def test_the_other_primary_metric_has_its_verdicts_in_words(findings):
     (said,) = answer.other_primary(findings)
-    assert said.startswith("The verdicts by top-1 mismatches, of the same family: ")
-    assert "TinyLSTM (too few trials to tell)" in said
+    assert said.startswith("By top-1 mismatches, of the same family: ")
+    assert "too few trials to tell in TinyLSTM" in said
 
 
 def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_training(findings):

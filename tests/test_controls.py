@@ -104,6 +104,15 @@ def test_barriers_are_shown_where_a_control_has_them():
     assert [row[place] for row in shown.texts()] == [ABSENT, ABSENT, ABSENT, "0.250", ABSENT]
 
 
+def test_controls_from_other_processors_are_named():
+    cells = family()
+    assert "processors" not in table_of(cells).notes[-1]
+    for trial in cells[1]["trials"]:
+        trial["environment"]["processor"] = "another"
+    said = "Trained on other processors than the cell itself: controls of CharLM with GELU."
+    assert table_of(cells).notes[-1] == said
+
+
 def test_cells_without_controls_have_no_rows_but_are_counted():
     table = table_of([*family(), random_cell("minigpt", "gelu")])
     assert {row["model"] for row in table.rows} == {"charlm"}

@@ -98,10 +98,10 @@ class Numbers:
             rates: dict[float, list[MeasuredCell]] = {}
             for cell in sorted(cells, key=lambda cell: cell.config["learning_rate"]):
                 rates.setdefault(cell.config["learning_rate"], []).append(cell)
-            rarest = min(rates.values(), key=len)
+            fewest = min(map(len, rates.values()))
             parts = [
                 f"{spread_over(found, 'relative_pd').mean:.3f} at {rate:g}"
-                + (f" ({listed(label(cell.activation) for cell in found)})" if found is rarest else "")
+                + (f" ({listed(label(cell.activation) for cell in found)})" if len(found) == fewest else "")
                 for rate, found in rates.items()
             ]
             said += [f"{listed(parts)} in {label(model)}"] if len(rates) > 1 else []
@@ -128,6 +128,15 @@ class Numbers:
     def expectation(self, study: str, number: int) -> str:
         """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
         return next(found for each, found, _ in registered.judged(self.findings(study)) if each == number)
+
+    def n_unsettled(self, study: str) -> str:
+        """Such as "21 of 36 cells": in how many the loss still fell."""
+        known = [cell.settled() for cell in self.findings(study).measured]
+        return f"{known.count(False)} of {counted(len(known), 'cell')}"
+
+    def losses(self, study: str) -> str:
+        """The range over cells of the mean loss, such as "1.84 to 2.45"."""
+        return _range([cell.mean("val_loss") for cell in self.findings(study).measured], "{:.2f}")
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
@@ -161,11 +170,13 @@ class Numbers:
         fall = f", and then falls by {_range(falls, '{:.1f}')} %" if falls else ""
         return f"In {len(falls)} of {total} it is highest before the end{fall}: {'; '.join(said)}."
 
-    def with_loss(self, study: str, metric: str) -> str:
-        """The rank correlation over all cells of the loss and a metric, such as "\N{MINUS SIGN}0.59 [...]"."""
-        cells = self.findings(study).measured
-        rho = spearman_within([np.array([(cell.mean("val_loss"), cell.mean(metric)) for cell in cells]).T])
-        return with_interval(2)(rho).replace("-", MINUS)
+    def with_loss(self, study: str, metric: str, without: str | None = None, within: bool = False) -> str:
+        """The rank correlation of the loss and a metric over all cells, or those ``without`` an architecture, or
+        ``within`` architectures; such as "\N{MINUS SIGN}0.59 [...]"."""
+        models = {model: cells for model, cells in self.findings(study).models.items() if model != without}
+        groups = [*models.values()] if within else [[cell for cells in models.values() for cell in cells]]
+        values = [np.array([(cell.mean("val_loss"), cell.mean(metric)) for cell in cells]).T for cells in groups]
+        return with_interval(2)(spearman_within(values)).replace("-", MINUS)
 
     def with_rate(self, study: str) -> str:
         """The rank correlation of PD and the learning rate within architectures, where cells differ in it."""
@@ -188,7 +199,7 @@ class Numbers:
             if gain > 0:
                 rate = each.low if at_high else each.high
                 said.append(f"{label(pd.activation)} in {label(pd.model)} at {rate:g}, by {abs(loss.mean):.3f} nats")
-        return f" Another rate than the pilot's is shown to be better for {listed(said)}." if said else ""
+        return f" By unadjusted intervals, the loss is lower at another rate for {listed(said)}." if said else ""
 
     # ------------------------------------------------ tables
 
