@@ -177,14 +177,15 @@ def matched_differences(findings: Findings) -> list[Table]:
 
 
 def pareto(findings: Findings) -> list[Table]:
-    columns = (MODEL, ACTIVATION, LOSS, PD, Column("On the front", ("front",), plain, numeric=False), N)
+    front = Column("On the front", ("front",), plain, numeric=False)
+    columns = (MODEL, ACTIVATION, LOSS, PD, *untrained_column(findings.measured), front, N)
     overall = pareto_front(findings.measured)
     rows = []
     for cells in findings.models.values():
         own = pareto_front(cells)
         for cell in cells:
-            front = "of all cells" if cell in overall else "of its architecture" if cell in own else "no"
-            rows.append(cell.row() | {"front": front if cell.estimate("relative_pd").known else None})
+            place = "of all cells" if cell in overall else "of its architecture" if cell in own else "no"
+            rows.append(row_of(cell) | {"front": place if cell.estimate("relative_pd").known else None})
     notes = (
         "On the front: no other cell (of its architecture, or of all) has both a lower loss and a lower PD. By "
         "the means alone: where intervals overlap, another set of trials could put other cells there.",
@@ -196,7 +197,7 @@ def pareto(findings: Findings) -> list[Table]:
 def smelu(findings: Findings) -> list[Table]:
     rows = [
         {
-            **point.cell.row(),
+            **row_of(point.cell),
             "beta": point.beta,
             "difference": point.against_relu.estimate if point.against_relu else None,
         }
@@ -208,6 +209,7 @@ def smelu(findings: Findings) -> list[Table]:
         Column("β", ("beta",), number("{:g}")),
         LOSS_INTERVAL,
         PD,
+        *untrained_column(findings.measured),
         Column("PD minus ReLU's [95 % interval]", ("difference",), with_interval(4)),
         N,
     )
@@ -324,12 +326,14 @@ def _count_of(count: float | None, total: int) -> str:
 
 def other_contexts(findings: Findings) -> list[Table]:
     cells = [
-        each.cell.row() | {"both": each.both, "widening": each.widening} for each in findings.cells_on_other_contexts
+        row_of(each.cell) | {"both": each.both, "widening": each.widening}
+        for each in findings.cells_on_other_contexts
     ]
     if not cells:
         return []
     both = Column("Contexts and trials sampled", ("both",), with_interval(4))
-    columns = (MODEL, ACTIVATION, PD, both, Column("Wider by", ("widening",), number("{:.2f}")), N)
+    baseline = untrained_column(findings.measured)
+    columns = (MODEL, ACTIVATION, PD, both, Column("Wider by", ("widening",), number("{:.2f}")), *baseline, N)
     notes = (
         "The second interval allows for other contexts too, by how much PD differs between "
         f"{contexts.n_blocks(findings.measured)} stretches of the validation text with equally many contexts. It is "
