@@ -80,8 +80,8 @@ def rate_column(cells: list[MeasuredCell]) -> tuple[Column, ...]:
 
 
 def results(findings: Findings) -> list[Table]:
-    beside = rate_column(findings.measured), untrained_column(findings.measured)
-    columns = (MODEL, ACTIVATION, *beside[0], LOSS, PD, *beside[1], ACCURACY, MISMATCHES, N)
+    rate, baseline = rate_column(findings.measured), untrained_column(findings.measured)
+    columns = (MODEL, ACTIVATION, *rate, LOSS, PD, *baseline, ACCURACY, MISMATCHES, N)
     return [Table("Results", columns, rows_of(findings.measured), (READ_BESIDE_LOSS, INTERVALS))]
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from tabulate import tabulate
 
 import config_cpu
-from benchmarks.growth import bench_growth, command_cost, describe_growth, make_trial
+from benchmarks.growth import bench_growth, command_cost, describe_growth, make_trial, study_in
 from benchmarks.start import bench_start, describe_start
 from config import ACTIVATIONS, MODELS, Config, Shape
 from runner.workers import Event, run_jobs
@@ -35,7 +35,7 @@ from study.files import ROOT, write_json
 from study.known import Predictions
 from study.pairs import compare_two, probe_facts
 from study.plan import Job, Study, planned_jobs
-from study.store import Cell, Store, fingerprint
+from study.store import Cell, fingerprint
 
 GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
 PLANNED = 100_000
@@ -52,10 +52,6 @@ SMALL = replace(
     texts=1,
     text_length=1,
 )
-
-
-def study_in(folder: str, config: Config) -> Study:
-    return Study(config, "cpu", "cpu", Store(Path(folder, "results"), Path(folder, "checkpoints")))
 
 
 def run_on_one_worker(study: Study, jobs: list[Job]) -> list[tuple[Job, float, int]]:

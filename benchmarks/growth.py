@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 import config_cpu
 import metrics
-from config import MODELS
+from config import MODELS, Config
 from runner.workers import worker_environment
 from study.cell import keep_pairs, update_cell
 from study.environment import environment
@@ -72,9 +72,12 @@ def make_trial(study: Study, cell: Cell, number: int) -> None:
     study.store.write_record(cell, number, record)
 
 
-def study_of(folder: str, n_trials: int) -> Study:
-    config = replace(config_cpu.CONFIG, study="bench", n_trials=n_trials)
+def study_in(folder: str, config: Config) -> Study:
     return Study(config, "cpu", "cpu", Store(Path(folder, "results"), Path(folder, "checkpoints")))
+
+
+def study_of(folder: str, n_trials: int) -> Study:
+    return study_in(folder, replace(config_cpu.CONFIG, study="bench", n_trials=n_trials))
 
 
 def growing_cell(n_trials: int) -> dict:

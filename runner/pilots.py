@@ -170,11 +170,11 @@ def choose(grid: Grid, pilots: list[dict]) -> dict[tuple[str, str], Choice]:
     return {cell: choice(by_rate, rates[cell[0]]) for cell, by_rate in found.items()}
 
 
-def shared_rates(grid: Grid, pilots: list[dict]) -> dict[str, float]:
+def shared_rates(chosen: dict[tuple[str, str], Choice]) -> dict[str, float]:
     """For each architecture of which every pilot was run, the rate with the lowest loss, as a mean over activations;
     none for one where at every rate some pilot diverged."""
     by_model: dict[str, list[Choice]] = {}
-    for (model, _), choice in choose(grid, pilots).items():
+    for (model, _), choice in chosen.items():
         by_model.setdefault(model, []).append(choice)
     found = {}
     for model, choices in by_model.items():
@@ -214,7 +214,7 @@ def describe(grid: Grid, pilots: list[dict]) -> str:
     headers = ["model", "activation", *(f"{rate:g}" for rate in rates), "chosen", "at the edge"]
     table = tabulate(rows, headers, tablefmt="github", disable_numparse=True, colalign=["left"] * 2)
     seeds = ", ".join(map(str, grid.seeds))
-    shared = ", ".join(f"{model} {rate:g}" for model, rate in shared_rates(grid, pilots).items())
+    shared = ", ".join(f"{model} {rate:g}" for model, rate in shared_rates(choices).items())
     return (
         f"Validation loss after {counted(grid.iterations, 'step')} from seed {seeds}, by learning rate. {RULE}\n\n"
         f"{table}\n\nOne rate for all activations, with the lowest mean loss over them: {shared or 'none yet'}.\n"

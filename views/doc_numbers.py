@@ -14,7 +14,7 @@ from analysis import answer, contexts, registered
 from analysis.course import cells_at, loss_at, shared_steps
 from analysis.differences import Difference
 from analysis.findings import Findings, When
-from analysis.loss_alone import caveat, explained_by_loss
+from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.metrics_compared import spearman_within
 from analysis.rates import RateEffect
@@ -185,9 +185,6 @@ class Numbers:
             for cells in self.findings(study).models.values()
         ]
         return with_interval(2)(spearman_within(groups)).replace("-", MINUS)
-
-    def explained_by_loss(self, study: str, metric: str) -> str:
-        return f"{explained_by_loss(self.findings(study).measured, metric):.2f}"
 
     def better_elsewhere(self, study: str) -> str:
         """A sentence on the cells whose loss is shown to be lower at another learning rate, if there are any."""
