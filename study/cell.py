@@ -209,7 +209,7 @@ def build_cell(
     lacking = [key for key in keys if key not in known and records.keys() >= set(key)]
     known = known | dict(zip(lacking, compare_trials(study, cell, records, lacking), strict=True))
     known = {key: known[key] for key in keys if key in known}
-    known |= completed_pairs(study, cell, records, known, pooled="pooled" in (previous or {}))
+    known |= pairs_anew(study, cell, records, known, pooled="pooled" in (previous or {}))
     pairs = [with_barrier(pair, records) for pair in known.values()]
     planned = max(len(trials), study.config.n_trials)
     pooled = {"pooled": previous["pooled"]} if previous and "pooled" in previous else {}
@@ -241,7 +241,7 @@ def build_cell(
     }
 
 
-def completed_pairs(
+def pairs_anew(
     study: Study, cell: Cell, records: dict[int, dict], pairs: dict[Key, dict], pooled: bool
 ) -> dict[Key, dict]:
     """Those of the ``pairs`` that lack what others have, as files of an earlier version do, computed again where the

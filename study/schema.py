@@ -286,6 +286,7 @@ def pairs_faults(content: PairsForm) -> Iterator[str]:
 
 def record_faults(record: Any) -> Iterator[str]:
     yield from config_faults(record)
+    yield from missing_settings(record.config)
     yield from trial_faults(record, record.config)
     n_texts = len(record.texts or ())
     if record.status == "completed" and n_texts != (record.config.texts or 0):
@@ -293,6 +294,7 @@ def record_faults(record: Any) -> Iterator[str]:
 
 
 def state_faults(state: StateForm) -> Iterator[str]:
+    yield from missing_settings(state.config)
     iterations, interval, steps = state.config.iterations, state.config.eval_interval, state.history.step
     if fault := step_fault(steps, iterations, interval, whole=False):
         yield f"history.step: {fault}"
@@ -309,6 +311,13 @@ def config_faults(owned: Owned) -> Iterator[str]:
         yield f"config: of {config.model} with {config.activation}"
     if len(set(config.vary)) < len(config.vary):
         yield "config.vary: a stream twice"
+
+
+def missing_settings(config: Config) -> Iterator[str]:
+    """Of those that say what shape the predictions beside a record or in a state have."""
+    for name in ("probe_contexts", "vocabulary_size"):
+        if getattr(config, name) is UNSET:
+            yield f"config: Object missing required field `{name}`"
 
 
 def trial_faults(trial: TrialFacts, config: Config) -> Iterator[str]:

@@ -30,6 +30,7 @@ from study.files import (
     write_sealed,
 )
 from study.plan import Plan, planned_jobs
+from study.store import fingerprint
 from train import TrialRun
 
 
@@ -108,6 +109,27 @@ def test_barriers_that_are_none_are_damaged(made, barriers):
         study.store.read_record(cell, 1)
 
 
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"probe_contexts": 20}, "foreign  {record} was made with other settings (probe_contexts 20 there, 40 here)"),
+        (None, "damaged  {record} is damaged (config: Object missing required field `probe_contexts`)"),
+    ],
+)
+def test_a_record_of_other_settings_with_predictions_of_its_own_is_named(made, tmp_path, capsys, changes, said):
+    """They cannot be compared with those of the other trials."""
+    study, cell = made
+    p = study.store.predictions_of(cell, 1, study.store.read_record(cell, 1))
+    record = study.store.read_record(cell, 1)
+    record["predictions_sha256"] = study.store.write_predictions(cell, 1, [0, 3, 6], [each[:20] for each in p])
+    facts = record["config"] | (changes or {})
+    if changes is None:
+        del facts["probe_contexts"]
+    study.store.write_record(cell, 1, record | {"config": facts, "fingerprint": fingerprint(facts)})
+    assert call(tmp_path, "--verify") == 1
+    assert said.format(record=study.store.record_path(cell, 1)) in capsys.readouterr().out
+
+
 # ---------------------------------------------------------------- states
 
 
@@ -120,6 +142,7 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     state = torch.load(io.BytesIO(files.read_sealed(path)), weights_only=True)
     last = state["model"]
     first, *_ = last
+    nameless = {name: value for name, value in state["config"].items() if name != "vocabulary_size"}
 
     def seal(changed: object) -> None:
         buffer = io.BytesIO()
@@ -129,6 +152,9 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     wrong = {
         "Expected `object`, got `array`": [1, 2],
         "Object missing required field `step`": {name: value for name, value in state.items() if name != "step"},
+        "config: Object missing required field `vocabulary_size`": state
+        | {"config": nameless, "fingerprint": fingerprint(nameless)},
+        "fingerprint: not that of its config": state | {"config": state["config"] | {"batch_size": 7}},
         "step: 5 after an evaluation at 0": state | {"step": 5},
         "history.train_loss: not a loss for each step": state | {"history": state["history"] | {"train_loss": []}},
         "predictions: not of type and shape": state | {"predictions": state["predictions"][:, 1:]},
