@@ -216,7 +216,8 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
     rows.append(["predictions", *verdict(same_predictions)])
     rows.extend([name, *verdict(before.get(name) == after[name])] for name in WRITTEN)
     account = tabulate(rows, ["", "there", "again", "difference"])
-    if not same_predictions and number in study.store.done_trials(cell):
+    both_completed = before["status"] == after["status"] == "completed"
+    if not same_predictions and both_completed and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
     account += "\n\n" + compare_environments(before["environment"], after["environment"])
     return same_bits, account if same_bits else f"{account}\n\n{causes(before, after['environment'])}"
@@ -254,8 +255,7 @@ def verdict(same: bool) -> tuple[str, str, str]:
 
 def compare_predictions(study: Study, cell: Cell, number: int, before: dict, again: np.ndarray) -> str:
     """By how much the final predictions differ, in the study's own measures."""
-    there = study.store.read_predictions(cell, number, before["predictions_sha256"])
-    p, q = there[-1], again[-1]
+    p, q = study.store.predictions_of(cell, number, before)[-1], again[-1]
     return (
         f"final predictions: relative PD (all classes) {metrics.relative_pd(p, q):.6g}, "
         f"{metrics.top1_mismatches(p, q)} top-1 mismatches of {len(p)}, largest difference {np.abs(p - q).max():.3g}"
