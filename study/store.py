@@ -341,10 +341,10 @@ class Store:
             raise UserError(f"{path} is left as it is: what was to be written could not be read again ({fault})")
         write_checked(path, kept, spaces=kept is content)
 
-    def read_cell(self, cell: Cell) -> dict | None:
+    def read_cell(self, cell: Cell, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict | None:
         """The cell file, or None if there is none."""
         path = self.cell_path(cell)
-        return read_cell_file(path) if os.path.lexists(path) else None
+        return read_cell_file(path, on_unchecked) if os.path.lexists(path) else None
 
 
 def read_cell_file(path: Path, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict:

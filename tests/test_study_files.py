@@ -85,7 +85,7 @@ def test_what_cannot_be_read_now_is_not_trained_again(made, monkeypatch):
 def changed(value: float) -> np.ndarray:
     """Predictions of which one, at the second evaluation, is ``value``, and the next one makes up for it."""
     p = np.full((3, 40, 65), 1 / 65, np.float32)
-    p[1, 5, 7:9] = value, 2 / 65 - value
+    p[1, 5, 7:9] = value, 2 / 65 - value if math.isfinite(value) else 0
     return p
 
 
