@@ -17,6 +17,7 @@ from metrics import PAIR_METRICS, TRIAL_METRICS, Metric
 
 LARGEST = 1e38  # about that of float32, in which losses are computed; squares and sums of such numbers are finite
 ROUNDING = 1e-6  # by which a computed number may lie outside of its bounds
+CAME_LATER = "text_block"  # a grouping of pairs that earlier files lack
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]  # with a size: charlm@1M
@@ -295,6 +296,7 @@ def pairs_faults(content: PairsForm) -> Iterator[str]:
 
 def record_faults(record: Any) -> Iterator[str]:
     yield from config_faults(record)
+    yield from missing_settings(record.config)
     yield from trial_faults(record, record.config)
     n_texts = len(record.texts or ())
     if record.status == "completed" and n_texts != (record.config.texts or 0):
@@ -302,6 +304,7 @@ def record_faults(record: Any) -> Iterator[str]:
 
 
 def state_faults(state: StateForm) -> Iterator[str]:
+    yield from missing_settings(state.config)
     iterations, interval, steps = state.config.iterations, state.config.eval_interval, state.history.step
     if fault := step_fault(steps, iterations, interval, whole=False):
         yield f"history.step: {fault}"
@@ -318,6 +321,13 @@ def config_faults(owned: Owned) -> Iterator[str]:
         yield f"config: of {config.model} with {config.activation}"
     if len(set(config.vary)) < len(config.vary):
         yield "config.vary: a stream twice"
+
+
+def missing_settings(config: Config) -> Iterator[str]:
+    """Of those that say what shape the predictions beside a record or in a state have."""
+    for name in ("probe_contexts", "vocabulary_size"):
+        if getattr(config, name) is UNSET:
+            yield f"config: Object missing required field `{name}`"
 
 
 def trial_faults(trial: TrialFacts, config: Config) -> Iterator[str]:
@@ -388,15 +398,16 @@ def even(groups: Groups) -> bool:
 
 
 def unlike(pair: PairFacts, first: PairFacts) -> str | None:
-    """What the pairs of a cell share and ``pair`` does not share with the ``first``."""
+    """What the pairs of a cell share and ``pair`` does not share with the ``first``. Metrics followed over training
+    and groups that came later may be in some alone: the predictions of the others may be gone."""
     if pair.n_predictions != first.n_predictions:
         return f"n_predictions: {pair.n_predictions}, elsewhere {first.n_predictions}"
-    if pair.history.keys() != first.history.keys():
-        return "history: other metrics than elsewhere"
-    names, names_there = (
-        {name: groups.group for name, groups in (each.breakdown or {}).items()} for each in (pair, first)
-    )
-    return None if names == names_there else "breakdown: other groups than elsewhere"
+    if pair.breakdown is UNSET or first.breakdown is UNSET:
+        return None
+    names, there = ({name: groups.group for name, groups in (each.breakdown or {}).items()} for each in (pair, first))
+    differ = {name for name in names.keys() | there.keys() if names.get(name) != there.get(name)}
+    lacking = {CAME_LATER} & (names.keys() ^ there.keys())
+    return "breakdown: other groups than elsewhere" if differ - lacking else None
 
 
 def no_faults(content: object) -> Iterator[str]:

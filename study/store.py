@@ -37,6 +37,7 @@ from study.files import (
     UserError,
     check_form,
     digest,
+    fault_in,
     files_in,
     read_bytes,
     read_checked,
@@ -328,8 +329,16 @@ class Store:
         return payload
 
     def write_cell(self, cell: Cell, content: dict) -> None:
-        kept = compact(content)
-        write_checked(self.cell_path(cell), kept, spaces=kept is content)
+        """Replace the cell file; UserError, and no file is changed, if the new one could not be read again."""
+        path = self.cell_path(cell)
+        try:
+            kept = compact(content)
+            fault = fault_in(expand(path, kept), CellForm, cell_faults)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            raise UserError(f"{path} is left as it is: what was to be written could not be read again ({fault})")
+        write_checked(path, kept, spaces=kept is content)
 
     def read_cell(self, cell: Cell) -> dict | None:
         """The cell file, or None if there is none."""
