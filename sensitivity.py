@@ -190,7 +190,7 @@ def prepare(arguments: argparse.Namespace) -> Begun:
         )
     cli.say(f"{task.path}: a few steps with {counted(len(names), 'activation')}, twice, to check and to time them")
     with deterministic(device):
-        cost, warnings = examine(task, names, SEED_BASE, device, own)
+        cost, shape, warnings = examine(task, names, SEED_BASE, device, own)
     for warning in warnings:
         cli.say(f"warning: {warning}")
     workers = arguments.workers or workers_for(device)
@@ -198,7 +198,7 @@ def prepare(arguments: argparse.Namespace) -> Begun:
         planned = extended(before, cost, arguments.budget, workers, arguments.seeds)
     else:
         planned = plan(cost, arguments.budget, workers, arguments.seeds, arguments.steps)
-    setting = Setting(arguments.task.absolute(), folder, planned.steps, device, own)
+    setting = Setting(arguments.task.absolute(), folder, planned.steps, device, own, shape=shape)
     pending = pending_of(setting, jobs_of(names, planned.seeds, SEED_BASE))
     return Begun(task, setting, facts, names, cost, planned, workers, pending)
 

@@ -71,7 +71,7 @@ def jobs_of(activations: Sequence[str], seeds: int, seed_base: int) -> list[Job]
 
 
 def pending_of(setting: Setting, jobs: Sequence[Job]) -> list[Job]:
-    return [job for job in jobs if Result.read(setting.result_path(job)) is None]
+    return [job for job in jobs if setting.result(job) is None]
 
 
 def complete_seeds(
@@ -79,7 +79,7 @@ def complete_seeds(
 ) -> Iterator[tuple[int, dict[str, Result]]]:
     """Each seed whose trials are complete with every activation, and their results."""
     for seed in seeds:
-        found = {name: Result.read(setting.result_path(Job(name, seed))) for name in activations}
+        found = {name: setting.result(Job(name, seed)) for name in activations}
         complete = {name: result for name, result in found.items() if result is not None}
         if len(complete) == len(found):
             yield seed, complete

@@ -145,6 +145,8 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
             return
         check_identity(path, found, study.identity(cell))
         records = {number: store.read_record(cell, number) for number in sorted(store.done_trials(cell))}
+        for number, record in records.items():
+            check_identity(store.record_path(cell, number), record, study.identity(cell))
         numbers = {trial["trial"] for trial in found["trials"]}
         if lacking := sorted(records.keys() - numbers):
             yield "missing", f"{path} lacks {', '.join(f'trial {number}' for number in lacking)}"

@@ -37,6 +37,7 @@ from study.files import (
     UserError,
     check_form,
     digest,
+    fault_in,
     files_in,
     read_bytes,
     read_checked,
@@ -67,6 +68,9 @@ DECLARED_LATER = (
     "muon_rate",
     "contexts_between",
 )
+
+
+RECORD = re.compile(r"trial_([1-9]\d*)\.json")  # the name of a trial's record
 
 
 @cache
@@ -173,6 +177,11 @@ def check_study_name(name: str) -> str:
     return name
 
 
+def _recorded(names: Iterable[str]) -> set[int]:
+    """Numbers of the trials whose record is among the ``names`` of files."""
+    return {int(match[1]) for match in map(RECORD.fullmatch, names) if match}
+
+
 @dataclass(frozen=True)
 class Store:
     """The folders of results and checkpoints, and every path in them; trial numbers count from 1."""
@@ -232,13 +241,12 @@ class Store:
 
     def recorded_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record."""
-        matches = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in self._names_in_trials_dir(cell))
-        return {int(match[1]) for match in matches if match}
+        return _recorded(self._names_in_trials_dir(cell))
 
     def done_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record and predictions."""
         names = self._names_in_trials_dir(cell)
-        return {number for number in self.recorded_trials(cell) if f"trial_{number}.npz" in names}
+        return {number for number in _recorded(names) if f"trial_{number}.npz" in names}
 
     def has_trial_files(self, cell: Cell) -> bool:
         """Whether a record or predictions of any trial are here, damaged ones included."""
@@ -321,8 +329,16 @@ class Store:
         return payload
 
     def write_cell(self, cell: Cell, content: dict) -> None:
-        kept = compact(content)
-        write_checked(self.cell_path(cell), kept, spaces=kept is content)
+        """Replace the cell file; UserError, and no file is changed, if the new one could not be read again."""
+        path = self.cell_path(cell)
+        try:
+            kept = compact(content)
+            fault = fault_in(expand(path, kept), CellForm, cell_faults)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            raise UserError(f"{path} is left as it is: what was to be written could not be read again ({fault})")
+        write_checked(path, kept, spaces=kept is content)
 
     def read_cell(self, cell: Cell) -> dict | None:
         """The cell file, or None if there is none."""

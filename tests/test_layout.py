@@ -57,7 +57,7 @@ MAY_IMPORT = {
     # The model for the docs alone; of the runner, how many cores there are.
     "analyze_results": {"analysis", "audit", "labels", "model", "runner", "study", "views"},
     "compare": {"analysis", "labels", "study", "views"},
-    "own": {"activations", "config", "runner", "study", "train", "training"},
+    "own": {"activations", "config", "probabilities", "runner", "study", "train", "training"},
     "sensitivity": {
         "activations",
         "analysis",
