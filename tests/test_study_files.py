@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from runner import cluster, study_run
 from runner.progress import Progress
 from runner.verify import verify
 from runner.workers import Event
-from study import compact, files, options, plan, store
-from study.cell import check_cell, finished_record, ignore, update_cell
+from study import compact, files, options, plan, schema, store
+from study.cell import check_cell, finished_record, ignore, keep_pairs, update_cell
 from study.files import (
     Damaged,
     OtherSettings,
@@ -30,7 +31,9 @@ from study.files import (
     write_checked,
     write_sealed,
 )
+from study.pair_files import read_pairs
 from study.plan import Plan, planned_jobs
+from study.state import read_state
 from study.store import fingerprint
 from train import TrialRun
 
@@ -445,3 +448,36 @@ def test_what_could_not_be_read_again_is_not_written(made):
     with pytest.raises(UserError, match=r"is left as it is.*pairs\[1\].trials: the pair \[1, 2\] twice"):
         study.store.write_cell(cell, content | {"pairs": content["pairs"] * 2})
     assert path.read_bytes() == before
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+LATER = {"optimizer": "muon", "betas": (0.9, 0.95), "weight_decay": 0.1, "schedule": "cosine", "warm_up": 0.1}
+LATER |= {"floor": 0.1, "clip_norm": 1.0, "muon_rate": 0.01, "contexts_between": 20}
+
+
+def test_everything_that_is_written_is_declared(made):
+    """What is not is let through, whatever it holds."""
+    study, cell = made
+    write_trial(study, cell, 3)
+    keep_pairs(study, cell, 3)
+    run = TrialRun(study, cell, 4)
+    run.evaluate()
+    run.save()
+    content, record = study.store.read_cell(cell), study.store.read_record(cell, 3)
+    facts = replace(study, config=replace(study.config, **LATER)).identity(cell)
+    assert facts.keys() >= {*LATER, "recipe", "torch"}
+    written = [
+        (schema.CellForm, content),
+        (schema.TrialForm, content["trials"][0]),
+        (schema.RecordForm, record),
+        (schema.PairsForm, read_pairs(study.store, cell, 3)),
+        (schema.PairForm, content["pairs"][0]),
+        (schema.OtherContexts, content["pairs"][0]["different_contexts"]),
+        (schema.Groups, content["pairs"][0]["breakdown"]["confidence"]),
+        (schema.StateForm, read_state(run.checkpoint_path, run.facts, 4, "cpu")),
+        *((schema.Config, config) for config in (facts, record["config"])),
+    ]
+    for form, found in written:
+        assert found.keys() <= set(form.__struct_fields__)
