@@ -487,6 +487,13 @@ def test_no_pickle_is_read(folder, capsys):
     assert not Path("sprung").exists()
 
 
+@pytest.mark.parametrize("option", ["--vs", "--targets", "--html", "--csv", "FILE"])
+def test_an_empty_value_is_refused(folder, capsys, option):
+    words = ["relu/seed_0.npy", "relu/seed_1.npy"]
+    said = refusal(capsys, "", *words) if option == "FILE" else refusal(capsys, *words, option, "")
+    assert f"{option}: the value is empty" in said
+
+
 def test_files_that_are_no_arrays_are_refused(folder, capsys):
     Path("cut.npy").write_bytes(Path("relu/seed_0.npy").read_bytes()[:-100])
     Path("head.npy").write_bytes(Path("relu/seed_0.npy").read_bytes()[:40])
