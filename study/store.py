@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from config import RECIPE, Config, size_in
+from probabilities import probabilities
 from study.compact import compact, expand
 from study.corpus import CORPUS_SHA256
 from study.evaluations import stacked, stacked_shapes, unstacked
@@ -310,15 +311,22 @@ class Store:
 
     def predictions_of(self, cell: Cell, number: int, record: dict) -> list[np.ndarray]:
         """The predictions of a trial with this ``record``, (samples, V) of each evaluation; Damaged unless there are
-        some for each."""
+        some for each and, where it completed, all are probabilities."""
         found = self.read_stacked(cell, number, record["predictions_sha256"])
         wanted = stacked_shapes(record["config"], record["history"]["step"])
+        path = self.predictions_path(cell, number)
         for name in dict.fromkeys([*wanted, *found]):
             shapes = [found[name].shape if name in found else "no", wanted.get(name, "no")]
             if shapes[0] != shapes[1]:
-                path = self.predictions_path(cell, number)
                 raise Damaged(f"{path} has {shapes[0]} predictions instead of {shapes[1]}")
-        return unstacked(found)
+        predictions = unstacked(found)
+        for p in predictions if record["status"] == "completed" else ():
+            try:
+                probabilities(p)
+            except ValueError as error:
+                what, *_ = str(error).split(";")
+                raise Damaged(f"{path} has predictions that are no probabilities ({what})") from None
+        return predictions
 
     def read_weights(self, cell: Cell, number: int, sha256: str) -> bytes:
         """The final weights of a finished trial; Damaged if the file is missing or not the one of the record."""
@@ -340,10 +348,10 @@ class Store:
             raise UserError(f"{path} is left as it is: what was to be written could not be read again ({fault})")
         write_checked(path, kept, spaces=kept is content)
 
-    def read_cell(self, cell: Cell) -> dict | None:
+    def read_cell(self, cell: Cell, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict | None:
         """The cell file, or None if there is none."""
         path = self.cell_path(cell)
-        return read_cell_file(path) if os.path.lexists(path) else None
+        return read_cell_file(path, on_unchecked) if os.path.lexists(path) else None
 
 
 def read_cell_file(path: Path, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict:

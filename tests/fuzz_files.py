@@ -38,7 +38,15 @@ from runner import pilots  # noqa: E402
 from runner.verify import known_trial, verify  # noqa: E402
 from study import options, store  # noqa: E402
 from study.cell import finished_record, update_cell  # noqa: E402
-from study.files import ROOT, SUMMARY_NAME, UserError, write_checked, write_json, write_sealed  # noqa: E402
+from study.files import (  # noqa: E402
+    ROOT,
+    SUMMARY_NAME,
+    UserError,
+    read_checked,
+    write_checked,
+    write_json,
+    write_sealed,
+)
 from study.pair_files import read_pairs, write_pairs  # noqa: E402
 from study.plan import Study  # noqa: E402
 from study.state import read_state  # noqa: E402
@@ -152,14 +160,16 @@ class Fuzz:
             grid,
             [each for rate in grid.rates for each in pilots.finished_pilots(self.study, jobs, rate)],
         )
-        return json.loads(self.pilots.read_text())
+        return read_checked(self.pilots)
 
     def results(self) -> tuple[str, ...]:
         return ("--results-dir", str(self.folder / "results"), "--plots-dir", str(self.folder / "plots"))
 
     def try_one(self, kind: str, path: Path_, change: str, value: Any) -> None:
-        """Write the altered file, give it to all that reads such files, and put the whole one back."""
-        content = altered(self.contents[kind], path, change, value)
+        self.give(kind, altered(self.contents[kind], path, change, value))
+
+    def give(self, kind: str, content: dict) -> None:
+        """Write such a file, give it to all that reads it, and put the whole one back."""
         if kind in ("cell", "record") and isinstance(content.get("config"), dict):
             content["fingerprint"] = fingerprint(content["config"])
         getattr(self, f"try_{kind}")(content)

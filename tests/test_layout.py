@@ -19,6 +19,7 @@ AT_THE_ROOT = {
     "labels",
     "metrics",
     "probabilities",
+    "cores",
     "train",
     "run_all_experiments",
     "analyze_results",
@@ -31,6 +32,7 @@ MAY_IMPORT = {
     "config": set(),
     "activations": {"config"},
     "probabilities": set(),
+    "cores": set(),
     "metrics": {"probabilities"},
     "labels": {"config"},
     "config_cpu": {"config"},
@@ -49,13 +51,13 @@ MAY_IMPORT = {
         "training",
     },
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},
-    "runner": {"config", "config_trained", "labels", "metrics", "study", "train", "training"},
-    "analysis": {"config", "config_trained", "labels", "metrics", "probabilities"},
+    "runner": {"config", "config_trained", "cores", "labels", "metrics", "study", "train", "training"},
+    "analysis": {"config", "config_trained", "cores", "labels", "metrics", "probabilities"},
     "audit": {"analysis", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
-    # The model for the docs alone; of the runner, how many cores there are.
-    "analyze_results": {"analysis", "audit", "labels", "model", "runner", "study", "views"},
+    # The model for the docs alone.
+    "analyze_results": {"analysis", "audit", "cores", "labels", "model", "study", "views"},
     "compare": {"analysis", "labels", "study", "views"},
     "own": {"activations", "config", "probabilities", "runner", "study", "train", "training"},
     "sensitivity": {

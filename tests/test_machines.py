@@ -23,13 +23,14 @@ from synthetic_cells import random_cell, write_cells
 
 import analyze_results
 import compare
+import cores
 import run_all_experiments
 import sensitivity
 import train
 from analysis.account import differing_machines
 from own.run import train_pending
 from own.trial import Setting
-from runner import cores, verify, workers
+from runner import verify, workers
 from study import cli, environment, locks
 from study.files import ROOT, Busy, write_json
 from study.locks import exclusive
@@ -477,6 +478,14 @@ def test_the_smallest_quota_of_all_groups_counts(tmp_path, monkeypatch):
     for quota, usable in [(None, 8), (1.5, 2), (0.2, 1), (40, 8)]:
         monkeypatch.setattr(cores, "cpu_quota", lambda quota=quota: quota)
         assert cores.usable_cores() == usable
+
+
+def test_there_is_one_count_of_cores():
+    """Any other one would not know the quota."""
+    asked = re.compile(r"sched_getaffinity|cpu_count")
+    files = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in ROOT.glob(pattern)]
+    counting = {path.name for path in files if path.parent.name != "tests" and asked.search(path.read_text())}
+    assert counting == {"cores.py"}
 
 
 # ---------------------------------------------------------------- numbers, folders, signals

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import math
 import os
 import re
 import shutil
@@ -81,12 +82,23 @@ def test_what_cannot_be_read_now_is_not_trained_again(made, monkeypatch):
     assert study.store.done_trials(cell) == {1, 2}
 
 
+def changed(value: float) -> np.ndarray:
+    """Predictions of which one, at the second evaluation, is ``value``, and the next one makes up for it."""
+    p = np.full((3, 40, 65), 1 / 65, np.float32)
+    p[1, 5, 7:9] = value, 2 / 65 - value if math.isfinite(value) else 0
+    return p
+
+
 @pytest.mark.parametrize(
     "payload, reason",
     [
         (b"no archive", "has no predictions"),
         (np.zeros((3, 40, 65), np.float64), "float64, 3 axes"),
         (np.zeros((2, 40, 65), np.float32), r"has \(2, 40, 65\) predictions instead of \(3, 40, 65\)"),
+        (changed(math.nan), r"that are no probabilities \(row 5, class 7 is nan, not a probability\)$"),
+        (changed(math.inf), r"that are no probabilities \(row 5, class 7 is inf, not a probability\)$"),
+        (changed(-0.001), r"that are no probabilities \(row 5, class 7 is negative"),
+        (np.ones((3, 40, 65), np.float32), r"that are no probabilities \(row 0 sums to 65, not to 1\)$"),
     ],
 )
 def test_predictions_that_are_none_are_damaged_though_their_hash_is_right(made, payload, reason):
@@ -99,6 +111,18 @@ def test_predictions_that_are_none_are_damaged_though_their_hash_is_right(made, 
     write_bytes(study.store.predictions_path(cell, 1), payload)
     with pytest.raises(Damaged, match=reason):
         study.store.predictions_of(cell, 1, record)
+    study.store.write_record(cell, 1, record)
+    assert any(kind == "damaged" and re.search(reason, what) for kind, what in verify(study, [(cell, 1)]))
+    update_cell(study, cell)
+    assert study.store.done_trials(cell) == {2}
+    assert study.store.predictions_path(cell, 1).with_name("trial_1.npz.damaged").exists()
+
+
+def test_a_diverged_trial_may_have_predictions_that_are_no_probabilities(made):
+    study, cell = made
+    sha256 = study.store.write_predictions(cell, 1, [0, 3, 6], changed(math.nan))
+    record = study.store.read_record(cell, 1) | {"status": "diverged", "predictions_sha256": sha256}
+    assert np.isnan(study.store.predictions_of(cell, 1, record)[1][5, 7])
 
 
 @pytest.mark.parametrize("barriers", [[], {"2": "high"}, {"2": -1.0}, {"two": 1.0}])
