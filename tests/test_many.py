@@ -54,7 +54,7 @@ def test_a_figure_that_cannot_be_drawn_is_an_error_on_several_processes_too():
 
 # The first figure of several is never finished: one process draws that, and the other soon has nothing more to draw.
 DRAW_FOR_EVER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from study import cli
 from views import many
@@ -68,6 +68,7 @@ def draw(job):
         time.sleep(0.01)
     return b""
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background has not
 many._bytes_of = draw
 cli.leave(cli.outcome("analysis", lambda: len(list(many.drawn(range(n_jobs), 2)))))
 """
