@@ -20,8 +20,8 @@ from analysis.tables import TABLES
 from audit import tables as audit_tables
 from audit.ours import Ours
 from audit.report import ReportForm, report_faults
+from cores import usable_cores
 from labels import counted
-from runner.cores import usable_cores
 from study import cli
 from study.files import (
     PAGE_NAME,

@@ -24,6 +24,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import ArrayLike
 
 import metrics
+from cores import usable_cores
 from probabilities import probabilities
 
 ENDINGS = (".npy", ".npz")
@@ -307,10 +308,6 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], worth_it: 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def n_steps(models: Sequence[Predictions]) -> int:

@@ -95,16 +95,21 @@ def hashed(value: object) -> str:
 # ---------------------------------------------------------------- what is checked
 
 
-def examine(task: Task, activations: tuple[str, ...], seed: int, device: str, own: OwnCode) -> tuple[Cost, list[str]]:
-    """What training costs, and warnings. UserError for a task that is not fit."""
+def examine(
+    task: Task, activations: tuple[str, ...], seed: int, device: str, own: OwnCode
+) -> tuple[Cost, tuple[int, ...], list[str]]:
+    """What training costs, the shape of predictions, and warnings. UserError for a task that is not fit."""
     looks = {}
     for name in activations:
         first = look(task, Job(name, seed), device, own, None)
-        check_predictions(task, name, first)
+        check_predictions(task, first)
         again = look(task, Job(name, seed), device, own, len(first.losses))
         if fault := not_deterministic(first, again):
             raise UserError(f"{task.path}: with {name} the same seed twice does not give the same: {fault}")
         looks[name] = first
+    shape, *others = dict.fromkeys(each.predictions.shape for each in looks.values())
+    if others:
+        raise UserError(f"{task.path}: predictions have shape {shape}, with another activation {others[0]}")
     if same := same_output(looks):
         raise UserError(
             f"{task.path}: {same[0]} and {same[1]} give the same predictions after "
@@ -114,18 +119,16 @@ def examine(task: Task, activations: tuple[str, ...], seed: int, device: str, ow
         step={name: each.step for name, each in looks.items()},
         trial={name: each.building + 2 * each.predicting for name, each in looks.items()},
     )
-    return cost, [*size_warnings({name: each.n_parameters for name, each in looks.items()}), *loss_warnings(looks)]
+    sizes = {name: each.n_parameters for name, each in looks.items()}
+    return cost, shape, [*size_warnings(sizes), *loss_warnings(looks)]
 
 
-def check_predictions(task: Task, name: str, found: Look) -> None:
+def check_predictions(task: Task, found: Look) -> None:
     shape = found.predictions.shape
     if task.targets is not None and (len(task.targets) != shape[0] or not task.targets.min() >= 0):
         raise UserError(f"{task.path}: {len(task.targets)} targets from 0 on are needed for {shape[0]} predictions")
     if task.targets is not None and task.targets.max() >= shape[1]:
         raise UserError(f"{task.path}: targets holds class {task.targets.max()}, predictions have {shape[1]} classes")
-    sums = found.predictions.sum(axis=1)
-    if np.isfinite(sums).all() and (found.predictions.min() < 0 or np.abs(sums - 1).max() > 0.005):
-        raise UserError(f"{task.path}: predict(model, probe) must return probabilities; with {name} they are none")
 
 
 def not_deterministic(first: Look, again: Look) -> str | None:

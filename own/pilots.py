@@ -20,12 +20,13 @@ from own.fitness import FEWEST_STEPS, check_predictions, look
 from own.folder import facts_of, jobs_of, pending_of
 from own.run import train_pending
 from own.task import Task, load_task
-from own.trial import Job, Result, Setting
+from own.trial import Job, Setting
 from runner.pilots import Choice, Grid, choose, describe
 from runner.study_run import workers_for
 from runner.workers import Event
 from study import cli
 from study.files import UserError, digest
+from study.options import MOST_STEPS, MOST_WORKERS
 from study.own_code import OwnCode
 from study.users_code import files_of, hash_of
 from training.seeding import deterministic
@@ -37,34 +38,43 @@ LEAST = 1e-12  # a probability whose logarithm is taken
 
 
 def pilots_of(
-    task: Task, grid: Grid, activations: Sequence[str], folder: Path, workers: int, say: Callable[[str], None]
+    task: Task,
+    grid: Grid,
+    activations: Sequence[str],
+    folder: Path,
+    workers: int,
+    say: Callable[[str], None],
+    shape: tuple[int, ...] | None = None,
 ) -> list[dict]:
     """Train what is pending and return all pilots as ``runner.pilots.choose`` takes them. ``folder`` may have those
-    of other tasks and versions. KeyboardInterrupt where a signal stops it."""
+    of other tasks and versions; ``shape`` is that of predictions. KeyboardInterrupt where a signal stops it."""
     facts = {**facts_of(task, "cpu"), "source": source_without_rates(task.path)}
     folder = folder / f"pilots-{digest(repr([facts, grid.iterations]).encode())[:16]}"
     found = []
     for each in grid.rates:
-        setting = Setting(task.path.absolute(), folder / f"rate_{each:g}", grid.iterations, "cpu", rate=each)
+        place = folder / f"rate_{each:g}"
+        setting = Setting(task.path.absolute(), place, grid.iterations, "cpu", rate=each, shape=shape)
         jobs = jobs_of(activations, len(grid.seeds), grid.seeds[0])
         train_saying(setting, jobs, workers, say, f"{task.path.stem} at rate {each:g}")
         found += [pilot(task, setting, job) for job in jobs]
     return found
 
 
-def examine(task: Task, grid: Grid, activations: Sequence[str]) -> None:
-    """A few steps of every activation, before anything is spent. UserError for a task that pilots cannot be of."""
+def examine(task: Task, grid: Grid, activations: Sequence[str]) -> tuple[int, ...]:
+    """A few steps of every activation, before anything is spent; returns the shape of predictions. UserError for a
+    task that pilots cannot be of."""
     if task.targets is None:
         raise UserError(f"{task.path}: pilots are chosen by their loss on probe, so the task needs targets")
     with deterministic("cpu"):
         for name in activations:
             at_lowest = replace(task, rates={name: grid.rates[0]})
             found = look(at_lowest, Job(name, grid.seeds[0]), "cpu", OwnCode(), FEWEST_STEPS)
-            check_predictions(task, name, found)
+            check_predictions(task, found)
+    return found.predictions.shape
 
 
 def pilot(task: Task, setting: Setting, job: Job) -> dict:
-    result = Result.read(setting.result_path(job))
+    result = setting.result(job)
     assert result is not None and task.targets is not None
     loss = None if result.diverged else probe_loss(result.end, task.targets)
     name = task.path.stem
@@ -121,24 +131,28 @@ def rates_of(choices: dict[tuple[str, str], Choice]) -> dict[str, float]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="own.pilots", description="Find the learning rate of each activation for a task.")
-    parser.add_argument("task", type=Path, metavar="TASK.py")
+    parser.add_argument("task", type=cli.path, metavar="TASK.py")
     parser.add_argument("--activations", nargs="+", default=list(STUDIED), choices=ACTIVATIONS, metavar="NAME")
-    parser.add_argument("--steps", type=cli.positive_int, required=True, metavar="K", help="as many as trials have")
+    parser.add_argument(
+        "--steps", type=cli.up_to(MOST_STEPS), required=True, metavar="K", help="as many as trials have"
+    )
     shown = " ".join(map(str, RATES))
     parser.add_argument(
         "--rates", nargs="+", type=cli.learning_rate, default=RATES, metavar="R", help=f"default: {shown}"
     )
     parser.add_argument("--seeds", type=cli.up_to(100), default=2, metavar="N", help=f"from {SEED_BASE} on")
-    parser.add_argument("--workers", type=cli.up_to(4096), metavar="W", help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
+    )
     return parser.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
     task = load_task(args.task)
     grid = Grid(tuple(sorted(set(args.rates))), tuple(range(SEED_BASE, SEED_BASE + args.seeds)), args.steps)
-    examine(task, grid, args.activations)
+    shape = examine(task, grid, args.activations)
     folder = (RESULTS / args.task.stem).absolute()
-    found = pilots_of(task, grid, args.activations, folder, args.workers or workers_for("cpu"), cli.say)
+    found = pilots_of(task, grid, args.activations, folder, args.workers or workers_for("cpu"), cli.say, shape)
     cli.say(describe(grid, found))
     cli.say(rates_line(choose(grid, found)))
     return 0

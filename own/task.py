@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from activations import ACTIVATIONS, Activation
+from probabilities import ROW_TOLERANCE
 from study.files import UserError
 from study.users_code import execute, users_code
 from training.own_model import logits_of
@@ -166,3 +167,10 @@ def predictions(task: Task, model: nn.Module, device: str) -> np.ndarray:
     if values.ndim != 2 or values.shape[1] < 2:
         raise UserError(f"{task.path}: predictions have shape {values.shape}; needs (samples, classes), 2 or more")
     return values
+
+
+def are_probabilities(values: np.ndarray) -> bool:
+    """Whether values (samples, classes) can be what a model predicts; those of a diverged one are not all finite."""
+    if not np.isfinite(values).all():
+        return True
+    return bool(values.size and values.min() >= 0 and np.abs(values.sum(axis=1) - 1).max() <= ROW_TOLERANCE)

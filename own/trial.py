@@ -2,11 +2,9 @@
 
 import io
 import math
-import random
 import sys
 import time
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +12,14 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 from torch import nn
 
-from own.task import Task, load_task, predictions, to_tensor, training_loss
+from own.task import Task, are_probabilities, load_task, predictions, to_tensor, training_loss
 from runner.workers import Event, outcome_of
 from study.files import (
     Damaged,
+    Unreadable,
     UserError,
     check_form,
     move_damaged,
@@ -29,12 +28,11 @@ from study.files import (
     write_sealed,
 )
 from study.own_code import OwnCode
-from study.schema import no_faults
-from study.state import read_tensors
+from study.state import load_if, read_tensors
 from study.users_code import users_code
 from train import Interrupted
 from training.own_model import takes_targets
-from training.seeding import deterministic, numpy_stream, stream_seed
+from training.seeding import deterministic, numpy_stream, seed_everything, stream_seed
 
 EARLY = 0.8  # the share of the steps at which predictions are kept, to see whether they have settled
 SAVE_SECONDS = 30
@@ -48,8 +46,8 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials of a task share; ``folder`` is where their results lie, ``own`` has the
-    user's own activations, and ``rate`` is the learning rate of pilots, in place of the task's."""
+    """What all trials of a task share; ``folder`` is where their results lie, ``own`` has the user's own activations,
+    ``rate`` is the learning rate of pilots, in place of the task's, and ``shape`` that of predictions, if known."""
 
     path: Path
     folder: Path
@@ -57,6 +55,7 @@ class Setting:
     device: str
     own: OwnCode = OwnCode()
     rate: float | None = None
+    shape: tuple[int, ...] | None = None
 
     def begun(self, job: Job) -> "OwnTrial":
         task = load_task(self.path)
@@ -79,13 +78,21 @@ class Setting:
     def state_path(self, job: Job) -> Path:
         return self.result_path(job).with_suffix(".pt")
 
+    def result(self, job: Job) -> "Result | None":
+        """What the trial left, as ``Result.read``; one that none of this setting can have left is damaged, too."""
+        return Result.read(self.result_path(job), self.could_be_left)
+
+    def could_be_left(self, result: "Result") -> bool:
+        whole = len(result.losses) == self.steps or (len(result.losses) < self.steps and result.diverged)
+        return whole and result.early.shape == result.end.shape == (self.shape or result.end.shape)
+
 
 class OwnTrial:
     """A model in training. Its initial values, each batch, step and prediction draw from streams of their own, of the
     seed and the step alone, so a resumed trial draws what an uninterrupted one does."""
 
     def __init__(self, task: Task, job: Job, device: str, own: OwnCode):
-        self.task, self.job, self.device = task, job, device
+        self.task, self.job, self.device, self.own = task, job, device, own
         activation = own.activation(job.activation)
         self.seed_generators("init")
         model = task.model(activation)
@@ -99,14 +106,8 @@ class OwnTrial:
         self._computes_loss: bool | None = None
 
     def seed_generators(self, stream: str, step: int = 0) -> None:
-        """Seed PyTorch's, NumPy's and Python's generators. ``torch.manual_seed`` seeds those of all kinds of devices,
-        which would take a fifth of a small model's step."""
-        seed = stream_seed(self.job.seed, stream, step)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.default_generator.manual_seed(seed)
-        if self.device == "cuda":
-            torch.cuda.manual_seed_all(seed)
+        """Seed PyTorch's, NumPy's and Python's generators."""
+        seed_everything(stream_seed(self.job.seed, stream, step))
 
     def batch(self, step: int) -> tuple:
         self.seed_generators("batch", step)
@@ -144,12 +145,17 @@ class OwnTrial:
 
     def predict(self) -> np.ndarray:
         self.seed_generators("predict", self.step)
-        return predictions(self.task, self.model, self.device)
+        values = predictions(self.task, self.model, self.device)
+        if not are_probabilities(values):
+            said = f"with {self.job.activation} they are none"
+            raise UserError(f"{self.task.path}: predict(model, probe) must return probabilities; {said}")
+        return values
 
     # ------------------------------------------------ resume
 
     def save(self, path: Path) -> None:
         state = {
+            "trial": self.facts,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -160,19 +166,24 @@ class OwnTrial:
         torch.save(state, buffer)
         write_sealed(path, buffer.getvalue())
 
-    def resume(self, path: Path) -> None:
-        """Go on from the state in ``path`` if there is one; a damaged one is renamed, and the trial starts anew."""
+    @property
+    def facts(self) -> str:
+        """Whose state it is that this trial saves; the folder has only those of one task."""
+        part = self.own.activations.get(self.job.activation)
+        return f"{self.job} {part.source if part else ''} {self.task.rates.get(self.job.activation)}"
+
+    def resume(self, path: Path, setting: Setting) -> None:
+        """Go on from the state in ``path`` if there is one; one that is damaged, or of another trial, is renamed, and
+        the trial starts anew."""
         if not path.exists():
             return
         try:
             state = read_tensors(path, self.device)
-            check_form(path, state, StateForm, no_faults)
+            check_form(path, state, StateForm, lambda form: state_faults(form, self, setting))
+            load_if(lambda: True, path, state, self.model, self.optimizer)
         except Damaged:
             move_damaged(path)
             return
-        # What does not fit is the work of other code: an error, which the folder's facts prevent.
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.losses = state["step"], state["losses"]
         self.early = None if state["early"] is None else state["early"].cpu().numpy()
 
@@ -184,7 +195,22 @@ class StateForm(Struct):
     optimizer: dict[str, Any]
     step: Annotated[int, Meta(ge=0)]
     losses: list[float]
-    early: Any
+    early: torch.Tensor | None
+    trial: str | UnsetType = UNSET
+
+
+def state_faults(state: StateForm, trial: OwnTrial, setting: Setting) -> Iterator[str]:
+    if state.trial not in (UNSET, trial.facts):
+        yield f"trial: {state.trial}"
+    if not state.step == len(state.losses) <= setting.steps:
+        yield f"step: {state.step} with {len(state.losses)} losses"
+    early = state.early
+    if (early is None) != (state.step < setting.early_step):
+        yield f"early: {'none' if early is None else 'some'} at step {state.step}"
+    if early is not None and not (
+        early.dtype == torch.float32 and fit_predictions(early.cpu().numpy(), setting.shape)
+    ):
+        yield "early: no predictions"
 
 
 # ---------------------------------------------------------------- a trial's way
@@ -211,7 +237,7 @@ def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], sho
     with deterministic(setting.device):
         with users_code(setting.path):
             trial = setting.begun(job)
-        trial.resume(setting.state_path(job))
+        trial.resume(setting.state_path(job), setting)
         saved = reported = time.monotonic()
         while trial.step < setting.steps and (not trial.losses or math.isfinite(trial.losses[-1])):
             if should_stop():
@@ -229,6 +255,9 @@ def run_own_trial(setting: Setting, job: Job, report: Callable[[int], None], sho
                 reported = time.monotonic()
         with users_code(setting.path):
             result = Result.of(trial)
+    if not setting.could_be_left(result):
+        other = setting.shape or result.early.shape
+        raise UserError(f"{setting.path}: predictions have shape {result.end.shape}, elsewhere {other}")
     result.write(setting.result_path(job))
     setting.state_path(job).unlink(missing_ok=True)
     return "diverged" if result.diverged else "completed"
@@ -258,15 +287,39 @@ class Result:
         write_bytes(path, buffer.getvalue())
 
     @classmethod
-    def read(cls, path: Path) -> "Result | None":
-        """None where there is none; a damaged one is renamed, so that it is trained again. Unreadable where it cannot
-        be read now."""
+    def read(cls, path: Path, fits: Callable[["Result"], bool] = lambda result: True) -> "Result | None":
+        """None where there is none; a damaged one, or one that is none or does not fit, is renamed, so that it is
+        trained again. Unreadable where it cannot be read now."""
         if not path.exists():
             return None
         try:
             payload = read_bytes(path)
             with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-                return cls(**{name: arrays[name] for name in ("end", "early", "losses")})
-        except (Damaged, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-            move_damaged(path)
-            return None
+                result = cls(**{name: arrays[name] for name in ("end", "early", "losses")})
+            if result.has_its_form() and fits(result):
+                return result
+        except Unreadable:
+            raise
+        except Exception:  # of many kinds, after what the loader happens to meet
+            pass
+        move_damaged(path)
+        return None
+
+    def has_its_form(self) -> bool:
+        losses = self.losses
+        return (
+            all(fit_predictions(values, self.end.shape) for values in (self.end, self.early))
+            and (losses.dtype.kind, losses.ndim) == ("f", 1)
+            and len(losses) > 0
+            and bool(np.isfinite(losses[:-1]).all())
+        )
+
+
+def fit_predictions(values: np.ndarray, shape: tuple[int, ...] | None) -> bool:
+    """Whether values can be what a model predicts, of this ``shape`` if it is known."""
+    return (
+        (values.dtype.kind, values.ndim) == ("f", 2)
+        and values.shape[1] >= 2
+        and shape in (None, values.shape)
+        and are_probabilities(values)
+    )

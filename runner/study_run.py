@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from cores import usable_cores
 from labels import counted
-from runner.cores import usable_cores
 from runner.progress import Progress, clock
 from runner.workers import Event, run_jobs
 from study import cli

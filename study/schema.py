@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+from msgspec.structs import fields
 
 from config import STREAMS
 from metrics import PAIR_METRICS, TRIAL_METRICS, Metric
@@ -150,6 +151,9 @@ class Pooled(Struct):
     text_block: Groups | UnsetType = UNSET
 
 
+GROUPINGS = {field.name for field in fields(Pooled) if field.required}
+
+
 class OtherContexts(Struct):
     relative_pd: Distance
     top1_mismatches: Count
@@ -286,7 +290,7 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         yield f"planned_trials: {cell.planned_trials}, with {len(trials)} trials"
     seen: set[tuple[int, int]] = set()
     for place, pair in enumerate(cell.pairs):
-        for fault in pair_faults(pair, trials):
+        for fault in (*partner_faults(pair, trials), *pair_faults(pair)):
             yield f"pairs[{place}].{fault}"
         if pair.trials in seen:
             yield f"pairs[{place}].trials: the pair {list(pair.trials)} twice"
@@ -298,6 +302,10 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
                 yield f"pairs[{place}].breakdown.{name}: no top1_mismatches"
             if cell.pooled is not UNSET and groups.top1_mismatches is not UNSET:
                 yield f"pairs[{place}].breakdown.{name}: in what is pooled already"
+        if pair.breakdown and cell.pooled is UNSET:
+            yield from (f"pairs[{place}].breakdown.{name}: missing" for name in GROUPINGS - pair.breakdown.keys())
+    if len({trial.passage.text for trial in cell.trials if trial.passage}) > 1:
+        yield "trials: passages of different texts"
     for name in cell.pooled.__struct_fields__ if cell.pooled else ():
         groups = getattr(cell.pooled, name)
         if groups and (groups.top1_mismatches is UNSET or not even(groups)):
@@ -309,8 +317,10 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
 
 def pairs_faults(content: PairsForm) -> Iterator[str]:
     for place, pair in enumerate(content.pairs):
-        if content.trial not in pair.trials or pair.trials[0] >= pair.trials[1]:
+        if content.trial not in pair.trials:
             yield f"pairs[{place}].trials: {list(pair.trials)}"
+        for fault in pair_faults(pair):
+            yield f"pairs[{place}].{fault}"
 
 
 def record_faults(record: Any) -> Iterator[str]:
@@ -363,6 +373,8 @@ def trial_faults(trial: TrialFacts, config: Config) -> Iterator[str]:
             yield f"history.{name}: {len(values)} values for {len(history.step)} steps"
         elif trial.status == "completed" and None in values:
             yield f"history.{name}: null in a completed trial"
+    if trial.passage is None and trial.status == "completed":
+        yield "passage: null in a completed trial"
     passage = trial.passage or Passage("", "", [])
     if not len(passage.text) == len(passage.predicted) == len(passage.probability):
         yield "passage: text, predicted and probability of different lengths"
@@ -381,16 +393,19 @@ def step_fault(steps: Sequence[float | None], iterations: int, interval: int, wh
     return None
 
 
-def pair_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]:
-    first, second = pair.trials
+def partner_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]:
     partners = [trials.get(number) for number in pair.trials]
-    if first >= second:
-        yield f"trials: {first} before {second}"
     for number, partner in zip(pair.trials, partners, strict=True):
         if partner is None or partner.status != "completed":
             yield f"trials: there is no completed trial {number}"
         elif pair.history.get("step") != partner.history.step:
             yield f"history.step: not that of trial {number}"
+
+
+def pair_faults(pair: PairFacts) -> Iterator[str]:
+    first, second = pair.trials
+    if first >= second:
+        yield f"trials: {first} before {second}"
     for name, values in pair.history.items():
         if len(values) != len(pair.history.get("step", values)):
             yield f"history.{name}: {len(values)} values for {len(pair.history['step'])} steps"

@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,21 @@ def load_into(path: Path, state: dict, model: torch.nn.Module, optimizer: Any) -
 
     Damaged if they are those of others; then both are as before.
     """
-    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
     settings = settings_of(optimizer)
+
+    def fit() -> bool:
+        return settings_of(optimizer) == settings and moments_fit(model, optimizer, begun=state["step"] > 0)
+
+    load_if(fit, path, state, model, optimizer)
+
+
+def load_if(fit: Callable[[], bool], path: Path, state: dict, model: torch.nn.Module, optimizer: Any) -> None:
+    """``load_into`` for a model and optimizer of any kind; ``fit`` says, after loading, whether it was right."""
+    before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
     try:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-        fits = settings_of(optimizer) == settings and moments_fit(model, optimizer, begun=state["step"] > 0)
+        fits = fit()
     except Exception:  # of many kinds, after what torch happens to meet
         fits = False
     if not fits:

@@ -71,6 +71,9 @@ DECLARED_LATER = (
 )
 
 
+RECORD = re.compile(r"trial_([1-9]\d*)\.json")  # the name of a trial's record
+
+
 @cache
 def versions() -> dict[str, str]:
     """Versions of the libraries whose random streams or rounding a trial's numbers depend on."""
@@ -175,6 +178,11 @@ def check_study_name(name: str) -> str:
     return name
 
 
+def _recorded(names: Iterable[str]) -> set[int]:
+    """Numbers of the trials whose record is among the ``names`` of files."""
+    return {int(match[1]) for match in map(RECORD.fullmatch, names) if match}
+
+
 @dataclass(frozen=True)
 class Store:
     """The folders of results and checkpoints, and every path in them; trial numbers count from 1."""
@@ -234,13 +242,12 @@ class Store:
 
     def recorded_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record."""
-        matches = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in self._names_in_trials_dir(cell))
-        return {int(match[1]) for match in matches if match}
+        return _recorded(self._names_in_trials_dir(cell))
 
     def done_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record and predictions."""
         names = self._names_in_trials_dir(cell)
-        return {number for number in self.recorded_trials(cell) if f"trial_{number}.npz" in names}
+        return {number for number in _recorded(names) if f"trial_{number}.npz" in names}
 
     def has_trial_files(self, cell: Cell) -> bool:
         """Whether a record or predictions of any trial are here, damaged ones included."""

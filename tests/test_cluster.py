@@ -1,6 +1,7 @@
 """Trials on a dask.distributed cluster: real scheduler and workers, one of them killed; the same bits as here."""
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -12,12 +13,14 @@ from pathlib import Path
 import pytest
 from patience import wait_until
 from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing
+from test_trust import dask_lines
 
 import run_all_experiments
 from study.files import UserError
 
 distributed = pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 dask = pytest.importorskip("dask")
+psutil = pytest.importorskip("psutil")
 
 
 class Witness(distributed.WorkerPlugin):
@@ -145,6 +148,37 @@ def test_a_scheduler_with_tls_is_reached_with_the_files_and_not_without(tmp_path
             connect(address, files | {"tls_client_key": str(tmp_path / "absent")})
         with pytest.raises(UserError, match="does not use TLS"):
             connect("tcp://127.0.0.1:1", files)
+
+
+def test_the_docs_scheduler_and_worker_are_reached_by_the_addresses_they_are_given_alone(tmp_path):
+    """By the sockets on which they listen; here by those of this machine alone."""
+    scheduler, worker = (
+        next(line for line in dask_lines() if line.startswith(f"dask {role}")) for role in ("scheduler", "worker")
+    )
+    local = next(name for name, known in psutil.net_if_addrs().items() if "127.0.0.1" in {at.address for at in known})
+    processes = []
+    try:
+        for line in (scheduler.replace("10.0.0.5", "127.0.0.1 --port 0"), worker.replace("eth0", local)):
+            command, *options = shlex.split(line.replace("--nworkers 8", "--nworkers 1"), comments=True)[1:]
+            program = [sys.executable, "-m", f"distributed.cli.dask_{command}", *options]
+            process = subprocess.Popen(program, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            processes.append(psutil.Process(process.pid))
+        assert wait_until((tmp_path / "scheduler.json").exists)
+        with distributed.Client(scheduler_file=str(tmp_path / "scheduler.json")) as client:
+            client.wait_for_workers(1)
+            listening = [
+                socket.laddr.ip
+                for process in (*processes, *processes[1].children(recursive=True))
+                for socket in process.net_connections("inet")
+                if socket.status == psutil.CONN_LISTEN
+            ]
+        assert len(listening) >= 5 and set(listening) == {"127.0.0.1"}
+    finally:
+        for process in processes:
+            for child in process.children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c")])

@@ -4,29 +4,33 @@ import ast
 import errno
 import fcntl
 import io
+import itertools
 import json
 import multiprocessing
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from synthetic_cells import random_cell, write_cells
 
 import analyze_results
 import compare
+import cores
 import run_all_experiments
 import sensitivity
 import train
 from analysis.account import differing_machines
-from runner import cores, verify, workers
+from own.run import train_pending
+from own.trial import Setting
+from runner import verify, workers
 from study import cli, environment, locks
 from study.files import ROOT, Busy, write_json
 from study.locks import exclusive
@@ -148,6 +152,25 @@ def test_other_instructions_are_seen_in_what_is_recorded():
     assert expected <= set(differ) and not unknown and "blas_rounding" not in differ
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ONEDNN_MAX_CPU_ISA",
+        "DNNL_MAX_CPU_ISA",
+        "ONEDNN_DEFAULT_FPMATH_MODE",
+        "MKL_CBWR",
+        "ATEN_CPU_CAPABILITY",
+    ],
+)
+def test_a_variable_that_changes_bits_is_recorded_and_named(monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    usual = environment.environment.__wrapped__("cpu")
+    monkeypatch.setenv(name, "COMPATIBLE")
+    other = environment.environment.__wrapped__("cpu")
+    assert (usual[name], other[name]) == (None, "COMPATIBLE")
+    assert name in environment.differing(usual, other)[0]
+
+
 def test_where_bits_differ_the_causes_are_named():
     there = {"torch": "2.13.0", "processor": "A", "commit": "x"}
     words = verify.possible_causes(there, {**environment.environment("cpu"), "torch": "2.13.0", "processor": "B"})
@@ -194,8 +217,11 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="nothing says when a process was started")
+
+
 def holder(**changes) -> str:
-    return json.dumps({"host": socket.gethostname(), "boot": locks._boot(), "pid": os.getpid()} | changes)
+    return json.dumps(json.loads(locks._holder()) | changes)
 
 
 def ended_process() -> int:
@@ -208,7 +234,7 @@ def test_without_locks_a_file_excludes_others(tmp_path, no_locks):
     lock = tmp_path / "a.lock"
     with exclusive(lock):
         assert json.loads((tmp_path / "a.lock.held").read_text())["pid"] == os.getpid()
-        with pytest.raises(Busy), exclusive(lock):
+        with pytest.raises(Busy, match=rf"a\.lock\.held is held by process {os.getpid()} of "), exclusive(lock):
             pass
         with exclusive(tmp_path / "b.lock"):
             pass
@@ -227,6 +253,22 @@ def test_without_locks_a_lock_can_be_waited_for(tmp_path, no_locks, monkeypatch)
     assert taken == [True]
 
 
+def test_whoever_waits_for_a_lock_file_is_told_which_and_once(tmp_path, no_locks, monkeypatch, capsys):
+    held, polls = tmp_path / "a.lock.held", itertools.count()
+    held.write_text(holder(host="another", pid=12))
+
+    def pass_a_second(seconds: float) -> None:
+        if next(polls) == 4:
+            held.unlink()
+
+    clock = SimpleNamespace(monotonic=itertools.count().__next__, sleep=pass_a_second, time=time.time)
+    monkeypatch.setattr(locks, "time", clock)
+    monkeypatch.setattr(locks, "SAY_AFTER", 2)
+    assert wait_for(tmp_path / "a.lock")
+    said = f"waiting for {held}, held by process 12 of another; if that has ended, remove the file\n"
+    assert capsys.readouterr().err == said
+
+
 def wait_for(path: Path) -> bool:
     with exclusive(path, wait=True):
         return True
@@ -239,6 +281,10 @@ def wait_for(path: Path) -> bool:
         (lambda: holder(boot="another"), 0, True),
         (lambda: holder(), 0, False),
         (lambda: holder(host="another", boot="another", pid=ended_process()), 0, False),
+        pytest.param(lambda: holder(started=1), 0, True, marks=LINUX),  # by one that had this process's number before
+        (lambda: holder(started=None), 0, False),
+        (lambda: holder(namespace="pid:[1]", pid=ended_process()), 0, False),  # that lives in another container
+        (lambda: holder(namespace="pid:[1]", boot="another"), 0, True),
         (lambda: "", 0, False),  # being written
         (lambda: "", 3600, True),
         (lambda: "[]", 3600, True),
@@ -279,6 +325,12 @@ def test_the_lock_of_another_is_not_given_back(tmp_path, no_locks):
     with exclusive(tmp_path / "a.lock"):
         held.write_text(holder(host="another"))
     assert held.read_text() == holder(host="another")
+
+
+def test_a_folder_of_a_user_s_own_trials_without_locks_is_warned_of_too(tmp_path, no_locks, capsys):
+    setting = Setting(tmp_path / "task.py", tmp_path, 1, "cpu")
+    assert train_pending(setting, 1, [], lambda event: None) is None
+    assert "has no locks: two runners must not share it" in capsys.readouterr().err
 
 
 def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):
@@ -447,6 +499,14 @@ def test_the_smallest_quota_of_all_groups_counts(tmp_path, monkeypatch):
         assert cores.usable_cores() == usable
 
 
+def test_there_is_one_count_of_cores():
+    """Any other one would not know the quota."""
+    asked = re.compile(r"sched_getaffinity|cpu_count")
+    files = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in ROOT.glob(pattern)]
+    counting = {path.name for path in files if path.parent.name != "tests" and asked.search(path.read_text())}
+    assert counting == {"cores.py"}
+
+
 # ---------------------------------------------------------------- numbers, folders, signals
 
 
@@ -523,20 +583,28 @@ class Frozen:
 
     def give(self, job: Job) -> None:
         self.job = job
+        signal.raise_signal(signal.SIGTERM)  # the first signal
 
 
 FROZEN: list[Frozen] = []
 
 
-def test_a_frozen_worker_is_ended_by_a_second_signal(tiny_study, monkeypatch, capsys):
+def test_a_frozen_worker_is_ended_by_a_second_signal(tiny_study, monkeypatch):
     monkeypatch.setattr(workers, "Worker", Frozen)
     monkeypatch.setattr(cli, "ONE_WISH", 0.05)
     job = (tiny_study.cell("charlm", "relu"), 1)
-    for seconds in (0.1, 0.9):  # the second comes while the first is obeyed
-        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    said = []
+
+    def say(line: str) -> None:
+        """The second signal comes while the first is obeyed."""
+        said.append(line)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    monkeypatch.setattr(workers, "say", say)
     with cli.stop_signals() as received, pytest.raises(KeyboardInterrupt):
         workers.run_jobs(tiny_study, 1, [job], lambda event: None, lambda: bool(received))
-    assert "a second Ctrl-C or kill ends the run at once" in capsys.readouterr().out
+    (line,) = said
+    assert "a second Ctrl-C or kill ends the run at once" in line
     (frozen,) = FROZEN
     assert frozen.process.exitcode == -signal.SIGKILL
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ from own.plan import Cost, Plan
 from own.task import load_task
 from own.trial import Job, OwnTrial, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
-from study.files import ROOT, Unreadable, UserError, write_checked, write_sealed
+from study.files import ROOT, Unreadable, UserError, read_checked, write_checked, write_sealed
+from study.options import MOST_STEPS, MOST_TRIALS
 from study.own_code import OwnCode
+from study.state import read_tensors
 from train import Interrupted
 from training.seeding import deterministic
 
@@ -388,8 +391,13 @@ def test_what_would_mix_trials_is_refused(capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(folder, "versions", lambda: {"torch": "1.0", "numpy": "1.0"})
         assert "PyTorch's version and NumPy's version changed" in refusal(capsys, *again)
-    write_checked(Path("sensitivity_results/task/plan.json"), {"plan": 1})
+    path = Path("sensitivity_results/task/plan.json")
+    planned = read_checked(path)
+    write_checked(path, {"plan": 1})
     assert "plan.json is damaged" in refusal(capsys, *again)
+    for change in ({"seeds": 10**9}, {"steps": 10**12}, {"seeds": 0}, {"steps": -1}):
+        write_checked(path, {**planned, "plan": {**planned["plan"], **change}})
+        assert f"plan.json is damaged (plan.{next(iter(change))}: " in refusal(capsys, *again)
 
 
 def test_a_sealed_file_that_is_no_state_is_set_aside(capsys):
@@ -404,9 +412,104 @@ def test_a_sealed_file_that_is_no_state_is_set_aside(capsys):
     assert (trial / "seed_42.pt.damaged").exists()
 
 
+def test_results_that_are_none_are_trained_again(capsys):
+    """A whole archive is not believed for that: each of these has a right checksum and wrong contents."""
+    write_task()
+    options = ("--seeds", "7", "--steps", "20")
+    whole = found(capsys, *options)
+    folder = Path("sensitivity_results/task")
+    done = Result.read(folder / "relu" / "seed_42.npz")
+    off, middle = done.end.copy(), done.losses.copy()
+    off[7], middle[3] = off[7] * 1.5, np.nan
+    wrong = {
+        "a row that sums to 1.5": {"end": off},
+        "negative": {"early": np.stack([done.end[:, 0] + 1, -done.end[:, 0], 0 * done.end[:, 0]], axis=1)},
+        "another number of axes": {"end": done.end[None], "early": done.early[None]},
+        "another number of samples": {"end": done.end[:9], "early": done.early[:9]},
+        "another number of samples before": {"early": done.early[:9]},
+        "one class": {"end": np.ones((100, 1)), "early": np.ones((100, 1))},
+        "whole numbers": {"end": np.eye(3, dtype=int)[done.end.argmax(axis=1)]},
+        "text": {"end": done.end.astype(str)},
+        "too few losses": {"losses": done.losses[:5]},
+        "too many losses": {"losses": np.tile(done.losses, 2)},
+        "no losses": {"losses": done.losses[:0]},
+        "losses in a table": {"losses": done.losses[:, None]},
+        "trained on after a loss that is not finite": {"losses": middle},
+    }
+    paths = sorted(folder.glob("*/seed_*.npz"))
+    for path, change in zip(paths, wrong.values(), strict=False):
+        replace(done, **change).write(path)
+    with paths[-1].open("wb") as file:
+        np.save(file, done.end)
+    assert found(capsys, *options)["groups"] == whole["groups"]
+    assert len(list(folder.glob("*/seed_*.npz.damaged"))) == len(paths) == len(wrong) + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["model"].update({"0.weight": torch.zeros(17, 6)}),
+        lambda state: state["model"].pop("0.weight"),
+        lambda state: state["optimizer"].pop("param_groups"),
+        lambda state: state.update(step=5),
+        lambda state: state.update(step=99, losses=[1.0] * 99, early=torch.full((100, 3), 1 / 3)),
+        lambda state: state.update(early=torch.full((100, 3), 1 / 3)),
+        lambda state: state.update(step=10, losses=[1.0] * 10),
+        lambda state: state.update(step=10, losses=[1.0] * 10, early=torch.full((100, 4), 1 / 4)),
+        lambda state: state.update(step=10, losses=[1.0] * 10, early=torch.ones((100, 3))),
+        lambda state: state.update(step=10, losses=[1.0] * 10, early=torch.ones((100, 3), dtype=torch.bfloat16)),
+        lambda state: state.update(trial=state["trial"].replace("seed=3", "seed=4")),
+    ],
+)
+def test_a_state_that_is_none_is_set_aside_and_nothing_of_it_is_used(change):
+    path, job = write_task().absolute(), Job("relu", 3)
+    whole = trained("whole", [])
+    setting = Setting(path, Path("stopped").absolute(), 12, "cpu", shape=whole.end.shape)
+    asked = iter(range(12))
+    with pytest.raises(Interrupted):
+        run_own_trial(setting, job, lambda step: None, lambda: next(asked) == 4)
+    state = read_tensors(setting.state_path(job), "cpu")
+    assert state["step"] == 4
+    change(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_sealed(setting.state_path(job), buffer.getvalue())
+    assert run_own_trial(setting, job, lambda step: None, lambda: False) == "completed"
+    assert same(whole, setting.result(job))
+    assert setting.state_path(job).with_suffix(".pt.damaged").exists()
+
+
+def test_the_state_of_another_trial_is_set_aside():
+    """Also of one whose tensors fit: another seed, activation or rate."""
+    path = write_task().absolute()
+    whole = trained("whole", [])
+    for job, rate in ((Job("relu", 4), None), (Job("gelu", 3), None), (Job("relu", 3), 0.5)):
+        setting = Setting(path, Path(f"of {job} {rate}").absolute(), 12, "cpu", rate=rate)
+        asked = iter(range(12))
+        with pytest.raises(Interrupted):
+            run_own_trial(setting, job, lambda step: None, lambda asked=asked: next(asked) == 4)
+        name = f"for {job} {rate}"
+        target = Setting(path, Path(name).absolute(), 12, "cpu").state_path(Job("relu", 3))
+        target.parent.mkdir(parents=True)
+        setting.state_path(job).rename(target)
+        assert same(whole, trained(name, []))
+        assert target.with_suffix(".pt.damaged").exists()
+
+
+def test_predictions_that_become_none_while_training_end_the_trial_with_a_reason():
+    """They pass the check beforehand, and their result would be set aside and trained again for ever."""
+    own = "\n\ncalls = []\n\ndef predict(model, probe):\n    calls.append(1)\n    p = model(probe).softmax(-1)\n"
+    for text, said in (("p * len(calls)", "must return probabilities"), ("p[len(calls) :]", "shape .98, 3., else")):
+        path = write_task(PLAIN + own + f"    return {text}\n").absolute()
+        setting, job = Setting(path, Path("none").absolute(), 12, "cpu"), Job("relu", 3)
+        with pytest.raises(UserError, match=said):
+            run_own_trial(setting, job, lambda step: None, lambda: False)
+        assert not setting.result_path(job).exists()
+
+
 def test_a_result_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
     path = tmp_path / "seed_42.npz"
-    Result(np.ones((2, 2)), np.ones((2, 2)), np.ones(3)).write(path)
+    Result(np.eye(2), np.eye(2), np.ones(3)).write(path)
 
     def too_many(*_, **__):
         raise OSError(errno.EMFILE, "Too many open files")
@@ -531,6 +634,13 @@ def test_a_task_that_cannot_be_used_is_refused_in_one_line(capsys, text, line):
         (("task.py", "--activations", "relu", "gelu", "--seeds", "5"), "5 seeds are too few to be judged; 6 or more"),
         (("task.py", "--activations", "relu", "gelu", "--budget", "5"), "'5' is no time such as 90s"),
         (("task.py", "--activations", "relu", "gelu", "--html", "."), ". is a folder"),
+        (("task.py", "--activations", "relu", "gelu", "--html", ""), "--html: the value is empty"),
+        (("task.py", "--activations", "relu", "gelu", "--results-dir", ""), "--results-dir: the value is empty"),
+        (("", "--activations", "relu", "gelu"), "the value is empty"),
+        (("task.py", "--activations", "relu", "gelu", "--seeds", "9" * 9), "is more than 1,000, the most"),
+        (("task.py", "--activations", "relu", "gelu", "--steps", "9" * 9), "is more than 10,000,000, the most"),
+        (("task.py", "--activations", "relu", "gelu", "--budget", "1e300h"), "is more than 10,000 hours, the most"),
+        (("task.py", "--activations", "relu", "gelu", "--workers", "9999"), "is more than 1,000, the most"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_in_one_line(capsys, words, line):
@@ -545,7 +655,7 @@ def test_a_gpu_is_used_where_there_is_one(capsys, monkeypatch, there):
 
     def looked_at(task, names, seed, device, own):
         devices.append(device)
-        return COST, []
+        return COST, (100, 3), []
 
     monkeypatch.setattr(sensitivity, "examine", looked_at)
     monkeypatch.setattr(sensitivity, "has_cuda", lambda: there)
@@ -593,6 +703,14 @@ def test_a_larger_budget_buys_seeds_and_the_same_or_a_smaller_one_none():
     assert (longer.seeds, longer.steps) == (16, done.steps)
     slower = Cost(step={"relu": 0.1, "gelu": 0.2}, trial=COST.trial)
     assert planning.extended(done, slower, 130, 2, None).seeds == done.seeds
+
+
+def test_no_budget_plans_more_than_can_be_listed():
+    most = planning.MOST_HOURS * 3600
+    assert planning.plan(COST, most, 1000, steps=20).seeds == MOST_TRIALS
+    assert planning.plan(COST, most, 1000).steps == MOST_STEPS
+    done = planning.plan(COST, 123, 2)
+    assert planning.extended(done, COST, most, 1000, None).seeds == MOST_TRIALS
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400)])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from made_study import CONFIG, OPTIONS, make_study, places, write_trial
+from runs import command, run_to_its_end
 
 import analyze_results
 import run_all_experiments
@@ -345,6 +346,14 @@ def test_too_many_open_files_are_one_line(made, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run_all_experiments, "run_study", no_descriptor)
     assert call(tmp_path) == 2
     assert capsys.readouterr().err == "run_all_experiments.py: error: [Errno 24] Too many open files\n"
+
+
+def test_a_low_limit_of_open_files_is_one_line(tmp_path):
+    """In a process that has too few of them to talk to workers."""
+    limited = ["bash", "-c", 'ulimit -n 8; exec "$@"', "bash"]
+    done = run_to_its_end([*limited, *command(tmp_path, "--models", "charlm", "--activations", "gelu")])
+    said = "run_all_experiments.py: error: [Errno 24] Too many open files\n"
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_stray_file_does_not_keep_a_study_from_being_reused(made, tmp_path, capsys):

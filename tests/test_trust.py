@@ -23,13 +23,33 @@ def test_every_promise_names_a_test():
     assert {row.split("|")[1].strip() for row in rows} == {"promise", "part", "{{ part }}", "fault", "{{ kind }}"}
 
 
-def test_no_scheduler_of_the_docs_listens_on_every_address():
-    pages = [ROOT / "README.md", *DOCS.glob("*.md")]
-    lines = [line for page in pages for line in page.read_text().splitlines() if line.startswith("dask scheduler")]
-    assert lines
+def dask_lines() -> list[str]:
+    """The commands of the docs that start a scheduler or worker, with the values of their variables."""
+    found = []
+    for page in (ROOT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("templates/*.md")):
+        values: dict[str, str] = {}
+        for block in re.findall(r"^ *```\w*\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE):
+            for line in block.splitlines():
+                line = re.sub(r"\$(\w+)", lambda name, values=values: values.get(name[1], name[0]), line)
+                if given := re.match(r'(\w+)="(.*)"', line):
+                    values[given[1]] = given[2]
+                elif re.search(r"\bdask[ -](scheduler|worker)\b", line):
+                    found.append(line)
+    return found
+
+
+def is_private(address: str) -> bool:
+    return ipaddress.ip_address(address).is_private and address != "0.0.0.0"
+
+
+def test_nothing_of_dask_in_the_docs_listens_on_every_address():
+    lines = dask_lines()
+    assert {"scheduler", "worker"} == {re.search(r"dask[ -](\w+)", line)[1] for line in lines} and len(lines) >= 7
     for line in lines:
-        address = re.search(r"--host (?:tls://)?(\S+)", line)
-        assert address and ipaddress.ip_address(address[1]).is_private and address[1] != "0.0.0.0"
+        host = re.search(r"--host (?:tls://)?(\S+)", line)
+        assert is_private(host[1]) if host else re.search(r"--interface \w+", line), line
+        pages = re.search(r"--dashboard-address (\S+):\d+", line)
+        assert pages and ipaddress.ip_address(pages[1]).is_loopback, line
 
 
 def test_no_module_reads_a_pickle_of_a_file():
