@@ -139,7 +139,7 @@ class MeasuredCell:
         other sizes, schedules or texts, for which no loss was set, and without a completed trial."""
         intended = config_trained.CONFIG
         shape = intended.shapes.get(self.model)
-        same = shape and self.config["shape"] == asdict(shape) | {"dilations": [*shape.dilations]}
+        same = shape and self.config.get("shape") == asdict(shape) | {"dilations": [*shape.dilations]}
         if self.config.get("corpus", config_trained.GOOD_ENOUGH_ON) != config_trained.GOOD_ENOUGH_ON:
             return None
         if not same or self.config.get("schedule") != intended.schedule or not self.completed:

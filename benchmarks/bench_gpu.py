@@ -2,11 +2,13 @@
 
     python -m benchmarks.bench_gpu [--iterations 5000]
 
+full    a MiniGPT trial of the full configuration: seconds, validation loss
 short   a trial of every architecture of the CPU configuration, 500 iterations, on the GPU: seconds, twice; the PD
         of the two, which should be 0
 steps   training steps a second of every architecture of the full configuration, plain and as a CUDA graph
 shared  short trials an hour with 1, 2 and 4 worker processes on the GPU
-full    a MiniGPT trial of the full configuration: seconds, validation loss
+
+What has been found is written after each measurement, and one that fails is noted as failed.
 """
 
 import argparse
@@ -14,9 +16,11 @@ import multiprocessing
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -99,54 +103,63 @@ def the_same_twice(configuration: config.Config, device: str, model: str) -> dic
     }
 
 
-def measure(device: str, short: config.Config, full: config.Config, count: int) -> dict:
-    found = {
-        "short": {model: the_same_twice(short, device, model) for model in full.models},
-        "steps_per_second": {
-            model: {
-                name: apart(steps_per_second, full, device, model, recorded, count)
-                for name, recorded in (("plain", False), ("recorded", True))
-            }
-            for model in full.models
-        },
-        "trials_per_hour": {n: trials_per_hour(short, device, n) for n in WORKERS},
-    }
-    record, seconds, _ = apart(one_trial, full, device)
-    found["full"] = {"seconds": seconds, "val_loss": record["val_loss"], "iterations": full.iterations}
+def full_trial(configuration: config.Config, device: str) -> dict:
+    record, seconds, _ = apart(one_trial, configuration, device)
+    return {"seconds": seconds, "val_loss": record["val_loss"], "iterations": configuration.iterations}
+
+
+def attempted(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What ``work`` finds, or how it failed: one measurement that cannot be made does not cost the others."""
+    try:
+        return work(*arguments)
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
+
+
+def measure(
+    device: str, short: config.Config, full: config.Config, count: int, keep: Callable[[dict], None] = lambda _: None
+) -> dict:
+    """Everything, the most telling first; ``keep`` is given what has been found after each measurement."""
+    found: dict[str, dict] = {"full": attempted(full_trial, full, device)}
+    for model in full.models:
+        found.setdefault("short", {})[model] = attempted(the_same_twice, short, device, model)
+        keep(found)
+    for model in full.models:
+        rates = found.setdefault("steps_per_second", {}).setdefault(model, {})
+        for name, recorded in (("plain", False), ("recorded", True)):
+            rates[name] = attempted(apart, steps_per_second, full, device, model, recorded, count)
+            keep(found)
+    for n in WORKERS:
+        found.setdefault("trials_per_hour", {})[str(n)] = attempted(trials_per_hour, short, device, n)
+        keep(found)
     return found
 
 
 def describe(found: dict) -> str:
-    full = found["full"]
-    short = [
-        [
-            label(model),
-            *(f"{s:.1f}" for s in trial["seconds"]),
-            f"{trial['val_loss']:.4f}",
-            f"{trial['same_seed_pd']:g}",
-        ]
-        for model, trial in found["short"].items()
-    ]
+    def said(value: Any, say: Callable[[Any], list[str]]) -> list[str]:
+        return [value["failed"]] if isinstance(value, dict) and "failed" in value else say(value)
+
+    def of_trial(trial: dict) -> list[str]:
+        return [*(f"{s:.1f}" for s in trial["seconds"]), f"{trial['val_loss']:.4f}", f"{trial['same_seed_pd']:g}"]
+
+    (full,) = said(
+        found["full"], lambda f: [f"{f['iterations']} iterations, {f['seconds']:.1f} s, val loss {f['val_loss']:.4f}"]
+    )
+    short = [[label(model), *said(trial, of_trial)] for model, trial in found["short"].items()]
     steps = [
-        [
-            label(model),
-            f"{rates['plain']:.1f}",
-            f"{rates['recorded']:.1f}",
-            f"{rates['recorded'] / rates['plain']:.2f}",
-        ]
+        [label(model), *(text for rate in rates.values() for text in said(rate, lambda value: [f"{value:.1f}"]))]
         for model, rates in found["steps_per_second"].items()
     ]
-    side_by_side = [[n, f"{rate:.0f}"] for n, rate in found["trials_per_hour"].items()]
+    side_by_side = [[n, *said(rate, lambda value: [f"{value:.0f}"])] for n, rate in found["trials_per_hour"].items()]
     return "\n".join(
         [
+            f"full MiniGPT trial: {full}",
+            "",
             tabulate(short, ["short trial", "seconds", "again", "val loss", "PD of the two"], disable_numparse=True),
             "",
-            f"full MiniGPT trial of {full['iterations']} iterations: {full['seconds']:.1f} s, "
-            f"val loss {full['val_loss']:.4f}",
+            tabulate(steps, ["full configuration, steps a second", "plain", "recorded"], disable_numparse=True),
             "",
-            tabulate(steps, ["full configuration, steps a second", "plain", "recorded", "recorded / plain"]),
-            "",
-            tabulate(side_by_side, ["workers on the GPU", "short trials an hour"]),
+            tabulate(side_by_side, ["workers on the GPU", "short trials an hour"], disable_numparse=True),
         ]
     )
 
@@ -161,9 +174,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("no CUDA device is available here")
     full = replace(config.CONFIG, iterations=args.iterations)
-    found = measure(args.device, SHORT, full, args.steps)
+    header = {"environment": environment(args.device)}
+    found = measure(args.device, SHORT, full, args.steps, lambda found: write_json(args.output, header | found))
     print(describe(found))
-    write_json(args.output, {"environment": environment(args.device), **found})
     print(f"\nwritten to {args.output}")
 
 

@@ -24,7 +24,12 @@ def describe(results: list[dict], cores: int) -> str:
     ]
     compared = list(dict.fromkeys(name for r in results for name in r["ratios"]))
     against = [
-        [r["name"], r["best_obvious"], *(ranged(r["ratios"][n]) if n in r["ratios"] else "" for n in compared)]
+        [
+            r["name"],
+            r["best_obvious"],
+            f"{r['goals']['ours']:.1f}",
+            *(ranged(r["ratios"][n]) if n in r["ratios"] else "" for n in compared),
+        ]
         + [f"{r['peak_memory_mb']['ours']:.0f}"]
         for r in results
     ]
@@ -38,7 +43,11 @@ def describe(results: list[dict], cores: int) -> str:
         [
             f"characters a second on {cores} cores, median [minimum, maximum] of the rounds",
             tabulate(rates, ["", *names], disable_numparse=True),
-            tabulate(against, ["", "best obvious loop", *compared, "memory of a worker (MB)"], disable_numparse=True),
+            tabulate(
+                against,
+                ["", "best obvious loop", "goal beside it", *compared, "memory of a worker (MB)"],
+                disable_numparse=True,
+            ),
             f"seconds of {LONG_TRIAL} iterations with {EVALUATIONS} evaluations",
             tabulate(
                 seconds, ["", *parts, "evaluation and saving", "the same, fewer contexts"], disable_numparse=True

@@ -7,7 +7,7 @@ from own.trial import Job, Setting, train_own
 from runner.workers import Event, run_jobs
 from study import cli
 from study.files import Busy, UserError, check_writable
-from study.locks import exclusive
+from study.locks import exclusive, warn_without_locks
 
 
 def train_pending(
@@ -20,6 +20,7 @@ def train_pending(
     """Call ``begin`` once nothing else trains in the folder, then train; returns the signal that stopped it, if one
     did. UserError for a trial that failed, as all would."""
     check_writable(setting.folder)
+    warn_without_locks(setting.folder)
     failed: list[Event] = []
 
     def hear(event: Event) -> None:

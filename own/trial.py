@@ -2,7 +2,6 @@
 
 import io
 import math
-import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from study.state import load_if, read_tensors
 from study.users_code import users_code
 from train import Interrupted
 from training.own_model import takes_targets
-from training.seeding import deterministic, numpy_stream, stream_seed
+from training.seeding import deterministic, numpy_stream, seed_everything, stream_seed
 
 EARLY = 0.8  # the share of the steps at which predictions are kept, to see whether they have settled
 SAVE_SECONDS = 30
@@ -107,14 +106,8 @@ class OwnTrial:
         self._computes_loss: bool | None = None
 
     def seed_generators(self, stream: str, step: int = 0) -> None:
-        """Seed PyTorch's, NumPy's and Python's generators. ``torch.manual_seed`` seeds those of all kinds of devices,
-        which would take a fifth of a small model's step."""
-        seed = stream_seed(self.job.seed, stream, step)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.default_generator.manual_seed(seed)
-        if self.device == "cuda":
-            torch.cuda.manual_seed_all(seed)
+        """Seed PyTorch's, NumPy's and Python's generators."""
+        seed_everything(stream_seed(self.job.seed, stream, step))
 
     def batch(self, step: int) -> tuple:
         self.seed_generators("batch", step)

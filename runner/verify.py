@@ -44,9 +44,12 @@ def kind_of(error: ResultError) -> str:
 
 def report_verification(study: Study, jobs: list[Job]) -> int:
     """Check every result of ``jobs`` and print what is wrong; returns the exit code."""
-    findings = [*verify(study, jobs), *verify_summary(study.store)]
+    unchecked: list[Path] = []
+    findings = [*verify(study, jobs, unchecked.append), *verify_summary(study.store)]
     for kind, what in findings:
         cli.say(f"{kind:8} {what}")
+    for path in unchecked:
+        cli.say(f"{path} has no checksum, so that an altered number in its bounds is not noticed")
     counts = [f"{sum(kind == k for kind, _ in findings)} {k}" for k in ("missing", "damaged", "foreign")]
     cli.say(f"study {study.config.study!r}, {counted(len(jobs), 'trial')}: {', '.join(counts)}")
     if any(kind == "damaged" for kind, _ in findings):
@@ -54,11 +57,14 @@ def report_verification(study: Study, jobs: list[Job]) -> int:
     return cli.FAILED if findings else 0
 
 
-def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
+def verify(
+    study: Study, jobs: list[Job], on_unchecked: Callable[[Path], None] = lambda path: None
+) -> Iterator[Finding]:
     """Check every file of ``jobs`` and their cells against its hash and fingerprint.
 
     Yields what is missing (a trial without results), damaged (not what was written) or foreign (made with other
-    settings). Of a cell of which only the file is here, and complete, that file is all there is to check.
+    settings). Of a cell of which only the file is here, and complete, that file is all there is to check; where it
+    has no checksum either, ``on_unchecked`` is told.
     """
     cells = dict.fromkeys(cell for cell, _ in jobs)
     for cell in cells:
@@ -71,7 +77,7 @@ def verify(study: Study, jobs: list[Job]) -> Iterator[Finding]:
             else:
                 yield "missing", f"{cell.name} trial {number}"
                 yield from verify_state(study, cell, number)
-        yield from verify_cell(study, cell)
+        yield from verify_cell(study, cell, on_unchecked)
 
 
 def verify_summary(store: Store) -> Iterator[Finding]:
@@ -134,17 +140,20 @@ def verify_one_state(study: Study, cell: Cell, number: int, path: Path) -> Itera
             yield kind_of(error), str(error)
 
 
-def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
+def verify_cell(study: Study, cell: Cell, on_unchecked: Callable[[Path], None]) -> Iterator[Finding]:
     """Check that the cell file holds what the records of its trials give."""
     store, path = study.store, study.store.cell_path(cell)
+    unchecked: list[Path] = []
     try:
-        found = store.read_cell(cell)
+        found = store.read_cell(cell, unchecked.append)
         if found is None:
             if store.done_trials(cell):
                 yield "missing", f"{path}"
             return
         check_identity(path, found, study.identity(cell))
         records = {number: store.read_record(cell, number) for number in sorted(store.done_trials(cell))}
+        for number, record in records.items():
+            check_identity(store.record_path(cell, number), record, study.identity(cell))
         numbers = {trial["trial"] for trial in found["trials"]}
         if lacking := sorted(records.keys() - numbers):
             yield "missing", f"{path} lacks {', '.join(f'trial {number}' for number in lacking)}"
@@ -156,6 +165,8 @@ def verify_cell(study: Study, cell: Cell) -> Iterator[Finding]:
             wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
             if wrong:
                 yield "damaged", f"{path} does not agree with its trials ({', '.join(wrong)})"
+        elif unchecked:
+            on_unchecked(path)
     except ResultError as error:
         yield kind_of(error), str(error)
 
@@ -214,7 +225,8 @@ def reproduce(study: Study, cell: Cell, number: int, report: Callable[[dict], No
     rows.append(["predictions", *verdict(same_predictions)])
     rows.extend([name, *verdict(before.get(name) == after[name])] for name in WRITTEN)
     account = tabulate(rows, ["", "there", "again", "difference"])
-    if not same_predictions and number in study.store.done_trials(cell):
+    both_completed = before["status"] == after["status"] == "completed"
+    if not same_predictions and both_completed and number in study.store.done_trials(cell):
         account += "\n\n" + compare_predictions(study, cell, number, before, again)
     account += "\n\n" + compare_environments(before["environment"], after["environment"])
     return same_bits, account if same_bits else f"{account}\n\n{causes(before, after['environment'])}"
@@ -252,8 +264,7 @@ def verdict(same: bool) -> tuple[str, str, str]:
 
 def compare_predictions(study: Study, cell: Cell, number: int, before: dict, again: np.ndarray) -> str:
     """By how much the final predictions differ, in the study's own measures."""
-    there = study.store.read_predictions(cell, number, before["predictions_sha256"])
-    p, q = there[-1], again[-1]
+    p, q = study.store.predictions_of(cell, number, before)[-1], again[-1]
     return (
         f"final predictions: relative PD (all classes) {metrics.relative_pd(p, q):.6g}, "
         f"{metrics.top1_mismatches(p, q)} top-1 mismatches of {len(p)}, largest difference {np.abs(p - q).max():.3g}"

@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Protocol
 
@@ -137,12 +137,7 @@ class Worker:
         self.process = context.Process(target=serve, args=(theirs, setting, work), daemon=True)
         resource_tracker.ensure_running()  # before the signals are blocked, because starting it unblocks them
         with worker_environment(gpu):
-            # Blocked until the worker has its handlers: a signal that comes before is kept, and does not kill it.
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            try:
-                start(self.process)
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+            start(self.process)
         theirs.close()
 
     def successor(self) -> "Worker":
@@ -161,15 +156,33 @@ class Worker:
 
 
 def start(process: BaseProcess) -> None:
-    """Start ``process``, again where the fork server dies meanwhile; UserError if it does so every time."""
+    """Start ``process``, again where the fork server dies meanwhile; UserError if it does so every time.
+
+    Stop signals are blocked in it until it has its handlers: one that comes before is kept, and does not kill it. A
+    process has that from the one that starts it, so it is the fork server that is started under the block; its answer
+    is waited for without, because from one that is frozen none would ever come.
+    """
+    forks = isinstance(process, ForkServerProcess)
     for attempts_left in reversed(range(START_ATTEMPTS)):
         try:
-            process.start()
+            with stop_signals_blocked():
+                forkserver.ensure_running() if forks else process.start()
+            if forks:
+                process.start()
             return
         except (EOFError, OSError):
             if not attempts_left:
                 raise UserError("no worker process could be started; why is above") from None
             time.sleep(1)  # by then the dead server is known as dead, and a new one is started
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def start_context(device: str) -> SpawnContext | ForkServerContext:
@@ -233,8 +246,10 @@ def run_jobs(
     """
     pending = deque(jobs)
     n_workers = min(n_workers, len(pending))
-    workers = [Worker(setting, gpu, work) for gpu in assign_gpus(setting.device, n_workers)]
+    workers: list[Worker] = []
     try:
+        for gpu in assign_gpus(setting.device, n_workers):
+            workers.append(Worker(setting, gpu, work))
         work_through(workers, pending, on_event, should_stop)
         dismiss(workers)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from metrics import TRIAL_METRICS
+from study.compact import leaves
 from study.files import Damaged, UserError, move_damaged
 from study.known import Known, check_predictions, known_record
 from study.locks import exclusive
@@ -207,7 +208,9 @@ def build_cell(
     keys = list(itertools.combinations([trial["trial"] for trial in completed], 2))
     lacking = [key for key in keys if key not in known and records.keys() >= set(key)]
     known = known | dict(zip(lacking, compare_trials(study, cell, records, lacking), strict=True))
-    pairs = [with_barrier(known[key], records) for key in keys if key in known]
+    known = {key: known[key] for key in keys if key in known}
+    known |= pairs_anew(study, cell, records, known, pooled="pooled" in (previous or {}))
+    pairs = [with_barrier(pair, records) for pair in known.values()]
     planned = max(len(trials), study.config.n_trials)
     pooled = {"pooled": previous["pooled"]} if previous and "pooled" in previous else {}
     newest = max(trials.values(), key=lambda trial: trial["finished"])
@@ -235,6 +238,26 @@ def build_cell(
         "trials": list(trials.values()),
         "pairs": pairs,
         **pooled,
+    }
+
+
+def pairs_anew(
+    study: Study, cell: Cell, records: dict[int, dict], pairs: dict[Key, dict], pooled: bool
+) -> dict[Key, dict]:
+    """Those of the ``pairs`` that lack what others have, as files of an earlier version do, computed again where the
+    predictions of both trials are here. Their breakdown stays where it is in what is ``pooled``."""
+
+    def parts(pair: dict) -> set[tuple[str, ...]]:
+        return {path for path, _ in leaves(pair) if path[0] not in kept}
+
+    kept = ("barrier", "breakdown") if pooled else ("barrier",)
+    there = {key: parts(pair) for key, pair in pairs.items()}
+    everything = set().union(*there.values())
+    lacking = [key for key in pairs if there[key] != everything and records.keys() >= set(key)]
+    anew = compare_trials(study, cell, records, lacking)
+    return {
+        key: pairs[key] | {name: value for name, value in pair.items() if name not in kept}
+        for key, pair in zip(lacking, anew, strict=True)
     }
 
 

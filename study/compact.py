@@ -71,6 +71,8 @@ def compact(content: dict) -> dict:
     pairs = content["pairs"]
     if len(pairs) <= MOST_WHOLE_PAIRS or not all("breakdown" in pair for pair in pairs):
         return content
+    if "pooled" not in content and any(pair["breakdown"].keys() != pairs[0]["breakdown"].keys() for pair in pairs):
+        return content
     pooled = pool_breakdowns(pairs, content.get("pooled", {}))
     columns: list[dict] = []
     found = {"trials": take_columns("trials", [dict(leaves(trial)) for trial in content["trials"]], columns)}
@@ -158,9 +160,12 @@ def pool_breakdowns(pairs: list[dict], before: dict[str, dict]) -> dict[str, dic
 
 
 def add_groups(total: dict | None, groups: dict) -> dict:
-    """Two entries of a breakdown together: counts added, relative PD the mean over all predictions."""
+    """Two entries of a breakdown together: counts added, relative PD the mean over all predictions. ValueError where
+    they are of different groups."""
     if total is None:
         return groups
+    if total["group"] != groups["group"]:
+        raise ValueError(f"pooled groups {total['group']}, of a pair {groups['group']}")
     counts = [a + b for a, b in zip(total["n_predictions"], groups["n_predictions"], strict=True)]
     sums = [
         sum(n * pd for n, pd in ((a, x), (b, y)) if n)
@@ -189,7 +194,7 @@ def expand(path: Path, content: dict) -> dict:
     if "columns" not in content:
         return content
     check_form(path, content, CompactForm, compact_faults)
-    tables = {name: [dict(row) for row in content[name]] for name in ("trials", "pairs")}
+    tables = {name: [nested(dict(leaves(row))) for row in content[name]] for name in ("trials", "pairs")}  # copies
     try:
         for column in content["columns"]:
             rows = tables[column["table"]]

@@ -151,18 +151,22 @@ def read_json(path: Path) -> dict:
 
 
 def check_form(path: Path, content: object, form: type[Form], faults: Callable[[Form], Iterable[str]]) -> None:
-    """Damaged, with the place, unless the ``content`` read from ``path`` has this ``form`` and no ``faults``.
+    """Damaged, with the place, unless the ``content`` read from ``path`` has this ``form`` and no ``faults``."""
+    if found := fault_in(content, form, faults):
+        raise Damaged(f"{path} is damaged ({found})")
+
+
+def fault_in(content: object, form: type[Form], faults: Callable[[Form], Iterable[str]]) -> str | None:
+    """The first place where ``content`` is not of this ``form``, and what is wrong there, in words.
 
     ``form`` is a msgspec type, that is the declared schema; ``faults`` yields, in words, what a schema cannot say.
     """
     try:
-        found = next(iter(faults(msgspec.convert(content, form))), None)
+        return next(iter(faults(msgspec.convert(content, form))), None)
     except (msgspec.ValidationError, OverflowError, RecursionError) as error:
         what, _, place = str(error).partition(" - at `$")
         place = place.strip(".`")
-        found = f"{place}: {what}" if place else what
-    if found:
-        raise Damaged(f"{path} is damaged ({found})")
+        return f"{place}: {what}" if place else what
 
 
 def digest(payload: bytes) -> str:

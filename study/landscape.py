@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from study.cell import Report
-from study.files import Damaged, finite_or_none
+from study.files import ResultError, finite_or_none
 from study.plan import Study, load_corpus
-from study.store import Cell
+from study.store import Cell, check_identity
 from training.dataset import landscape_windows
 from training.landscape import barrier, gradient_noise, top_eigenvalue
 from training.seeding import torch_stream
@@ -41,7 +41,9 @@ def barriers_to_finished(
 ) -> dict[str, float | None]:
     """Of ``model``, to each completed trial of ``cell`` that is not ``known``, in nats per character, by its number.
 
-    None where the other's weights are gone or damaged, which is reported, and where a loss on the line is not finite.
+    None where a loss on the line is not finite, and where the other's record or weights cannot be used, whatever the
+    reason: that is reported, and never costs the trial that has just ended its own record. One that is trained anew
+    measures the pair itself.
     """
     store, own = study.store, model.state_dict()
     batch = landscape_windows(load_corpus(study.device, study.text), study.config, BARRIER_WINDOWS)
@@ -51,14 +53,12 @@ def barriers_to_finished(
             continue
         try:
             record = store.read_record(cell, number)
-        except Damaged:
-            continue  # trained again when it is next asked for; then it measures this pair
-        if record["status"] != "completed":
-            continue
-        try:
+            check_identity(store.record_path(cell, number), record, study.identity(cell))
+            if record["status"] != "completed":
+                continue
             store.settle_weights(cell, number)
             payload = store.read_weights(cell, number, record["weights_sha256"])
-        except Damaged as error:
+        except (ResultError, OSError) as error:
             report({"step": study.config.iterations, "note": f"no barrier to trial {number}: {error}"})
             found[str(number)] = None
             continue

@@ -2,7 +2,8 @@
 
 The system frees its lock when the process ends, however it ends. Some network file systems have none; there a lock is
 a file that only one process can create, with the machine and the process that hold it. One that was left behind is
-recognised on the machine it is of, by its process being gone or by a restart of the machine since.
+recognised on the machine it is of, by its process being gone, whoever has its number now, or by a restart of the
+machine since; that of another machine or container is named to whoever waits for it.
 """
 
 import errno
@@ -23,6 +24,7 @@ from study.files import Busy
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # what file systems without locks answer
 POLL_SECONDS = 0.1
 BEING_WRITTEN = 60  # seconds after which a lock file without a holder counts as left behind
+SAY_AFTER = 60  # seconds of waiting for a lock file until it is named
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise _busy(path) from None
+            raise Busy(f"{path} is held by another process") from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
@@ -44,10 +46,7 @@ def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
             yield
             return
     held = path.with_name(f"{path.name}.held")
-    while not _create(held):
-        if not wait:
-            raise _busy(path)
-        time.sleep(POLL_SECONDS)
+    _take(held, wait)
     try:
         yield
     finally:
@@ -80,11 +79,19 @@ def warn_without_locks(folder: Path) -> None:
         )
 
 
-def _busy(path: Path) -> Busy:
-    return Busy(f"{path} is held by another process")
-
-
 # ---------------------------------------------------------------- where the system has no locks
+
+
+def _take(held: Path, wait: bool) -> None:
+    """Create the lock file ``held``, once no other process has it if ``wait`` is set; Busy otherwise."""
+    start, said = time.monotonic(), False
+    while not _create(held):
+        if not wait:
+            raise Busy(f"{held} is held by {_owner(held)}")
+        if not said and time.monotonic() - start >= SAY_AFTER:
+            said = True
+            print(f"waiting for {held}, held by {_owner(held)}; if that has ended, remove the file", file=sys.stderr)
+        time.sleep(POLL_SECONDS)
 
 
 def _create(held: Path) -> bool:
@@ -101,7 +108,18 @@ def _create(held: Path) -> bool:
 
 def _holder() -> str:
     """What the lock files of this process hold."""
-    return json.dumps({"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid()})
+    pid = os.getpid()
+    place = {"host": socket.gethostname(), "boot": _boot(), "namespace": _namespace()}
+    return json.dumps({**place, "pid": pid, "started": _started(pid)})
+
+
+def _owner(held: Path) -> str:
+    """In words, who holds the lock file ``held``."""
+    try:
+        holder = json.loads(held.read_text())
+        return f"process {holder['pid']} of {holder['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 def _remove_left_behind(held: Path) -> None:
@@ -139,7 +157,11 @@ def _left_behind(held: Path) -> bool:
         return False
     if host != socket.gethostname():
         return False
-    return boot != _boot() or not _is_alive(pid)
+    if boot != _boot():
+        return True
+    if holder.get("namespace", _namespace()) != _namespace():
+        return False  # of another container, where processes have other numbers
+    return not _is_alive(pid, holder.get("started"))
 
 
 @cache
@@ -150,11 +172,27 @@ def _boot() -> str | None:
     return None
 
 
-def _is_alive(pid: int) -> bool:
+@cache
+def _namespace() -> str | None:
+    """Whose process numbers this process sees; None where the system does not say."""
+    with suppress(OSError):
+        return str(Path("/proc/self/ns/pid").readlink())
+    return None
+
+
+def _started(pid: int) -> int | None:
+    """When a process was started, by the system's clock; None where the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return None
+
+
+def _is_alive(pid: int, started: int | None) -> bool:
+    """Whether the process ``pid`` that was ``started`` then lives, and not another that has its number now."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
         return True
-    return True
+    return _started(pid) in (started, None) or started is None

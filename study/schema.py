@@ -10,17 +10,21 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
+from msgspec.structs import fields
 
 from config import STREAMS
 from metrics import PAIR_METRICS, TRIAL_METRICS, Metric
+from study.means import mean_faults
 
 LARGEST = 1e38  # about that of float32, in which losses are computed; squares and sums of such numbers are finite
 ROUNDING = 1e-6  # by which a computed number may lie outside of its bounds
+CAME_LATER = "text_block"  # a grouping of pairs that earlier files lack
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]  # with a size: charlm@1M
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+NotNegative = Annotated[float, Meta(ge=0, le=LARGEST)]
 Distance = Annotated[float, Meta(ge=0, le=2 + ROUNDING)]  # relative PD
 Fraction = Annotated[float, Meta(ge=0, le=1 + ROUNDING)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
@@ -71,6 +75,22 @@ class Config(Struct):
     texts: Count | UnsetType = UNSET
     dropout: Fraction | UnsetType = UNSET
     learning_rate: Number | UnsetType = UNSET
+    recipe: Count | UnsetType = UNSET
+    precision: Name | UnsetType = UNSET
+    corpus: Hash | UnsetType = UNSET
+    torch: Name | UnsetType = UNSET
+    numpy: Name | UnsetType = UNSET
+    eval_windows: Positive | UnsetType = UNSET
+    text_length: Count | UnsetType = UNSET
+    passage_length: Count | UnsetType = UNSET
+    optimizer: Name | UnsetType = UNSET
+    betas: tuple[Fraction, Fraction] | UnsetType = UNSET
+    weight_decay: NotNegative | UnsetType = UNSET
+    schedule: Name | UnsetType = UNSET
+    warm_up: Fraction | UnsetType = UNSET
+    floor: Fraction | UnsetType = UNSET
+    clip_norm: NotNegative | UnsetType = UNSET
+    muon_rate: NotNegative | UnsetType = UNSET
 
 
 class History(Struct):
@@ -131,6 +151,9 @@ class Pooled(Struct):
     text_block: Groups | UnsetType = UNSET
 
 
+GROUPINGS = {field.name for field in fields(Pooled) if field.required}
+
+
 class OtherContexts(Struct):
     relative_pd: Distance
     top1_mismatches: Count
@@ -176,6 +199,12 @@ class CellForm(Owned, kw_only=True):
     pairs: list[PairForm]
     pooled: Pooled | UnsetType = UNSET
     taken_from: Name | UnsetType = UNSET
+    mean_val_loss: Number | None | UnsetType = UNSET
+    std_val_loss: NotNegative | None | UnsetType = UNSET
+    mean_val_accuracy: Fraction | None | UnsetType = UNSET
+    mean_training_time: Seconds | None | UnsetType = UNSET
+    mean_relative_pd: Distance | None | UnsetType = UNSET
+    mean_top1_mismatches: NotNegative | None | UnsetType = UNSET
 
 
 # Both an Owned and a trial; the fields of two structs cannot be inherited.
@@ -261,7 +290,7 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         yield f"planned_trials: {cell.planned_trials}, with {len(trials)} trials"
     seen: set[tuple[int, int]] = set()
     for place, pair in enumerate(cell.pairs):
-        for fault in pair_faults(pair, trials):
+        for fault in (*partner_faults(pair, trials), *pair_faults(pair)):
             yield f"pairs[{place}].{fault}"
         if pair.trials in seen:
             yield f"pairs[{place}].trials: the pair {list(pair.trials)} twice"
@@ -271,20 +300,32 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         for name, groups in (pair.breakdown or {}).items():
             if cell.pooled is UNSET and groups.top1_mismatches is UNSET:
                 yield f"pairs[{place}].breakdown.{name}: no top1_mismatches"
+            if cell.pooled is not UNSET and groups.top1_mismatches is not UNSET:
+                yield f"pairs[{place}].breakdown.{name}: in what is pooled already"
+        if pair.breakdown and cell.pooled is UNSET:
+            yield from (f"pairs[{place}].breakdown.{name}: missing" for name in GROUPINGS - pair.breakdown.keys())
+    if len({trial.passage.text for trial in cell.trials if trial.passage}) > 1:
+        yield "trials: passages of different texts"
     for name in cell.pooled.__struct_fields__ if cell.pooled else ():
         groups = getattr(cell.pooled, name)
         if groups and (groups.top1_mismatches is UNSET or not even(groups)):
             yield f"pooled.{name}: columns of different lengths"
+        if groups and unmeasured(groups):
+            yield f"pooled.{name}.relative_pd: null in a group with predictions"
+    yield from mean_faults(cell)
 
 
 def pairs_faults(content: PairsForm) -> Iterator[str]:
     for place, pair in enumerate(content.pairs):
-        if content.trial not in pair.trials or pair.trials[0] >= pair.trials[1]:
+        if content.trial not in pair.trials:
             yield f"pairs[{place}].trials: {list(pair.trials)}"
+        for fault in pair_faults(pair):
+            yield f"pairs[{place}].{fault}"
 
 
 def record_faults(record: Any) -> Iterator[str]:
     yield from config_faults(record)
+    yield from missing_settings(record.config)
     yield from trial_faults(record, record.config)
     n_texts = len(record.texts or ())
     if record.status == "completed" and n_texts != (record.config.texts or 0):
@@ -292,6 +333,7 @@ def record_faults(record: Any) -> Iterator[str]:
 
 
 def state_faults(state: StateForm) -> Iterator[str]:
+    yield from missing_settings(state.config)
     iterations, interval, steps = state.config.iterations, state.config.eval_interval, state.history.step
     if fault := step_fault(steps, iterations, interval, whole=False):
         yield f"history.step: {fault}"
@@ -310,6 +352,13 @@ def config_faults(owned: Owned) -> Iterator[str]:
         yield "config.vary: a stream twice"
 
 
+def missing_settings(config: Config) -> Iterator[str]:
+    """Of those that say what shape the predictions beside a record or in a state have."""
+    for name in ("probe_contexts", "vocabulary_size"):
+        if getattr(config, name) is UNSET:
+            yield f"config: Object missing required field `{name}`"
+
+
 def trial_faults(trial: TrialFacts, config: Config) -> Iterator[str]:
     if config.seed_base is not UNSET and trial.seed != config.seed_base + trial.trial - 1:
         yield f"seed: {trial.seed} in trial {trial.trial}"
@@ -324,6 +373,8 @@ def trial_faults(trial: TrialFacts, config: Config) -> Iterator[str]:
             yield f"history.{name}: {len(values)} values for {len(history.step)} steps"
         elif trial.status == "completed" and None in values:
             yield f"history.{name}: null in a completed trial"
+    if trial.passage is None and trial.status == "completed":
+        yield "passage: null in a completed trial"
     passage = trial.passage or Passage("", "", [])
     if not len(passage.text) == len(passage.predicted) == len(passage.probability):
         yield "passage: text, predicted and probability of different lengths"
@@ -342,16 +393,19 @@ def step_fault(steps: Sequence[float | None], iterations: int, interval: int, wh
     return None
 
 
-def pair_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]:
-    first, second = pair.trials
+def partner_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]:
     partners = [trials.get(number) for number in pair.trials]
-    if first >= second:
-        yield f"trials: {first} before {second}"
     for number, partner in zip(pair.trials, partners, strict=True):
         if partner is None or partner.status != "completed":
             yield f"trials: there is no completed trial {number}"
         elif pair.history.get("step") != partner.history.step:
             yield f"history.step: not that of trial {number}"
+
+
+def pair_faults(pair: PairFacts) -> Iterator[str]:
+    first, second = pair.trials
+    if first >= second:
+        yield f"trials: {first} before {second}"
     for name, values in pair.history.items():
         if len(values) != len(pair.history.get("step", values)):
             yield f"history.{name}: {len(values)} values for {len(pair.history['step'])} steps"
@@ -363,6 +417,8 @@ def pair_faults(pair: PairFacts, trials: dict[int, TrialFacts]) -> Iterator[str]
     for name, groups in (pair.breakdown or {}).items():
         if not even(groups):
             yield f"breakdown.{name}: columns of different lengths"
+        if unmeasured(groups):
+            yield f"breakdown.{name}.relative_pd: null in a group with predictions"
 
 
 def even(groups: Groups) -> bool:
@@ -372,16 +428,22 @@ def even(groups: Groups) -> bool:
     return len(set(map(len, columns))) == 1
 
 
+def unmeasured(groups: Groups) -> bool:
+    """Whether a group with predictions has no PD."""
+    return any(n and pd is None for n, pd in zip(groups.n_predictions, groups.relative_pd, strict=True))
+
+
 def unlike(pair: PairFacts, first: PairFacts) -> str | None:
-    """What the pairs of a cell share and ``pair`` does not share with the ``first``."""
+    """What the pairs of a cell share and ``pair`` does not share with the ``first``. Metrics followed over training
+    and groups that came later may be in some alone: the predictions of the others may be gone."""
     if pair.n_predictions != first.n_predictions:
         return f"n_predictions: {pair.n_predictions}, elsewhere {first.n_predictions}"
-    if pair.history.keys() != first.history.keys():
-        return "history: other metrics than elsewhere"
-    names, names_there = (
-        {name: groups.group for name, groups in (each.breakdown or {}).items()} for each in (pair, first)
-    )
-    return None if names == names_there else "breakdown: other groups than elsewhere"
+    if pair.breakdown is UNSET or first.breakdown is UNSET:
+        return None
+    names, there = ({name: groups.group for name, groups in (each.breakdown or {}).items()} for each in (pair, first))
+    differ = {name for name in names.keys() | there.keys() if names.get(name) != there.get(name)}
+    lacking = {CAME_LATER} & (names.keys() ^ there.keys())
+    return "breakdown: other groups than elsewhere" if differ - lacking else None
 
 
 def no_faults(content: object) -> Iterator[str]:

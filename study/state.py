@@ -12,7 +12,7 @@ import torch
 from study.evaluations import stacked, stacked_shapes, unstacked
 from study.files import Damaged, Misplaced, Stale, check_form, read_bytes, read_sealed
 from study.schema import StateForm, state_faults
-from study.store import check_identity, continues
+from study.store import check_fingerprint, check_identity, continues
 
 MOMENTS = ({"step", "exp_avg", "exp_avg_sq"}, {"mean"})  # of Adam and AdamW, of Muon
 NO_MOMENTS: tuple[set[str], ...] = (set(),)
@@ -31,6 +31,7 @@ def read_state(path: Path, facts: dict, number: int, device: str) -> dict:
             raise Stale(f"{path} has the weights of a finished trial whose record is gone") from None
         raise
     check_form(path, state, StateForm, state_faults)
+    check_fingerprint(path, state)
     if not continues(state["config"], facts):
         check_identity(path, state, facts)
     if state["trial"] != number:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from config import RECIPE, Config, size_in
+from probabilities import probabilities
 from study.compact import compact, expand
 from study.corpus import CORPUS_SHA256
 from study.evaluations import stacked, stacked_shapes, unstacked
@@ -37,6 +38,7 @@ from study.files import (
     UserError,
     check_form,
     digest,
+    fault_in,
     files_in,
     read_bytes,
     read_checked,
@@ -67,6 +69,9 @@ DECLARED_LATER = (
     "muon_rate",
     "contexts_between",
 )
+
+
+RECORD = re.compile(r"trial_([1-9]\d*)\.json")  # the name of a trial's record
 
 
 @cache
@@ -173,6 +178,11 @@ def check_study_name(name: str) -> str:
     return name
 
 
+def _recorded(names: Iterable[str]) -> set[int]:
+    """Numbers of the trials whose record is among the ``names`` of files."""
+    return {int(match[1]) for match in map(RECORD.fullmatch, names) if match}
+
+
 @dataclass(frozen=True)
 class Store:
     """The folders of results and checkpoints, and every path in them; trial numbers count from 1."""
@@ -232,13 +242,12 @@ class Store:
 
     def recorded_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record."""
-        matches = (re.fullmatch(r"trial_([1-9]\d*)\.json", name) for name in self._names_in_trials_dir(cell))
-        return {int(match[1]) for match in matches if match}
+        return _recorded(self._names_in_trials_dir(cell))
 
     def done_trials(self, cell: Cell) -> set[int]:
         """Numbers of the trials that have a record and predictions."""
         names = self._names_in_trials_dir(cell)
-        return {number for number in self.recorded_trials(cell) if f"trial_{number}.npz" in names}
+        return {number for number in _recorded(names) if f"trial_{number}.npz" in names}
 
     def has_trial_files(self, cell: Cell) -> bool:
         """Whether a record or predictions of any trial are here, damaged ones included."""
@@ -302,15 +311,22 @@ class Store:
 
     def predictions_of(self, cell: Cell, number: int, record: dict) -> list[np.ndarray]:
         """The predictions of a trial with this ``record``, (samples, V) of each evaluation; Damaged unless there are
-        some for each."""
+        some for each and, where it completed, all are probabilities."""
         found = self.read_stacked(cell, number, record["predictions_sha256"])
         wanted = stacked_shapes(record["config"], record["history"]["step"])
+        path = self.predictions_path(cell, number)
         for name in dict.fromkeys([*wanted, *found]):
             shapes = [found[name].shape if name in found else "no", wanted.get(name, "no")]
             if shapes[0] != shapes[1]:
-                path = self.predictions_path(cell, number)
                 raise Damaged(f"{path} has {shapes[0]} predictions instead of {shapes[1]}")
-        return unstacked(found)
+        predictions = unstacked(found)
+        for p in predictions if record["status"] == "completed" else ():
+            try:
+                probabilities(p)
+            except ValueError as error:
+                what, *_ = str(error).split(";")
+                raise Damaged(f"{path} has predictions that are no probabilities ({what})") from None
+        return predictions
 
     def read_weights(self, cell: Cell, number: int, sha256: str) -> bytes:
         """The final weights of a finished trial; Damaged if the file is missing or not the one of the record."""
@@ -321,13 +337,21 @@ class Store:
         return payload
 
     def write_cell(self, cell: Cell, content: dict) -> None:
-        kept = compact(content)
-        write_checked(self.cell_path(cell), kept, spaces=kept is content)
+        """Replace the cell file; UserError, and no file is changed, if the new one could not be read again."""
+        path = self.cell_path(cell)
+        try:
+            kept = compact(content)
+            fault = fault_in(expand(path, kept), CellForm, cell_faults)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            raise UserError(f"{path} is left as it is: what was to be written could not be read again ({fault})")
+        write_checked(path, kept, spaces=kept is content)
 
-    def read_cell(self, cell: Cell) -> dict | None:
+    def read_cell(self, cell: Cell, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict | None:
         """The cell file, or None if there is none."""
         path = self.cell_path(cell)
-        return read_cell_file(path) if os.path.lexists(path) else None
+        return read_cell_file(path, on_unchecked) if os.path.lexists(path) else None
 
 
 def read_cell_file(path: Path, on_unchecked: Callable[[Path], None] = lambda path: None) -> dict:

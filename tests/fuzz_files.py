@@ -11,14 +11,14 @@ import argparse
 import copy
 import io
 import json
-import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -26,17 +26,28 @@ from unittest import mock
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent), str(TESTS)]
 
+import made_study  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from made_study import CONFIG, OPTIONS, make_study, places  # noqa: E402
+from made_study import OPTIONS, make_study, places  # noqa: E402
 
 import analyze_results  # noqa: E402
 import run_all_experiments  # noqa: E402
+from runner import pilots  # noqa: E402
 from runner.verify import known_trial, verify  # noqa: E402
 from study import options, store  # noqa: E402
 from study.cell import finished_record, update_cell  # noqa: E402
-from study.files import ROOT, SUMMARY_NAME, UserError, write_checked, write_json, write_sealed  # noqa: E402
+from study.files import (  # noqa: E402
+    ROOT,
+    SUMMARY_NAME,
+    UserError,
+    read_checked,
+    write_checked,
+    write_json,
+    write_sealed,
+)
+from study.pair_files import read_pairs, write_pairs  # noqa: E402
 from study.plan import Study  # noqa: E402
 from study.state import read_state  # noqa: E402
 from study.store import Cell, fingerprint, read_cells  # noqa: E402
@@ -44,7 +55,14 @@ from train import TrialRun  # noqa: E402
 
 FIGURES = ROOT / "benchmarks" / "results" / "fuzz_files.json"
 PART = 1_000  # files after which the figures are written, so that a run can be ended at any time
-KINDS = ("cell", "record", "state", "summary", "report")
+SHOWN = (  # in turns, as each takes most of a second; figures take more
+    *2 * [["--no-plots"], ["--no-plots", "--tables", "all"], ["--no-plots", "--html"], ["--audit"]],
+    ["--all-figures"],
+)
+CONFIG = replace(made_study.CONFIG, n_trials=6)  # of so many trials differences are judged
+ACTIVATIONS = ("gelu", "relu")
+UNFINISHED = CONFIG.n_trials + 1  # the trial that has a state only
+KINDS = ("cell", "record", "pairs", "state", "pilots", "summary", "report")
 Path_ = tuple[str | int, ...]  # keys and indices that lead to a value
 
 # ---------------------------------------------------------------- one change
@@ -106,29 +124,52 @@ class Fuzz:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self):
-        self.study, self.cell = make_study(self.folder)
-        self.run_of_state = TrialRun(self.study, self.cell, 3)
+        self.study, self.cell = make_study(self.folder, CONFIG, ACTIVATIONS)
+        self.run_of_state = TrialRun(self.study, self.cell, UNFINISHED)
         self.run_of_state.evaluate()
         self.run_of_state.save()
-        state_path = self.study.store.checkpoint_path(self.cell, 3)
-        self.state = read_state(state_path, self.study.identity(self.cell), 3, "cpu")
+        state_path = self.study.store.checkpoint_path(self.cell, UNFINISHED)
+        self.state = read_state(state_path, self.study.identity(self.cell), UNFINISHED, "cpu")
         state_path.unlink()
         self.command(analyze_results.main, *self.results(), "--no-plots")
         self.contents = {
             "cell": self.study.store.read_cell(self.cell),
             "record": self.study.store.read_record(self.cell, 1),
+            "pairs": self.make_pairs(),
+            "pilots": self.make_pilots(),
             "state": {name: value for name, value in self.state.items() if name not in ("model", "optimizer")},
             "summary": json.loads((self.folder / "results" / SUMMARY_NAME).read_text()),
             "report": json.loads(analyze_results.REPORT_PATH.read_text()),
         }
         self.places = {kind: list(paths_of(content)) for kind, content in self.contents.items()}
 
+    def make_pairs(self) -> dict:
+        """The file of trial 2's pairs, of which there is one."""
+        store, records = self.study.store, {n: self.study.store.read_record(self.cell, n) for n in (1, 2)}
+        hashes = {number: record["predictions_sha256"] for number, record in records.items()}
+        pairs = [pair for pair in store.read_cell(self.cell)["pairs"] if pair["trials"] == [1, 2]]
+        write_pairs(store, self.cell, 2, hashes, pairs)
+        return read_pairs(store, self.cell, 2)
+
+    def make_pilots(self) -> dict:
+        self.pilots = self.folder / "pilots.json"
+        grid = pilots.Grid((0.002, 0.004), (9000,), CONFIG.iterations)
+        jobs = [(self.cell, 1)]
+        pilots.write_pilots(
+            self.pilots,
+            grid,
+            [each for rate in grid.rates for each in pilots.finished_pilots(self.study, jobs, rate)],
+        )
+        return read_checked(self.pilots)
+
     def results(self) -> tuple[str, ...]:
         return ("--results-dir", str(self.folder / "results"), "--plots-dir", str(self.folder / "plots"))
 
     def try_one(self, kind: str, path: Path_, change: str, value: Any) -> None:
-        """Write the altered file, give it to all that reads such files, and put the whole one back."""
-        content = altered(self.contents[kind], path, change, value)
+        self.give(kind, altered(self.contents[kind], path, change, value))
+
+    def give(self, kind: str, content: dict) -> None:
+        """Write such a file, give it to all that reads it, and put the whole one back."""
         if kind in ("cell", "record") and isinstance(content.get("config"), dict):
             content["fingerprint"] = fingerprint(content["config"])
         getattr(self, f"try_{kind}")(content)
@@ -143,15 +184,14 @@ class Fuzz:
             refused = self.attempt(lambda: store.read_cell_file(target))
             self.count("cell", refused)
             read_cells(target.parent, on_fault=lambda error: None)
-            self.attempt(lambda: known_trial(self.study, self.cell, 3))
-            self.attempt(lambda: update_cell(self.study, self.cell))
+            self.attempt(lambda: known_trial(self.study, self.cell, UNFINISHED))
+            self.update()
             write_checked(target, content)
             self.command(run_all_experiments.main, *OPTIONS, *places(self.folder), "--dry-run")
             self.attempt(lambda: list(verify(self.study, [(self.cell, 1)])))
             if not refused:  # refused ones all look alike from here on
-                for what in ((), ("--tables", "all"), ("--html",)):
-                    self.command(analyze_results.main, *self.results(), "--no-plots", *what)
-                self.command(analyze_results.main, *self.results(), "--audit")
+                taken = self.outcomes["cell, taken"]
+                self.command(analyze_results.main, *self.results(), *SHOWN[taken % len(SHOWN)])
 
     def try_record(self, content: dict) -> None:
         target = self.study.store.record_path(self.cell, 1)
@@ -162,10 +202,28 @@ class Fuzz:
             self.attempt(lambda: list(verify(self.study, [(self.cell, 1)])))
             self.command(run_all_experiments.main, *OPTIONS, *places(self.folder), "--dry-run")
             self.attempt(lambda: finished_record(self.study, self.cell, 1, lambda progress: None))
-            self.attempt(lambda: update_cell(self.study, self.cell))
+            self.update()
+
+    def try_pairs(self, content: dict) -> None:
+        target, cell_file = self.study.store.pairs_path(self.cell, 2), self.study.store.cell_path(self.cell)
+        with kept(target, cell_file):
+            cell_file.unlink()
+            write_sealed(target, json.dumps(content).encode())
+            self.count("pairs", self.attempt(lambda: read_pairs(self.study.store, self.cell, 2)))
+            self.update()
+
+    def try_pilots(self, content: dict) -> None:
+        write_checked(self.pilots, content)
+
+        def read() -> None:
+            grid, found = pilots.read_pilots(self.pilots)
+            assert grid is not None
+            pilots.describe(grid, found)
+
+        self.count("pilots", self.attempt(read))
 
     def try_state(self, content: dict) -> None:
-        target = self.study.store.checkpoint_path(self.cell, 3)
+        target = self.study.store.checkpoint_path(self.cell, UNFINISHED)
         with kept(target):
             buffer = io.BytesIO()
             torch.save({"model": self.state["model"], "optimizer": self.state["optimizer"], **content}, buffer)
@@ -173,7 +231,7 @@ class Fuzz:
             self.count(
                 "state", self.attempt(lambda: self.run_of_state.take_over(target, self.run_of_state.read(target)))
             )
-            self.attempt(lambda: list(verify(self.study, [(self.cell, 3)])))
+            self.attempt(lambda: list(verify(self.study, [(self.cell, UNFINISHED)])))
 
     def try_summary(self, content: dict) -> None:
         target = self.folder / "results" / SUMMARY_NAME
@@ -190,6 +248,11 @@ class Fuzz:
             self.count("report", refused)
             if not refused:
                 self.command(analyze_results.main, *self.results(), "--audit")
+
+    def update(self) -> None:
+        """Bring the cell file up to date; what is written then can be read."""
+        if not self.attempt(lambda: update_cell(self.study, self.cell)):
+            store.read_cell_file(self.study.store.cell_path(self.cell))
 
     def attempt(self, read: Callable[[], object]) -> bool:
         """Whether a reader refuses the file, in words; whatever else it raises is a fault of ours."""
@@ -256,20 +319,24 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     args = parser.parse_args()
     begin, outcomes = time.process_time(), Counter[str]()
+    tracebacks = 0
     for done in range(0, args.examples, PART):
-        folder = Path(tempfile.mkdtemp(prefix="fuzz_files_"))
-        outcomes += fuzz(folder, min(PART, args.examples - done), tuple(args.kinds), derandomize=False)
-        shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory(prefix="fuzz_files_") as folder:
+            try:
+                outcomes += fuzz(Path(folder), min(PART, args.examples - done), tuple(args.kinds), derandomize=False)
+            except Exception:
+                traceback.print_exc()  # which ends with the change that made it
+                tracebacks += 1
         figures = {
             "examples": sum(outcomes.values()),
             "cpu_seconds": round(time.process_time() - begin),
-            "tracebacks": 0,
+            "tracebacks": tracebacks,
             "outcomes": dict(sorted(outcomes.items())),
         }
         write_json(FIGURES, figures)
         print(f"{figures['examples']:,} altered files, {figures['cpu_seconds']} CPU seconds", flush=True)
     print(json.dumps(figures["outcomes"], indent=1))
-    return 0
+    return 1 if tracebacks else 0
 
 
 if __name__ == "__main__":

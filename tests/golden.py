@@ -16,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).
 
 from conftest import TINY  # noqa: E402
 
-from config import RECIPE, Config  # noqa: E402
+from config import PARENTS, RECIPE, Config  # noqa: E402
 from study.plan import Study  # noqa: E402
 from study.store import Store, versions  # noqa: E402
 from train import run_trial  # noqa: E402
@@ -42,10 +42,7 @@ TRIALS: dict[str, tuple[str, str, Config]] = {
     "tinylstm": ("tinylstm", "smelu_1", TINY),
     "convlm": ("convlm", "swish", TINY),
     "hybridlm": ("hybridlm", "smelu_05", TINY),
-    **{
-        name: (name, "gelu", TINY)
-        for name in ("charlm_no_gain", "charlm_rms_norm", "tinygru", "tinyrnn", "lstm_attention")
-    },
+    **{name: (name, "gelu", TINY) for name in PARENTS},
     "apl": ("charlm", "apl", TINY),
     "adamw": ("charlm", "gelu", replace(TINY, optimizer="adamw", **MODERN)),
     "muon": ("charlm", "gelu", replace(TINY, optimizer="muon", **MODERN)),

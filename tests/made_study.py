@@ -1,5 +1,6 @@
 """A study on the disk whose records and predictions are made up, not trained: real files in a tenth of a second."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from conftest import TINY
 
 import metrics
+from config import Config
 from study.cell import update_cell
 from study.environment import environment
 from study.plan import Study
@@ -21,18 +23,19 @@ def places(folder: Path) -> tuple[str, ...]:
     return ("--results-dir", str(folder / "results"), "--checkpoints-dir", str(folder / "checkpoints"))
 
 
-def study_in(folder: Path) -> Study:
-    return Study(CONFIG, "cpu", "cpu", Store(folder / "results", folder / "checkpoints"))
+def study_in(folder: Path, config: Config = CONFIG) -> Study:
+    return Study(config, "cpu", "cpu", Store(folder / "results", folder / "checkpoints"))
 
 
-def make_study(folder: Path) -> tuple[Study, Cell]:
-    """One cell of two trials in ``folder``, with records, predictions and the cell file, but without weights."""
-    study = study_in(folder)
-    cell = study.cell("charlm", "gelu")
-    for number in (1, 2):
-        write_trial(study, cell, number)
-    update_cell(study, cell)
-    return study, cell
+def make_study(folder: Path, config: Config = CONFIG, activations: Sequence[str] = ("gelu",)) -> tuple[Study, Cell]:
+    """Cells in ``folder`` with records, predictions and the cell file, but without weights; returns the first one."""
+    study = study_in(folder, config)
+    cells = [study.cell("charlm", activation) for activation in activations]
+    for cell in cells:
+        for number in range(1, config.n_trials + 1):
+            write_trial(study, cell, number)
+        update_cell(study, cell)
+    return study, cells[0]
 
 
 def write_trial(study: Study, cell: Cell, number: int) -> None:

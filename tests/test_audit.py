@@ -282,6 +282,8 @@ def test_claims_about_shares_times_and_cvs_worked_by_hand():
         ("3.8", "percent less", ["3.1/smelu_1/relative_pd", "3.1/relu/relative_pd"], "0.1", ClaimVerdict.ROUNDED),
         ("26.94", "the number itself", ["3.5.1/cv"], "0.01", ClaimVerdict.HOLDS),
         ("21.0", "percent more", ["27.7", "22.9"], "0.1", ClaimVerdict.HOLDS),
+        ("12", "sum", ["10", "1.2"], "1", ClaimVerdict.ROUNDED),
+        ("12", "sum", ["10", "0.5"], "1", ClaimVerdict.FAILS),
     ],
 )
 def test_a_number_made_of_others(printed, operation, of, unit, verdict):

@@ -16,11 +16,27 @@ def test_everything_is_measured(monkeypatch):
     monkeypatch.setattr(bench_gpu, "apart", lambda work, *arguments: work(*arguments))
     monkeypatch.setattr(bench_gpu, "run_jobs", run_jobs_here)
     tiny = replace(TINY, models=("minigpt",))
-    found = bench_gpu.measure("cpu", tiny, tiny, count=1)
+    kept = []
+    found = bench_gpu.measure("cpu", tiny, tiny, 1, lambda found: kept.append(set(found)))
     assert found["short"]["minigpt"]["same_seed_pd"] == 0
     assert found["full"]["val_loss"] == found["short"]["minigpt"]["val_loss"]
     told = bench_gpu.describe(found)
-    assert "PD of the two" in told and f"of {tiny.iterations} iterations" in told
+    assert "PD of the two" in told and f"trial: {tiny.iterations} iterations" in told
+    assert kept[0] == {"full", "short"} and kept[-1] == {"full", "short", "steps_per_second", "trials_per_hour"}
+
+
+def test_one_that_fails_does_not_cost_the_others(monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(bench_gpu, "full_trial", fail)
+    monkeypatch.setattr(bench_gpu, "trials_per_hour", fail)
+    monkeypatch.setattr(bench_gpu, "apart", lambda *arguments: 12.5)
+    monkeypatch.setattr(
+        bench_gpu, "the_same_twice", lambda *_: {"seconds": [1, 2], "val_loss": 1.5, "same_seed_pd": 0.0}
+    )
+    told = bench_gpu.describe(bench_gpu.measure("cpu", TINY, TINY, count=1))
+    assert "full MiniGPT trial: RuntimeError: out of memory" in told and "12.5" in told and "1.5000" in told
 
 
 def test_without_a_gpu_it_says_so(capsys, monkeypatch):

@@ -90,6 +90,7 @@ def test_everything_is_measured_and_said(tmp_path, monkeypatch, capsys):
     assert first["characters_per_second"]["eager, 2 processes"] == {"median": 768.0, "min": 512.0, "max": 1536.0}
     assert first["best_obvious"] == "eager, 2 processes" and first["ours_to_obvious"] == 1.0
     assert first["ratios"]["ours, bfloat16 / compiled, 2 threads"] == {"median": 2.0, "min": 2.0, "max": 2.0}
+    assert first["goals"] == {"ours": 1.2, "ours, bfloat16": 1.6} and second["goals"]["ours"] == 1.6
     assert first["share_of_evaluation_and_saving"] == pytest.approx(0.2)
     assert first["share_with_fewer_contexts"] == pytest.approx(1 / 9)
     assert "768 [512, 1,536]" in said and "20.0 %" in said and "11.1 %" in said

@@ -22,6 +22,7 @@ from train import TrialRun
 from training.dataset import probe_set, training_batch
 from training.evaluation import predict
 from training.kernels import QUERIES, Linear, causal_attention
+from training.layers import ConvolutionBlock
 from training.seeding import MaskStream, deterministic
 
 HALF = 2.0**-9  # the largest relative error of rounding to bfloat16's 8 bits
@@ -121,6 +122,21 @@ def test_gradients_are_those_of_float32_to_rounding(architecture, activation):
         (logits, exact), (rounded, found) = (gradients(architecture, activation, b) for b in (False, True))
     assert 0 < (rounded - logits).norm() < 0.02 * logits.norm()
     assert 0 < (found - exact).norm() < 0.03 * exact.norm()
+
+
+@pytest.mark.parametrize("architecture", [*MODELS, "lstm_attention"])
+def test_norms_and_what_blocks_pass_on_are_float32(study, architecture):
+    seen: set[torch.dtype] = set()
+    study = replace(study, config=replace(study.config, dropout=0.0))  # masks are float32, and would make all be so
+    with deterministic("cpu"):
+        trial = TrialRun(study, study.cell(architecture, "gelu"), 1)
+        for module in trial.model.modules():
+            if isinstance(module, torch.nn.LayerNorm | Block | ConvolutionBlock):
+                module.register_forward_hook(
+                    lambda module, inputs, output: seen.update((inputs[0].dtype, output.dtype))
+                )
+        trial.advance()
+    assert seen == {torch.float32}
 
 
 def test_products_are_bfloat16_and_the_rest_is_float32(study):

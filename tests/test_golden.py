@@ -5,8 +5,17 @@ import json
 import golden
 import pytest
 
-from config import RECIPE
+from config import OPTIMIZERS, RECIPE
+from model import ARCHITECTURES
 from study.store import versions
+
+
+def test_every_architecture_and_every_optimizer_has_a_trial():
+    architectures, _, configurations = zip(*golden.TRIALS.values(), strict=True)
+    assert (
+        set(architectures) == ARCHITECTURES.keys() and golden.TRIALS.keys() == golden.read_golden()["trials"].keys()
+    )
+    assert {configuration.optimizer for configuration in configurations} == set(OPTIMIZERS)
 
 
 @pytest.mark.parametrize("name", golden.TRIALS)

@@ -1,7 +1,11 @@
 """Curvature, gradient noise and barriers: against exact Hessians and cases worked by hand, and in whole trials."""
 
+import contextlib
+import errno
+import io
 import itertools
 import math
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +23,9 @@ from config import Shape
 from model import build_model, count_parameters
 from runner.verify import verify
 from study import landscape as of_study
+from study.files import OtherSettings, Unreadable, digest
 from study.plan import Study
-from study.store import Store
+from study.store import Store, fingerprint
 from training import landscape
 from training.dataset import whole_split
 from training.kernels import twice_differentiable
@@ -356,3 +361,47 @@ def test_a_pair_whose_weights_are_gone_has_no_barrier_and_says_so(finished, tmp_
     trained(tmp_path, 1)
     assert barriers(study) == barriers(finished)
     assert list(verify(study, [(study.cell(*CELL), number) for number in (1, 2)])) == []
+
+
+@pytest.mark.parametrize("file", ["record", "weights"])
+def test_a_neighbour_that_cannot_be_read_costs_a_trial_only_its_barrier(finished, tmp_path, monkeypatch, file):
+    study = trained(with_the_first_trial_only(finished, tmp_path))
+    cell, open_file, measure = study.cell(*CELL), os.open, train.landscape_of
+    path = {"record": study.store.record_path, "weights": study.store.checkpoint_path}[file](cell, 1)
+    closed = []
+
+    def measure_and_close(*arguments) -> dict:
+        closed.append(str(path))
+        return measure(*arguments)
+
+    def with_too_many_open(path, *how, **more) -> int:
+        if str(path) in closed:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return open_file(path, *how, **more)
+
+    notes = []
+    with monkeypatch.context() as context, contextlib.suppress(Unreadable):  # of the pairs, once the record is there
+        context.setattr(train, "landscape_of", measure_and_close)
+        context.setattr(os, "open", with_too_many_open)
+        train.run_trial(study, cell, 2, lambda progress: notes.append(progress.get("note") or ""))
+    assert record_of(study, 2) == record_of(finished, 2) | {"barriers": {"1": None}}
+    assert any(note.startswith("no barrier to trial 1: ") and "Too many open files" in note for note in notes)
+    trained(tmp_path, 2)
+    assert barriers(study) == {(1, 2): None}
+
+
+def test_there_is_no_barrier_to_a_neighbour_of_other_settings(finished, tmp_path):
+    """Its weights may have other shapes; here they have none."""
+    study = trained(with_the_first_trial_only(finished, tmp_path))
+    cell, store, weights = study.cell(*CELL), study.store, io.BytesIO()
+    torch.save({}, weights)
+    config = study.identity(cell) | {"dropout": 0.5}
+    foreign = {"trial": 2, "seed": 43, "config": config, "fingerprint": fingerprint(config)}
+    foreign |= {"weights_sha256": digest(weights.getvalue())}
+    store.write_record(cell, 2, store.read_record(cell, 1) | foreign)
+    store.checkpoint_path(cell, 2).write_bytes(weights.getvalue())
+    shutil.copy(store.predictions_path(cell, 1), store.predictions_path(cell, 2))
+    with pytest.raises(OtherSettings):  # of the cell, once the record is there
+        train.run_trial(study, cell, 3)
+    found = record_of(study, 3)["barriers"]
+    assert found["2"] is None and found["1"] > 0

@@ -4,18 +4,19 @@ import ast
 import errno
 import fcntl
 import io
+import itertools
 import json
 import multiprocessing
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import made_study
 import pytest
@@ -31,6 +32,8 @@ import sensitivity
 import train
 from analysis.account import differing_machines
 from own import run
+from own.run import train_pending
+from own.trial import Setting
 from runner import study_run, verify, workers
 from study import cli, environment, locks
 from study.files import ROOT, Busy, write_json
@@ -218,8 +221,11 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="nothing says when a process was started")
+
+
 def holder(**changes) -> str:
-    return json.dumps({"host": socket.gethostname(), "boot": locks._boot(), "pid": os.getpid()} | changes)
+    return json.dumps(json.loads(locks._holder()) | changes)
 
 
 def ended_process() -> int:
@@ -232,7 +238,7 @@ def test_without_locks_a_file_excludes_others(tmp_path, no_locks):
     lock = tmp_path / "a.lock"
     with exclusive(lock):
         assert json.loads((tmp_path / "a.lock.held").read_text())["pid"] == os.getpid()
-        with pytest.raises(Busy), exclusive(lock):
+        with pytest.raises(Busy, match=rf"a\.lock\.held is held by process {os.getpid()} of "), exclusive(lock):
             pass
         with exclusive(tmp_path / "b.lock"):
             pass
@@ -251,6 +257,22 @@ def test_without_locks_a_lock_can_be_waited_for(tmp_path, no_locks, monkeypatch)
     assert taken == [True]
 
 
+def test_whoever_waits_for_a_lock_file_is_told_which_and_once(tmp_path, no_locks, monkeypatch, capsys):
+    held, polls = tmp_path / "a.lock.held", itertools.count()
+    held.write_text(holder(host="another", pid=12))
+
+    def pass_a_second(seconds: float) -> None:
+        if next(polls) == 4:
+            held.unlink()
+
+    clock = SimpleNamespace(monotonic=itertools.count().__next__, sleep=pass_a_second, time=time.time)
+    monkeypatch.setattr(locks, "time", clock)
+    monkeypatch.setattr(locks, "SAY_AFTER", 2)
+    assert wait_for(tmp_path / "a.lock")
+    said = f"waiting for {held}, held by process 12 of another; if that has ended, remove the file\n"
+    assert capsys.readouterr().err == said
+
+
 def wait_for(path: Path) -> bool:
     with exclusive(path, wait=True):
         return True
@@ -263,6 +285,10 @@ def wait_for(path: Path) -> bool:
         (lambda: holder(boot="another"), 0, True),
         (lambda: holder(), 0, False),
         (lambda: holder(host="another", boot="another", pid=ended_process()), 0, False),
+        pytest.param(lambda: holder(started=1), 0, True, marks=LINUX),  # by one that had this process's number before
+        (lambda: holder(started=None), 0, False),
+        (lambda: holder(namespace="pid:[1]", pid=ended_process()), 0, False),  # that lives in another container
+        (lambda: holder(namespace="pid:[1]", boot="another"), 0, True),
         (lambda: "", 0, False),  # being written
         (lambda: "", 3600, True),
         (lambda: "[]", 3600, True),
@@ -303,6 +329,12 @@ def test_the_lock_of_another_is_not_given_back(tmp_path, no_locks):
     with exclusive(tmp_path / "a.lock"):
         held.write_text(holder(host="another"))
     assert held.read_text() == holder(host="another")
+
+
+def test_a_folder_of_a_user_s_own_trials_without_locks_is_warned_of_too(tmp_path, no_locks, capsys):
+    setting = Setting(tmp_path / "task.py", tmp_path, 1, "cpu")
+    assert train_pending(setting, 1, [], lambda event: None) is None
+    assert "has no locks: two runners must not share it" in capsys.readouterr().err
 
 
 def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):

@@ -1,15 +1,22 @@
 """Many figures at once: which are up to date, and drawing on several processes."""
 
 import base64
+import os
 import pickle
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
 from matplotlib.figure import Figure
+from patience import living_processes, wait_until
 from synthetic_cells import random_cell, write_cells
 
 import analyze_results
 from analysis.findings import Findings
+from study.files import ROOT
 from views import many
 from views.drawing import Drawing, Level
 from views.figures import drawings
@@ -43,6 +50,49 @@ def test_a_figure_that_cannot_be_drawn_is_an_error_on_several_processes_too():
     for n_cores in (1, 2):
         with pytest.raises(ZeroDivisionError):
             list(drawn(jobs, n_cores))
+
+
+# The first figure of several is never finished: one process draws that, and the other soon has nothing more to draw.
+DRAW_FOR_EVER = """
+import signal, sys, time
+from pathlib import Path
+from study import cli
+from views import many
+
+folder = Path(sys.argv[1])
+n_jobs = 2 * many.FEWEST
+
+def draw(job):
+    (folder / str(job)).touch()
+    while job == 0 and not (folder / "enough").exists():
+        time.sleep(0.01)
+    return b""
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test in the background has not
+many._bytes_of = draw
+cli.leave(cli.outcome("analysis", lambda: len(list(many.drawn(range(n_jobs), 2)))))
+"""
+
+
+def test_ctrl_c_while_figures_are_drawn_is_one_line(tmp_path):
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-c", DRAW_FOR_EVER, str(tmp_path)], cwd=ROOT, stderr=said, start_new_session=True
+        )
+    try:
+        group = lambda: living_processes(session=process.pid)  # noqa: E731
+        assert wait_until(lambda: all((tmp_path / str(i)).exists() for i in range(2 * many.FEWEST)), group)
+        assert len(group()) == 3
+        time.sleep(0.2)  # by now one process waits for a figure to draw
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        time.sleep(0.2)
+        (tmp_path / "enough").touch()  # a figure that is being drawn is finished first
+        assert wait_until(lambda: process.poll() is not None, group)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (tmp_path / "said").read_text() == "analysis: stopped; the same command can be given again\n"
+    assert process.returncode == 128 + signal.SIGINT
 
 
 def test_what_is_drawn_can_be_sent_to_a_process():

@@ -1,6 +1,8 @@
 """--reproduce compares all that a trial leaves: whatever differs, however little, is not the same bits, and
 what it may come from is said."""
 
+import math
+
 import numpy as np
 import pytest
 from made_study import CONFIG, STEPS, make_study, write_trial
@@ -14,6 +16,7 @@ DIFFERENCES = {
     "a loss": {"val_loss": 3.1 + 1e-15},
     "a text": {"texts": ["to be ", "or nor"]},
     "predictions": {},
+    "its end": {"status": "diverged"},
 }
 
 
@@ -25,9 +28,10 @@ def test_whatever_differs_is_not_the_same_bits(tmp_path, monkeypatch, capsys, wh
         write_trial(study, cell, number)
         record = study.store.read_record(cell, number) | DIFFERENCES[what]
         record["environment"] = record["environment"] | {"processor": "another"}
-        if what == "predictions":
+        if what in ("predictions", "its end"):
             p = study.store.predictions_of(cell, number, record)
             p[0] = np.full_like(p[0], 1 / CONFIG.vocabulary_size)
+            p[-1][0, 0] = math.nan if what == "its end" else p[-1][0, 0]
             record["predictions_sha256"] = study.store.write_predictions(cell, number, STEPS, p)
         return record
 

@@ -390,6 +390,17 @@ def test_the_file_of_a_complete_cell_is_verified(clone, capsys):
     assert f"damaged  {path} does not match its checksum\n" in capsys.readouterr().out
 
 
+def test_a_cell_file_without_a_checksum_is_said_where_nothing_else_is_here_to_check_it(clone, capsys):
+    assert call(clone, *GRID, "--verify") == 0
+    assert "checksum" not in capsys.readouterr().out
+    path = clone / "results" / "charlm_gelu_tiny.json"
+    files.write_json(path, files.read_checked(path))
+    assert call(clone, *GRID, "--verify") == 0
+    said = f"{path} has no checksum, so that an altered number in its bounds is not noticed\n"
+    out = capsys.readouterr().out
+    assert said in out and out.count("no checksum") == 1
+
+
 def test_records_decide_where_there_are_any(finished, capsys):
     folder = finished / "results" / "trials" / "charlm_gelu_tiny"
     for number in (1, 2, 3):  # as --verify says to do where a file is damaged

@@ -2,8 +2,11 @@
 
 import errno
 import io
+import math
 import os
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +14,14 @@ import torch
 from made_study import CONFIG, OPTIONS, make_study, places, write_trial
 from runs import command, run_to_its_end
 
+import analyze_results
 import run_all_experiments
 from runner import cluster, study_run
 from runner.progress import Progress
+from runner.verify import verify
 from runner.workers import Event
-from study import files, options, plan, store
-from study.cell import check_cell, finished_record, ignore
+from study import compact, files, options, plan, schema, store
+from study.cell import check_cell, finished_record, ignore, keep_pairs, update_cell
 from study.files import (
     Damaged,
     OtherSettings,
@@ -27,7 +32,10 @@ from study.files import (
     write_checked,
     write_sealed,
 )
+from study.pair_files import read_pairs
 from study.plan import Plan, planned_jobs
+from study.state import read_state
+from study.store import fingerprint
 from train import TrialRun
 
 
@@ -78,12 +86,23 @@ def test_what_cannot_be_read_now_is_not_trained_again(made, monkeypatch):
     assert study.store.done_trials(cell) == {1, 2}
 
 
+def changed(value: float) -> np.ndarray:
+    """Predictions of which one, at the second evaluation, is ``value``, and the next one makes up for it."""
+    p = np.full((3, 40, 65), 1 / 65, np.float32)
+    p[1, 5, 7:9] = value, 2 / 65 - value if math.isfinite(value) else 0
+    return p
+
+
 @pytest.mark.parametrize(
     "payload, reason",
     [
         (b"no archive", "has no predictions"),
         (np.zeros((3, 40, 65), np.float64), "float64, 3 axes"),
         (np.zeros((2, 40, 65), np.float32), r"has \(2, 40, 65\) predictions instead of \(3, 40, 65\)"),
+        (changed(math.nan), r"that are no probabilities \(row 5, class 7 is nan, not a probability\)$"),
+        (changed(math.inf), r"that are no probabilities \(row 5, class 7 is inf, not a probability\)$"),
+        (changed(-0.001), r"that are no probabilities \(row 5, class 7 is negative"),
+        (np.ones((3, 40, 65), np.float32), r"that are no probabilities \(row 0 sums to 65, not to 1\)$"),
     ],
 )
 def test_predictions_that_are_none_are_damaged_though_their_hash_is_right(made, payload, reason):
@@ -96,6 +115,18 @@ def test_predictions_that_are_none_are_damaged_though_their_hash_is_right(made, 
     write_bytes(study.store.predictions_path(cell, 1), payload)
     with pytest.raises(Damaged, match=reason):
         study.store.predictions_of(cell, 1, record)
+    study.store.write_record(cell, 1, record)
+    assert any(kind == "damaged" and re.search(reason, what) for kind, what in verify(study, [(cell, 1)]))
+    update_cell(study, cell)
+    assert study.store.done_trials(cell) == {2}
+    assert study.store.predictions_path(cell, 1).with_name("trial_1.npz.damaged").exists()
+
+
+def test_a_diverged_trial_may_have_predictions_that_are_no_probabilities(made):
+    study, cell = made
+    sha256 = study.store.write_predictions(cell, 1, [0, 3, 6], changed(math.nan))
+    record = study.store.read_record(cell, 1) | {"status": "diverged", "predictions_sha256": sha256}
+    assert np.isnan(study.store.predictions_of(cell, 1, record)[1][5, 7])
 
 
 @pytest.mark.parametrize("barriers", [[], {"2": "high"}, {"2": -1.0}, {"two": 1.0}])
@@ -104,6 +135,27 @@ def test_barriers_that_are_none_are_damaged(made, barriers):
     study.store.write_record(cell, 1, study.store.read_record(cell, 1) | {"barriers": barriers})
     with pytest.raises(Damaged, match="barriers"):
         study.store.read_record(cell, 1)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"probe_contexts": 20}, "foreign  {record} was made with other settings (probe_contexts 20 there, 40 here)"),
+        (None, "damaged  {record} is damaged (config: Object missing required field `probe_contexts`)"),
+    ],
+)
+def test_a_record_of_other_settings_with_predictions_of_its_own_is_named(made, tmp_path, capsys, changes, said):
+    """They cannot be compared with those of the other trials."""
+    study, cell = made
+    p = study.store.predictions_of(cell, 1, study.store.read_record(cell, 1))
+    record = study.store.read_record(cell, 1)
+    record["predictions_sha256"] = study.store.write_predictions(cell, 1, [0, 3, 6], [each[:20] for each in p])
+    facts = record["config"] | (changes or {})
+    if changes is None:
+        del facts["probe_contexts"]
+    study.store.write_record(cell, 1, record | {"config": facts, "fingerprint": fingerprint(facts)})
+    assert call(tmp_path, "--verify") == 1
+    assert said.format(record=study.store.record_path(cell, 1)) in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- states
@@ -118,6 +170,7 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     state = torch.load(io.BytesIO(files.read_sealed(path)), weights_only=True)
     last = state["model"]
     first, *_ = last
+    nameless = {name: value for name, value in state["config"].items() if name != "vocabulary_size"}
 
     def seal(changed: object) -> None:
         buffer = io.BytesIO()
@@ -127,6 +180,9 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     wrong = {
         "Expected `object`, got `array`": [1, 2],
         "Object missing required field `step`": {name: value for name, value in state.items() if name != "step"},
+        "config: Object missing required field `vocabulary_size`": state
+        | {"config": nameless, "fingerprint": fingerprint(nameless)},
+        "fingerprint: not that of its config": state | {"config": state["config"] | {"batch_size": 7}},
         "step: 5 after an evaluation at 0": state | {"step": 5},
         "history.train_loss: not a loss for each step": state | {"history": state["history"] | {"train_loss": []}},
         "predictions: not of type and shape": state | {"predictions": state["predictions"][:, 1:]},
@@ -317,3 +373,120 @@ def test_a_cell_without_a_checksum_is_read_and_an_altered_one_is_not(made):
     with pytest.raises(Damaged, match=re.escape("pairs[1].trials: the pair [1, 2] twice")):
         study.store.read_cell(cell)
     assert plan.finished_trials(study, cell) == {1, 2}
+
+
+# ---------------------------------------------------------------- pairs of an earlier version
+
+
+def of_an_earlier_version(pair: dict) -> dict:
+    """As it was when fewer metrics were followed and no grouping had stretches of text."""
+    history = {name: pair["history"][name] for name in ("step", "relative_pd", "top1_mismatches")}
+    breakdown = {name: groups for name, groups in pair["breakdown"].items() if name != "text_block"}
+    rest = {name: value for name, value in pair.items() if name != "hellinger"}
+    return rest | {"history": history, "breakdown": breakdown}
+
+
+def made_earlier(study, cell) -> dict:
+    """Rewrite the cell file so; returns what it was."""
+    content = study.store.read_cell(cell)
+    study.store.write_cell(cell, content | {"pairs": [of_an_earlier_version(pair) for pair in content["pairs"]]})
+    return content
+
+
+def test_pairs_of_an_earlier_version_are_computed_again_beside_new_ones(made):
+    study, cell = made
+    earlier = made_earlier(study, cell)
+    write_trial(study, cell, 3)
+    update_cell(study, cell)
+    found = study.store.read_cell(cell)
+    assert len(found["pairs"]) == 3 and found["pairs"][0] == earlier["pairs"][0]
+    assert list(verify(study, [(cell, 3)]))[-1][1].endswith("results do not need them)")  # weights, and nothing else
+
+
+def test_pairs_of_an_earlier_version_are_kept_where_their_predictions_are_gone(made, tmp_path, capsys):
+    study, cell = made
+    made_earlier(study, cell)
+    shutil.rmtree(study.store.trials_dir(cell))  # as in a clone
+    before = study.store.read_cell(cell)
+    for number in (3, 4):
+        write_trial(study, cell, number)
+    update_cell(study, cell)
+    first, second = study.store.read_cell(cell)["pairs"]
+    assert first == before["pairs"][0] and second["trials"] == [3, 4]
+    assert "text_block" in second["breakdown"] and "jensen_shannon" in second["history"]
+    options = ["--results-dir", str(tmp_path / "results"), "--plots-dir", str(tmp_path / "plots"), "--tables", "all"]
+    assert analyze_results.main([*options, "--all-figures"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_pooled_is_counted_once_though_its_pairs_are_computed_again(made, monkeypatch):
+    monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 2)
+    study, cell = made
+    write_trial(study, cell, 3)
+    update_cell(study, cell)
+    content = study.store.read_cell(cell)
+    for pair in content["pairs"]:
+        del pair["history"]["jensen_shannon"], pair["hellinger"]
+    study.store.write_cell(cell, content)
+    write_trial(study, cell, 4)
+    update_cell(study, cell)
+    found = study.store.read_cell(cell)
+    study.store.cell_path(cell).unlink()
+    update_cell(study, cell)
+    at_once = study.store.read_cell(cell)
+    assert found["pairs"] == at_once["pairs"] and "jensen_shannon" in found["pairs"][0]["history"]
+    for grouping, groups in at_once["pooled"].items():
+        assert found["pooled"][grouping]["n_predictions"] == groups["n_predictions"]
+        assert sum(groups["n_predictions"]) == 6 * 40
+
+
+def test_pairs_with_unlike_groupings_are_not_pooled(made, monkeypatch):
+    monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 0)
+    study, cell = made
+    content = study.store.read_cell(cell)
+    (pair,) = content["pairs"]
+    unlike = content | {"pairs": [of_an_earlier_version(pair), pair]}
+    assert compact.compact(unlike) is unlike
+    assert "pooled" in compact.compact(content)
+
+
+def test_what_could_not_be_read_again_is_not_written(made):
+    study, cell = made
+    path, content = study.store.cell_path(cell), study.store.read_cell(cell)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"is left as it is.*pairs\[1\].trials: the pair \[1, 2\] twice"):
+        study.store.write_cell(cell, content | {"pairs": content["pairs"] * 2})
+    assert path.read_bytes() == before
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+LATER = {"optimizer": "muon", "betas": (0.9, 0.95), "weight_decay": 0.1, "schedule": "cosine", "warm_up": 0.1}
+LATER |= {"floor": 0.1, "clip_norm": 1.0, "muon_rate": 0.01, "contexts_between": 20}
+
+
+def test_everything_that_is_written_is_declared(made):
+    """What is not is let through, whatever it holds."""
+    study, cell = made
+    write_trial(study, cell, 3)
+    keep_pairs(study, cell, 3)
+    run = TrialRun(study, cell, 4)
+    run.evaluate()
+    run.save()
+    content, record = study.store.read_cell(cell), study.store.read_record(cell, 3)
+    facts = replace(study, config=replace(study.config, **LATER)).identity(cell)
+    assert facts.keys() >= {*LATER, "recipe", "torch"}
+    written = [
+        (schema.CellForm, content),
+        (schema.TrialForm, content["trials"][0]),
+        (schema.RecordForm, record),
+        (schema.PairsForm, read_pairs(study.store, cell, 3)),
+        (schema.PairForm, content["pairs"][0]),
+        (schema.OtherContexts, content["pairs"][0]["different_contexts"]),
+        (schema.Groups, content["pairs"][0]["breakdown"]["confidence"]),
+        (schema.StateForm, read_state(run.checkpoint_path, run.facts, 4, "cpu")),
+        *((schema.Config, config) for config in (facts, record["config"])),
+    ]
+    for form, found in written:
+        assert found.keys() <= set(form.__struct_fields__)

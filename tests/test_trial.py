@@ -1,6 +1,7 @@
 """What a trial keeps over a resume, what it draws anew at every step, and in which order it writes."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import train
 from study.plan import Study
 from train import TrialRun
 from training import evaluation
-from training.seeding import MaskStream, deterministic
+from training.seeding import MaskStream, deterministic, seed_everything
 
 
 def begun(study: Study) -> TrialRun:
@@ -85,6 +86,24 @@ def test_inside_kernels_are_deterministic_and_have_one_thread():
         assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == (False, 2)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_what_a_gpu_needs_to_be_deterministic_is_set_whatever_was(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with which cuDNN's LSTM may differ from run to run
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with deterministic("cpu"):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8" and not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_seeding_is_that_of_pytorch_on_every_device_that_is_here(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    seed_everything(2**62 + 5)
+    drawn = torch.rand(4)
+    torch.manual_seed(2**62 + 5)
+    assert torch.equal(drawn, torch.rand(4)) and seeded[0] == 2**62 + 5
 
 
 def test_a_text_goes_on_from_what_was_written():

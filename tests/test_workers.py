@@ -4,17 +4,21 @@ import errno
 import io
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
+from patience import living_processes, wait_until
+from runs import command_line
 
 from runner import workers
 from runner.workers import assign_gpus, worker_environment
 from study import cli
-from study.files import UserError
+from study.files import ROOT, UserError
 
 SHOW = "import os; print(os.environ['OMP_NUM_THREADS'], os.environ.get('CUDA_VISIBLE_DEVICES'))"
 
@@ -116,3 +120,51 @@ def test_only_the_reader_of_the_output_may_end_unnoticed(monkeypatch, capsys):
         monkeypatch.setattr(sys, "stdout", output)
         assert cli.outcome("run", fail) == 0
     assert capsys.readouterr().err == ""
+
+
+START_ONE_WORKER = """
+import sys
+from pathlib import Path
+from runner.workers import run_jobs
+from runs import grid_jobs, study_in
+from study import cli
+
+def run():
+    study = study_in(Path(sys.argv[1]))
+    with cli.stop_signals() as received:
+        run_jobs(study, 1, grid_jobs(study)[:1], print, lambda: bool(received))
+    return 0
+
+cli.leave(cli.outcome("run", run))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no fork server")
+def test_a_frozen_fork_server_is_left_at_a_second_signal(tmp_path):
+    """As when the code is on a file server that is gone: the first worker never comes."""
+    code = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    process = subprocess.Popen(
+        [sys.executable, "-c", START_ONE_WORKER, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": code},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    all_of_it = lambda: living_processes(session=process.pid)  # noqa: E731
+
+    def servers() -> list[int]:
+        return [pid for pid in all_of_it() if b"multiprocessing.forkserver" in command_line(pid)]
+
+    try:
+        assert wait_until(servers, all_of_it)
+        os.kill(servers()[0], signal.SIGSTOP)  # while it still loads PyTorch
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.5 * cli.ONE_WISH)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: process.poll() is not None)
+    finally:
+        for pid in all_of_it():
+            os.kill(pid, signal.SIGKILL)
+    assert process.communicate()[1] == "run: stopped; the same command can be given again\n"
+    assert process.returncode == 128 + signal.SIGINT

@@ -32,10 +32,18 @@ def torch_stream(seed: int, *names: str | int) -> torch.Generator:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch: for dropout on a GPU, and for what a user adds."""
+    """Seed Python, NumPy and PyTorch: for dropout on a GPU, and for what a user adds.
+
+    As ``torch.manual_seed`` does for the devices that are here. That looks for devices of every kind each time, which
+    takes a large part of a small model's step.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 @contextmanager
@@ -44,13 +52,14 @@ def deterministic(device: str) -> Iterator[None]:
     so that numbers do not depend on how many cores a machine has."""
     # Of the two values that deterministic algorithms accept (:4096:8 and :16:8) the one that cuDNN's LSTM needs too:
     # with the other one it may differ from run to run, and nothing says so. pytorch.org/docs, torch.nn.LSTM.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":16:8"
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     memory: Any = torch.utils.deterministic  # a module with a property, which its type does not show
-    fill_before = memory.fill_uninitialized_memory
+    fill_before, tf32_before = memory.fill_uninitialized_memory, torch.backends.cudnn.allow_tf32
     torch.use_deterministic_algorithms(True, warn_only=device == "mps")
     # Deterministic mode fills what torch.empty returns. Here all of it is written to anyway, and filling costs 5 %.
     memory.fill_uninitialized_memory = False
+    torch.backends.cudnn.allow_tf32 = False  # in which a GPU's LSTM would multiply what is to be float32
     if device == "cpu":
         torch.set_num_threads(1)
     try:
@@ -58,6 +67,7 @@ def deterministic(device: str) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         memory.fill_uninitialized_memory = fill_before
+        torch.backends.cudnn.allow_tf32 = tf32_before
         torch.set_num_threads(before[1])
 
 

@@ -343,6 +343,28 @@ class Numbers:
         """What a benchmark measured when it was run last, from ``benchmarks/results/``."""
         return json.loads((self.root / "benchmarks" / "results" / f"{name}.json").read_text())
 
+    def processor(self, benchmark: str) -> str:
+        """Where a benchmark was run last."""
+        found = self.benchmark(benchmark)["environment"]
+        return f"{found['processor']} with {found['cpu_capability']}"
+
+    def speed_goals(self) -> str:
+        """Which of the goals of training's speed are reached, in a sentence."""
+        rows = self.benchmark("bench_training")["results"]
+        named: dict[bool, list[str]] = {True: [], False: []}
+        for row in rows:
+            named[row["ours_to_obvious"] >= row["goals"]["ours"]].append(row["name"].replace(", small", " in small"))
+        if not named[False]:
+            return "Every goal is reached."
+        reached = f" (of {listed(named[True])} it is reached)" if named[True] else ""
+        return f"The goal is missed for {listed(named[False])}{reached}."
+
+    def evaluation_share(self, study: str, number: int) -> str:
+        """The share of the time of a study's trials of this ``number`` that is not training, in percent."""
+        trials = [t for cell in self.findings(study).measured for t in cell.trials if t["trial"] == number]
+        outside = sum(trial["evaluation_time"] for trial in trials)
+        return f"{100 * outside / (outside + sum(trial['training_time'] for trial in trials)):.0f} %"
+
     def simulated(self, name: str) -> str:
         """One of the tables of ``simulation_tables``, from the committed record."""
         tables: dict[str, Callable[[dict], Table]] = {

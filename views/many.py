@@ -3,9 +3,11 @@
 import hashlib
 import json
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -68,9 +70,21 @@ def drawn(jobs: Sequence[Job], n_cores: int) -> Iterator[bytes]:
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     executor = ProcessPoolExecutor(n_processes, context, _take, (jobs,))
     try:
-        yield from executor.map(_draw, range(len(jobs)))
+        with ctrl_c_held_back():  # here the processes start, and what is held back stays so in them
+            figures = executor.map(_draw, range(len(jobs)))
+        yield from figures
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """Inside, Ctrl-C waits, and for ever in a process that is started inside: whoever started it answers, once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _jobs: Sequence[Job] = ()  # of a drawing process
