@@ -8,7 +8,6 @@ All that is counted follows from the pseudo-values of a study, (R, K, N) for R s
 right if it covers the truth: no bound of the CV's interval is computed, only on which side of it the truth lies.
 """
 
-import argparse
 import itertools
 import json
 import math
@@ -23,6 +22,7 @@ from scipy import stats as scipy_stats
 from analysis import stats, stats_many
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict, QuadraticForm
 from benchmarks.simulated import SCALE, SCENARIOS, SHORT, scale_for, scenario, simulate, true_mean
+from study import cli
 
 OUT = Path(__file__).parent / "results" / "coverage.json"
 TRIALS = (3, 5, 8, 12)
@@ -225,7 +225,7 @@ def print_tables(rows: list[dict], cvs: tuple[float, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="coverage, level and power of intervals and tests, by simulation")
+    parser = cli.Parser(description="coverage, level and power of intervals and tests, by simulation")
     parser.add_argument("--long", action="store_true", help=f"everything, written to {OUT.name}")
     long = parser.parse_args().long
     repetitions = LONG_REPETITIONS if long else SHORT_REPETITIONS

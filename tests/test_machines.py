@@ -18,8 +18,11 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
+import made_study
 import pytest
+from runs import run_jobs_here
 from synthetic_cells import random_cell, write_cells
+from test_sensitivity import PLAIN, in_this_process
 
 import analyze_results
 import compare
@@ -28,9 +31,10 @@ import run_all_experiments
 import sensitivity
 import train
 from analysis.account import differing_machines
+from own import run
 from own.run import train_pending
 from own.trial import Setting
-from runner import verify, workers
+from runner import study_run, verify, workers
 from study import cli, environment, locks
 from study.files import ROOT, Busy, write_json
 from study.locks import exclusive
@@ -395,7 +399,9 @@ def test_everything_can_be_printed_on_every_terminal(monkeypatch, encoding):
 
 
 def test_every_command_uses_that_parser():
-    for path in [*ROOT.glob("*.py"), *ROOT.glob("study/*.py"), *ROOT.glob("runner/*.py")]:
+    paths = [path for pattern in ("*.py", "*/*.py") for path in ROOT.glob(pattern) if path.parent.name != "tests"]
+    assert {"own", "benchmarks", "runner"} <= {path.parent.name for path in paths}
+    for path in paths:
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         assert "ArgumentParser" not in [ast.unparse(call).rpartition(".")[2] for call in calls], path
 
@@ -443,6 +449,49 @@ def test_a_path_that_is_not_utf_8_is_an_answer_of_every_command(tmp_path, monkey
         code = end.code
     terminal.flush()
     assert code in (0, 1, 2) and b"Traceback" not in terminal.buffer.getvalue() != b""
+
+
+@pytest.fixture
+def odd(tmp_path) -> Path:
+    """A folder whose name is not UTF-8."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    return folder
+
+
+def have_few_letters(monkeypatch) -> None:
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), "ascii"))
+
+
+def test_results_lie_in_a_folder_whose_name_is_not_utf_8(odd, monkeypatch):
+    """They are trained into it, verified, shown and written about."""
+    have_few_letters(monkeypatch)
+    monkeypatch.setitem(CONFIGS, "cpu", made_study.CONFIG)
+    monkeypatch.setattr(study_run, "run_jobs", run_jobs_here)
+    asked = [*made_study.OPTIONS, "--trials", "2", *made_study.places(odd)]
+    assert run_all_experiments.main(asked) == 0
+    assert run_all_experiments.main([*asked, "--verify"]) == 0
+    assert run_all_experiments.main([*asked, "--dry-run"]) == 0
+    shown = ["--results-dir", str(odd / "results"), "--plots-dir", str(odd / "plots"), "--no-plots"]
+    assert analyze_results.main([*shown, "--html"]) == analyze_results.main([*shown, "--tables", "results"]) == 0
+    assert (odd / "results" / "all_experiments_summary.json").exists() and list(odd.glob("*/report.html"))
+
+
+def test_a_task_and_its_trials_lie_in_a_folder_whose_name_is_not_utf_8(odd, monkeypatch):
+    have_few_letters(monkeypatch)
+    monkeypatch.setattr(run, "run_jobs", in_this_process)
+    task, page = odd / "task.py", odd / "page.html"
+    task.write_text(PLAIN)
+    asked = ["--activations", "relu", "gelu", "--seeds", "6", "--steps", "20", "--device", "cpu", "--workers", "1"]
+    for _ in range(2):
+        assert sensitivity.main([str(task), *asked, "--results-dir", str(odd / "r"), "--html", str(page)]) == 0
+    files = [str(path) for path in sorted((odd / "r" / "relu").glob("*.npz"))]
+    assert len(files) == 6 and "relu seed 42" in page.read_text()
+    assert compare.main([f"{file}:end" for file in files] + ["--html", str(page), "--csv", str(odd / "c.csv")]) == 0
 
 
 def test_a_path_that_is_not_utf_8_can_be_written_about(tmp_path):
