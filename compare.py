@@ -68,19 +68,26 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.parser_with_examples(PROGRAM, DESCRIPTION, EXAMPLES)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="the models of the first group")
+    parser.add_argument("files", nargs="+", type=cli.nonempty, metavar="FILE", help="the models of the first group")
     parser.add_argument(
-        "--vs", nargs="+", action="append", default=[], metavar="FILE", help="those of another group; may be repeated"
+        "--vs",
+        nargs="+",
+        action="append",
+        type=cli.nonempty,
+        default=[],
+        metavar="FILE",
+        help="those of another group; may be repeated",
     )
     parser.add_argument(
         "--targets",
+        type=cli.nonempty,
         metavar="FILE",
         help="the true classes (samples,), for the accuracy and loss to read beside",
     )
     parser.add_argument("--logits", action="store_true", help="the files hold logits; a softmax is applied")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of words and tables")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write one page to read and send")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write all numbers, one a line")
+    parser.add_argument("--html", type=cli.path, metavar="FILE", help="also write one page to read and send")
+    parser.add_argument("--csv", type=cli.path, metavar="FILE", help="also write all numbers, one a line")
     parser.add_argument(
         "--fail-above",
         type=share,

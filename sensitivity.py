@@ -31,6 +31,7 @@ from runner.study_run import workers_for
 from runner.workers import Event
 from study import cli
 from study.files import UserError, write_bytes
+from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS
 from study.own_code import OwnCode, own_code, short_name
 from study.plan import has_cuda
 from training.seeding import deterministic
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.parser_with_examples(PROGRAM, DESCRIPTION, EXAMPLES)
-    parser.add_argument("task", type=Path, metavar="TASK.py")
+    parser.add_argument("task", type=cli.path, metavar="TASK.py")
     parser.add_argument(
         "--activations", nargs="+", required=True, metavar="NAME", help="two or more; your own as my.py:Snake"
     )
@@ -83,21 +84,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help=f"trials of each activation, {FEWEST_SEEDS} or more (default: {DEFAULT_SEEDS}, or as the budget allows)",
     )
     parser.add_argument(
-        "--steps", type=cli.positive_int, metavar="K", help="training steps (default: as the budget allows)"
+        "--steps", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps (default: as the budget allows)"
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one"
     )
     parser.add_argument(
-        "--workers", type=cli.up_to(4096), metavar="W", help="trials at once (default: one for each core)"
+        "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="trials at once (default: one for each core)"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check the task, print the plan and its cost, and stop"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of words and tables")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="also write one page to read and send")
+    parser.add_argument("--html", type=cli.path, metavar="FILE", help="also write one page to read and send")
     parser.add_argument(
-        "--results-dir", type=Path, metavar="DIR", help=f"where trials are kept (default: {RESULTS}/NAME-OF-TASK)"
+        "--results-dir", type=cli.path, metavar="DIR", help=f"where trials are kept (default: {RESULTS}/NAME-OF-TASK)"
     )
     return parser.parse_args(argv)
 
@@ -105,12 +106,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def time_span(text: str) -> float:
     try:
         return seconds_of(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 90s, 5min or 2h") from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def enough_seeds(text: str) -> int:
-    value = cli.positive_int(text)
+    value = cli.up_to(MOST_TRIALS)(text)
     if value < FEWEST_SEEDS:
         raise argparse.ArgumentTypeError(f"{value} seeds are too few to be judged; {FEWEST_SEEDS} or more")
     return value

@@ -12,10 +12,11 @@ from own.plan import Plan
 from own.task import Task
 from own.trial import Job, Result, Setting
 from study.files import ROOT, OtherSettings, check_form, digest, read_bytes, read_checked, write_checked
-from study.schema import no_faults
+from study.options import MOST_STEPS
 from study.store import versions
 
 PLAN_NAME = "plan.json"
+MOST_SEEDS = 1_000_000  # far above what was ever planned, and few enough to be looked for one by one
 FACTS = {
     "source": "the task's code",
     "probe": "probe",
@@ -51,7 +52,7 @@ def planned_before(folder: Path, facts: dict) -> Plan | None:
     if not path.exists():
         return None
     found = read_checked(path)
-    check_form(path, found, PlanForm, no_faults)
+    check_form(path, found, PlanForm, plan_faults)
     differ = [name for name in facts if found["facts"].get(name) != facts[name]]
     if differ:
         raise OtherSettings(
@@ -59,6 +60,13 @@ def planned_before(folder: Path, facts: dict) -> Plan | None:
             "choose another --results-dir, or remove it"
         )
     return Plan(**found["plan"])
+
+
+def plan_faults(form: PlanForm) -> Iterator[str]:
+    if not 0 < form.plan.seeds <= MOST_SEEDS:
+        yield f"plan.seeds: {form.plan.seeds}"
+    if not 0 < form.plan.steps <= MOST_STEPS:
+        yield f"plan.steps: {form.plan.steps}"
 
 
 def write_plan(folder: Path, facts: dict, plan: Plan) -> None:

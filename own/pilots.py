@@ -26,6 +26,7 @@ from runner.study_run import workers_for
 from runner.workers import Event
 from study import cli
 from study.files import UserError, digest
+from study.options import MOST_STEPS, MOST_WORKERS
 from study.own_code import OwnCode
 from study.users_code import files_of, hash_of
 from training.seeding import deterministic
@@ -130,15 +131,19 @@ def rates_of(choices: dict[tuple[str, str], Choice]) -> dict[str, float]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="own.pilots", description="Find the learning rate of each activation for a task.")
-    parser.add_argument("task", type=Path, metavar="TASK.py")
+    parser.add_argument("task", type=cli.path, metavar="TASK.py")
     parser.add_argument("--activations", nargs="+", default=list(STUDIED), choices=ACTIVATIONS, metavar="NAME")
-    parser.add_argument("--steps", type=cli.positive_int, required=True, metavar="K", help="as many as trials have")
+    parser.add_argument(
+        "--steps", type=cli.up_to(MOST_STEPS), required=True, metavar="K", help="as many as trials have"
+    )
     shown = " ".join(map(str, RATES))
     parser.add_argument(
         "--rates", nargs="+", type=cli.learning_rate, default=RATES, metavar="R", help=f"default: {shown}"
     )
     parser.add_argument("--seeds", type=cli.up_to(100), default=2, metavar="N", help=f"from {SEED_BASE} on")
-    parser.add_argument("--workers", type=cli.up_to(4096), metavar="W", help="processes (default: one per core)")
+    parser.add_argument(
+        "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
+    )
     return parser.parse_args(argv)
 
 

@@ -10,8 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from study.files import UserError
+from study.options import MOST_STEPS, MOST_TRIALS
 
 FEWEST_SEEDS, DEFAULT_SEEDS = 6, 8
+MOST_HOURS = 10_000  # of a budget, more than a year
 FEWEST_STEPS = 20
 START = 3.0  # seconds until worker processes train
 UNITS = {"s": 1, "min": 60, "h": 3600}
@@ -39,10 +41,10 @@ class Cost:
     def steps_in(self, seconds: float, seeds: int, workers: int) -> int:
         """The most steps with which ``seeds`` end in time; 0 or less if they cannot."""
         room = (seconds - START) * workers / seeds - sum(self.trial.values())
-        return math.floor(room / sum(self.step.values()))
+        return min(MOST_STEPS, math.floor(room / sum(self.step.values())))
 
     def seeds_in(self, seconds: float, steps: int, workers: int) -> int:
-        return math.floor((seconds - START) * workers / self.of_seed(steps))
+        return min(MOST_TRIALS, math.floor((seconds - START) * workers / self.of_seed(steps)))
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,15 @@ def extended(done: Plan, cost: Cost, budget: float, workers: int, seeds: int | N
 
 
 def seconds_of(text: str) -> float:
-    """Seconds in "90s", "5min" or "2h"; ValueError for anything else."""
+    """Seconds in "90s", "5min" or "2h"; ValueError for anything else, and for more than ``MOST_HOURS``."""
     unit = next((unit for unit in UNITS if text.endswith(unit)), "")
     value = math.nan
     with suppress(ValueError):
         value = float(text.removesuffix(unit)) * UNITS.get(unit, math.nan)
     if not 0 < value < math.inf:
         raise ValueError(f"{text!r} is no time such as 90s, 5min or 2h")
+    if value > MOST_HOURS * UNITS["h"]:
+        raise ValueError(f"{text!r} is more than {MOST_HOURS:,} hours, the most that is accepted")
     return value
 
 

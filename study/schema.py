@@ -14,6 +14,7 @@ from msgspec.structs import fields
 
 from config import STREAMS
 from metrics import PAIR_METRICS, TRIAL_METRICS, Metric
+from study.means import mean_faults
 
 LARGEST = 1e38  # about that of float32, in which losses are computed; squares and sums of such numbers are finite
 ROUNDING = 1e-6  # by which a computed number may lie outside of its bounds
@@ -23,6 +24,7 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]  # with a size: charlm@1M
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
+NotNegative = Annotated[float, Meta(ge=0, le=LARGEST)]
 Distance = Annotated[float, Meta(ge=0, le=2 + ROUNDING)]  # relative PD
 Fraction = Annotated[float, Meta(ge=0, le=1 + ROUNDING)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
@@ -73,6 +75,22 @@ class Config(Struct):
     texts: Count | UnsetType = UNSET
     dropout: Fraction | UnsetType = UNSET
     learning_rate: Number | UnsetType = UNSET
+    recipe: Count | UnsetType = UNSET
+    precision: Name | UnsetType = UNSET
+    corpus: Hash | UnsetType = UNSET
+    torch: Name | UnsetType = UNSET
+    numpy: Name | UnsetType = UNSET
+    eval_windows: Positive | UnsetType = UNSET
+    text_length: Count | UnsetType = UNSET
+    passage_length: Count | UnsetType = UNSET
+    optimizer: Name | UnsetType = UNSET
+    betas: tuple[Fraction, Fraction] | UnsetType = UNSET
+    weight_decay: NotNegative | UnsetType = UNSET
+    schedule: Name | UnsetType = UNSET
+    warm_up: Fraction | UnsetType = UNSET
+    floor: Fraction | UnsetType = UNSET
+    clip_norm: NotNegative | UnsetType = UNSET
+    muon_rate: NotNegative | UnsetType = UNSET
 
 
 class History(Struct):
@@ -181,6 +199,12 @@ class CellForm(Owned, kw_only=True):
     pairs: list[PairForm]
     pooled: Pooled | UnsetType = UNSET
     taken_from: Name | UnsetType = UNSET
+    mean_val_loss: Number | None | UnsetType = UNSET
+    std_val_loss: NotNegative | None | UnsetType = UNSET
+    mean_val_accuracy: Fraction | None | UnsetType = UNSET
+    mean_training_time: Seconds | None | UnsetType = UNSET
+    mean_relative_pd: Distance | None | UnsetType = UNSET
+    mean_top1_mismatches: NotNegative | None | UnsetType = UNSET
 
 
 # Both an Owned and a trial; the fields of two structs cannot be inherited.
@@ -276,6 +300,8 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         for name, groups in (pair.breakdown or {}).items():
             if cell.pooled is UNSET and groups.top1_mismatches is UNSET:
                 yield f"pairs[{place}].breakdown.{name}: no top1_mismatches"
+            if cell.pooled is not UNSET and groups.top1_mismatches is not UNSET:
+                yield f"pairs[{place}].breakdown.{name}: in what is pooled already"
         if pair.breakdown and cell.pooled is UNSET:
             yield from (f"pairs[{place}].breakdown.{name}: missing" for name in GROUPINGS - pair.breakdown.keys())
     if len({trial.passage.text for trial in cell.trials if trial.passage}) > 1:
@@ -284,6 +310,9 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         groups = getattr(cell.pooled, name)
         if groups and (groups.top1_mismatches is UNSET or not even(groups)):
             yield f"pooled.{name}: columns of different lengths"
+        if groups and unmeasured(groups):
+            yield f"pooled.{name}.relative_pd: null in a group with predictions"
+    yield from mean_faults(cell)
 
 
 def pairs_faults(content: PairsForm) -> Iterator[str]:
@@ -388,6 +417,8 @@ def pair_faults(pair: PairFacts) -> Iterator[str]:
     for name, groups in (pair.breakdown or {}).items():
         if not even(groups):
             yield f"breakdown.{name}: columns of different lengths"
+        if unmeasured(groups):
+            yield f"breakdown.{name}.relative_pd: null in a group with predictions"
 
 
 def even(groups: Groups) -> bool:
@@ -395,6 +426,11 @@ def even(groups: Groups) -> bool:
     columns: tuple[list, ...] = (groups.group, groups.n_predictions, groups.relative_pd)
     columns += (groups.top1_mismatches,) if isinstance(groups.top1_mismatches, list) else ()
     return len(set(map(len, columns))) == 1
+
+
+def unmeasured(groups: Groups) -> bool:
+    """Whether a group with predictions has no PD."""
+    return any(n and pd is None for n, pd in zip(groups.n_predictions, groups.relative_pd, strict=True))
 
 
 def unlike(pair: PairFacts, first: PairFacts) -> str | None:

@@ -22,7 +22,9 @@ from analysis import compared_shown, predictions
 from analysis.comparing import compare_groups, excess
 from analysis.model_files import Pairing
 from analysis.stats import Estimate
+from analysis.table import Column, Table, plain
 from study.files import ROOT
+from views.render import csv_text
 
 SAMPLES, CLASSES = 60, 5
 COMMON = 2 * np.random.default_rng(3).standard_normal((SAMPLES, CLASSES))
@@ -487,6 +489,13 @@ def test_no_pickle_is_read(folder, capsys):
     assert not Path("sprung").exists()
 
 
+@pytest.mark.parametrize("option", ["--vs", "--targets", "--html", "--csv", "FILE"])
+def test_an_empty_value_is_refused(folder, capsys, option):
+    words = ["relu/seed_0.npy", "relu/seed_1.npy"]
+    said = refusal(capsys, "", *words) if option == "FILE" else refusal(capsys, *words, option, "")
+    assert f"{option}: the value is empty" in said
+
+
 def test_files_that_are_no_arrays_are_refused(folder, capsys):
     Path("cut.npy").write_bytes(Path("relu/seed_0.npy").read_bytes()[:-100])
     Path("head.npy").write_bytes(Path("relu/seed_0.npy").read_bytes()[:40])
@@ -621,6 +630,15 @@ def test_the_table_has_every_number_and_no_formula(folder, capsys):
     assert float(row["mean_value"]) == found["groups"][1]["metrics"]["total_variation"]["mean"]
     (row,) = [row for row in rows if row["second"] and row["measure"] == "relative_pd"]
     assert float(row["p"]) == found["comparisons"][0]["metrics"]["relative_pd"]["p"]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_text_begins_as_a_formula_does_and_numbers_stay(first):
+    columns = (Column("name", ("name",), plain), Column("number", ("number",), plain))
+    named = [{"name": f"{first}1+1", "number": -2.5}, {"name": "a+b", "number": 1}, {"name": "a\r=b", "number": 2}]
+    header, *rows = csv.reader(io.StringIO(csv_text(Table("title", columns, named)), newline=""))
+    assert header == ["name", "number"]
+    assert rows == [[f"'{first}1+1".replace("\r", " "), "-2.5"], ["a+b", "1"], ["a =b", "2"]]
 
 
 def test_a_long_comparison_says_beforehand_how_long_it_takes(folder, capsys, monkeypatch):

@@ -185,6 +185,20 @@ def test_a_pilot_has_the_loss_of_a_model_trained_at_its_rate(in_this_process):
     assert found["val_loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("", "--steps", "30"), "the value is empty"),
+        (("task.py", "--steps", "9" * 9), "is more than 10,000,000, the most"),
+    ],
+)
+def test_options_that_cannot_be_used_are_refused_in_one_line(capsys, words, line):
+    with pytest.raises(SystemExit) as end:
+        pilots.main(list(words))
+    err = capsys.readouterr().err
+    assert end.value.code == 2 and line in err and err.count("\n") == 1
+
+
 def test_the_command_prints_the_line_for_the_task(in_this_process, capsys):
     command = ["task.py", "--activations", "relu", "gelu", "--rates", "0.0001", "0.01", "3", "--steps", "30"]
     assert pilots.main(command) == 0

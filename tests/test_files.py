@@ -73,6 +73,24 @@ FAULTS = {
     "completed without loss": (lambda c: c["trials"][0].update(val_loss=None), "status: completed without losses"),
     "another model": (lambda c: c["config"].update(model="tinylstm"), "config: of tinylstm with relu"),
     "groups": (lambda c: c["pairs"][1]["breakdown"]["confidence"]["group"].pop(), "columns of different lengths"),
+    "an empty group": (
+        lambda c: c["pairs"][1]["breakdown"]["text_block"]["relative_pd"].__setitem__(3, None),
+        "pairs[1].breakdown.text_block.relative_pd: null in a group with predictions",
+    ),
+    "no schedule": (
+        lambda c: c["config"].update(schedule=["cosine"]),
+        "config.schedule: Expected `str`, got `array`",
+    ),
+    "no betas": (lambda c: c["config"].update(betas=[0.9]), "config.betas: Expected `array` of length 2"),
+    "no corpus": (lambda c: c["config"].update(corpus="x"), "config.corpus: Expected `str` matching"),
+    "a mean that is none": (lambda c: c.update(mean_val_loss="2.6"), "mean_val_loss: Expected `float | null`"),
+    "a wrong mean": (lambda c: c.update(mean_training_time=22.1), "mean_training_time: 22.1 instead of 22.0"),
+    "a mean of nothing": (
+        lambda c: c.update(pairs=[], mean_relative_pd=0.2),
+        "mean_relative_pd: 0.2 instead of None",
+    ),
+    "no mean": (lambda c: c.update(mean_val_accuracy=None), "mean_val_accuracy: None instead of 0.27"),
+    "a wrong spread": (lambda c: c.update(std_val_loss=0.9), "std_val_loss: 0.9 instead of 0.00"),
     "too many": (lambda c: c.update(planned_trials=2), "status: completed with 3 of 2 trials"),
 }
 

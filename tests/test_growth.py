@@ -16,7 +16,7 @@ from runner.verify import verify
 from study import cell as cells
 from study import files, known
 from study.compact import MOST_WHOLE_PAIRS, compact, expand
-from study.files import Damaged
+from study.files import Damaged, UserError
 from study.store import Store, fingerprint, read_cell_file
 
 
@@ -67,6 +67,17 @@ def test_a_pair_added_to_a_large_cell_is_added_to_what_is_pooled(tmp_path):
             np.testing.assert_allclose(measure(after).pooled(grouping)[name], values, rtol=1e-9)
 
 
+def test_a_pair_is_not_added_to_what_is_pooled_by_other_groups(tmp_path):
+    content = large_cell()
+    *pairs, last = content["pairs"]
+    before = expand(tmp_path, compact(content | {"pairs": pairs}))
+    before["pooled"]["confidence"]["group"][0] = "none"
+    store, cell = Store(tmp_path, tmp_path), cells.Cell("charlm", "gelu", "cpu")
+    with pytest.raises(UserError, match="could not be read again .pooled groups .'none', "):
+        store.write_cell(cell, before | {"pairs": [*before["pairs"], last]})
+    assert not store.cell_path(cell).exists()
+
+
 def test_small_cells_have_everything_in_full():
     content = large_cell(20)
     assert len(content["pairs"]) == MOST_WHOLE_PAIRS and compact(content) is content
@@ -82,6 +93,8 @@ def test_small_cells_have_everything_in_full():
         lambda raw: raw["columns"][3].update(of=["history"]),
         lambda raw: raw["pooled"].pop("confidence"),
         lambda raw: raw["pooled"]["confidence"]["top1_mismatches"].pop(),
+        lambda raw: raw["pooled"]["word_position"]["relative_pd"].__setitem__(0, None),
+        lambda raw: raw["pairs"][7].update(breakdown={"text_block": {"top1_mismatches": [0] * 20}}),
         lambda raw: raw.pop("pooled"),
         lambda raw: raw.update(columns={}),
     ],
@@ -111,8 +124,9 @@ def test_a_cell_of_60_trials_takes_at_most_a_megabyte(tmp_path):
     for number, pair in enumerate(pairs):
         pair["relative_pd"] += number / 1e6
     trials = [content["trials"][n % 3] | {"trial": n, "seed": trial["seed"] + n - 1} for n in range(1, 61)]
-    whole = {"trials": trials, "pairs": pairs, "planned_trials": 60, "status": "completed"}
-    study.store.write_cell(cell, content | whole)
+    whole = {name: value for name, value in content.items() if not name.startswith(("mean_", "std_"))}
+    whole |= {"trials": trials, "pairs": pairs, "planned_trials": 60, "status": "completed"}
+    study.store.write_cell(cell, whole)
     assert study.store.cell_path(cell).stat().st_size < 1e6
 
 

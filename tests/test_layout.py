@@ -56,8 +56,8 @@ MAY_IMPORT = {
     "audit": {"analysis", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
-    # The model for the docs alone.
-    "analyze_results": {"analysis", "audit", "cores", "labels", "model", "study", "views"},
+    # Model and pilots for the docs alone.
+    "analyze_results": {"analysis", "audit", "cores", "labels", "model", "runner", "study", "views"},
     "compare": {"analysis", "labels", "study", "views"},
     "own": {"activations", "config", "probabilities", "runner", "study", "train", "training"},
     "sensitivity": {

@@ -152,6 +152,25 @@ def test_other_instructions_are_seen_in_what_is_recorded():
     assert expected <= set(differ) and not unknown and "blas_rounding" not in differ
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ONEDNN_MAX_CPU_ISA",
+        "DNNL_MAX_CPU_ISA",
+        "ONEDNN_DEFAULT_FPMATH_MODE",
+        "MKL_CBWR",
+        "ATEN_CPU_CAPABILITY",
+    ],
+)
+def test_a_variable_that_changes_bits_is_recorded_and_named(monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    usual = environment.environment.__wrapped__("cpu")
+    monkeypatch.setenv(name, "COMPATIBLE")
+    other = environment.environment.__wrapped__("cpu")
+    assert (usual[name], other[name]) == (None, "COMPATIBLE")
+    assert name in environment.differing(usual, other)[0]
+
+
 def test_where_bits_differ_the_causes_are_named():
     there = {"torch": "2.13.0", "processor": "A", "commit": "x"}
     words = verify.possible_causes(there, {**environment.environment("cpu"), "torch": "2.13.0", "processor": "B"})
@@ -564,20 +583,28 @@ class Frozen:
 
     def give(self, job: Job) -> None:
         self.job = job
+        signal.raise_signal(signal.SIGTERM)  # the first signal
 
 
 FROZEN: list[Frozen] = []
 
 
-def test_a_frozen_worker_is_ended_by_a_second_signal(tiny_study, monkeypatch, capsys):
+def test_a_frozen_worker_is_ended_by_a_second_signal(tiny_study, monkeypatch):
     monkeypatch.setattr(workers, "Worker", Frozen)
     monkeypatch.setattr(cli, "ONE_WISH", 0.05)
     job = (tiny_study.cell("charlm", "relu"), 1)
-    for seconds in (0.1, 0.9):  # the second comes while the first is obeyed
-        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    said = []
+
+    def say(line: str) -> None:
+        """The second signal comes while the first is obeyed."""
+        said.append(line)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    monkeypatch.setattr(workers, "say", say)
     with cli.stop_signals() as received, pytest.raises(KeyboardInterrupt):
         workers.run_jobs(tiny_study, 1, [job], lambda event: None, lambda: bool(received))
-    assert "a second Ctrl-C or kill ends the run at once" in capsys.readouterr().out
+    (line,) = said
+    assert "a second Ctrl-C or kill ends the run at once" in line
     (frozen,) = FROZEN
     assert frozen.process.exitcode == -signal.SIGKILL
 

@@ -9,12 +9,12 @@ import os
 import random
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from page_reader import Page
 from PIL import Image
+from runs import run_to_its_end
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 
 from analysis import answer, finding_tables, omnibus
@@ -410,7 +410,7 @@ def browse(folder: Path) -> tuple[str, str]:
         *(f"--user-data-dir={folder / 'profile'}", "--dump-dom", (folder / "frames.html").as_uri()),
     )
     environment = os.environ | {"HOME": str(folder)}
-    done = subprocess.run([CHROMIUM, *switches], capture_output=True, text=True, timeout=120, env=environment)
+    done = run_to_its_end([CHROMIUM, *switches], env=environment)
     return done.stdout, done.stderr
 
 

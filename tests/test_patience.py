@@ -1,5 +1,6 @@
 """How long tests wait for other processes."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -89,3 +90,20 @@ def test_descendants_are_children_and_theirs():
         finally:
             os.killpg(shell.pid, signal.SIGKILL)
     assert not descendants(shell.pid) and process_state(shell.pid) == {"state": "Z"}
+
+
+def test_no_test_limits_a_process_by_the_clock():
+    """A busy machine is no failure; ``runs.run_to_its_end`` and ``wait_until`` wait as long as processes get on."""
+    limited = []
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and call.func.attr in (
+                "run",
+                "wait",
+                "communicate",
+                "check_output",
+            ):
+                given = [word.arg for word in call.keywords] + [type(argument) for argument in call.args]
+                if "timeout" in given or (call.func.attr == "wait" and ast.Constant in given):
+                    limited.append(f"{path.name}, line {call.lineno}")
+    assert not limited

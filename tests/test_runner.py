@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from patience import wait_until
 from runs import (
     ACTIVATIONS,
     CONFIG,
@@ -261,12 +262,11 @@ def test_shards_partition_the_plan(tmp_path, monkeypatch):
 def test_shards_at_once_leave_what_one_run_does(undisturbed, tmp_path):
     part = ("--models", "charlm", *GRID[3:])
     shards = [
-        subprocess.Popen(
-            command(tmp_path, *part, "--workers", "1", "--shard", f"{index}/2"), stdout=subprocess.DEVNULL
-        )
+        LiveRun(tmp_path, tmp_path / f"log {index}", *part, "--workers", "1", "--shard", f"{index}/2")
         for index in (1, 2)
     ]
-    assert [shard.wait(300) for shard in shards] == [0, 0]
+    for shard in shards:
+        assert shard.reaches(lambda shard=shard: not shard.alive) and shard.process.returncode == 0, shard.text()
     assert not [name for name in differing(undisturbed, tmp_path) if "charlm" in name]
 
 
@@ -694,7 +694,8 @@ def test_a_reader_that_has_seen_enough_is_no_mistake(tmp_path):
         command(tmp_path, "--dry-run"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     process.stdout.close()
-    assert (process.stderr.read(), process.wait(300)) == ("", 0)
+    assert wait_until(lambda: process.poll() is not None, lambda: [process.pid])
+    assert (process.stderr.read(), process.returncode) == ("", 0)
 
 
 def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):

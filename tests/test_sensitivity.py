@@ -23,7 +23,8 @@ from own.plan import Cost, Plan
 from own.task import load_task
 from own.trial import Job, OwnTrial, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
-from study.files import ROOT, Unreadable, UserError, write_checked, write_sealed
+from study.files import ROOT, Unreadable, UserError, read_checked, write_checked, write_sealed
+from study.options import MOST_STEPS, MOST_TRIALS
 from study.own_code import OwnCode
 from study.state import read_tensors
 from train import Interrupted
@@ -390,8 +391,13 @@ def test_what_would_mix_trials_is_refused(capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(folder, "versions", lambda: {"torch": "1.0", "numpy": "1.0"})
         assert "PyTorch's version and NumPy's version changed" in refusal(capsys, *again)
-    write_checked(Path("sensitivity_results/task/plan.json"), {"plan": 1})
+    path = Path("sensitivity_results/task/plan.json")
+    planned = read_checked(path)
+    write_checked(path, {"plan": 1})
     assert "plan.json is damaged" in refusal(capsys, *again)
+    for change in ({"seeds": 10**9}, {"steps": 10**12}, {"seeds": 0}, {"steps": -1}):
+        write_checked(path, {**planned, "plan": {**planned["plan"], **change}})
+        assert f"plan.json is damaged (plan.{next(iter(change))}: " in refusal(capsys, *again)
 
 
 def test_a_sealed_file_that_is_no_state_is_set_aside(capsys):
@@ -634,6 +640,13 @@ def test_a_task_that_cannot_be_used_is_refused_in_one_line(capsys, text, line):
         (("task.py", "--activations", "relu", "gelu", "--seeds", "5"), "5 seeds are too few to be judged; 6 or more"),
         (("task.py", "--activations", "relu", "gelu", "--budget", "5"), "'5' is no time such as 90s"),
         (("task.py", "--activations", "relu", "gelu", "--html", "."), ". is a folder"),
+        (("task.py", "--activations", "relu", "gelu", "--html", ""), "--html: the value is empty"),
+        (("task.py", "--activations", "relu", "gelu", "--results-dir", ""), "--results-dir: the value is empty"),
+        (("", "--activations", "relu", "gelu"), "the value is empty"),
+        (("task.py", "--activations", "relu", "gelu", "--seeds", "9" * 9), "is more than 1,000, the most"),
+        (("task.py", "--activations", "relu", "gelu", "--steps", "9" * 9), "is more than 10,000,000, the most"),
+        (("task.py", "--activations", "relu", "gelu", "--budget", "1e300h"), "is more than 10,000 hours, the most"),
+        (("task.py", "--activations", "relu", "gelu", "--workers", "9999"), "is more than 1,000, the most"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused_in_one_line(capsys, words, line):
@@ -696,6 +709,14 @@ def test_a_larger_budget_buys_seeds_and_the_same_or_a_smaller_one_none():
     assert (longer.seeds, longer.steps) == (16, done.steps)
     slower = Cost(step={"relu": 0.1, "gelu": 0.2}, trial=COST.trial)
     assert planning.extended(done, slower, 130, 2, None).seeds == done.seeds
+
+
+def test_no_budget_plans_more_than_can_be_listed():
+    most = planning.MOST_HOURS * 3600
+    assert planning.plan(COST, most, 1000, steps=20).seeds == MOST_TRIALS
+    assert planning.plan(COST, most, 1000).steps == MOST_STEPS
+    done = planning.plan(COST, 123, 2)
+    assert planning.extended(done, COST, most, 1000, None).seeds == MOST_TRIALS
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("5min", 300), ("1.5h", 5400)])

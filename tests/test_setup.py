@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from patience import wait_until
+from runs import run_to_its_end
 
 from study import corpus, downloads
 from study.corpus import ALREADY_THERE, CorpusError, fetch
@@ -218,7 +220,7 @@ def repository(tmp_path) -> Path:
 def bash(script: Path, *options: str, **environment: str) -> subprocess.CompletedProcess:
     """The script's run from another folder than its own."""
     command = ["bash", str(script), *options]
-    return subprocess.run(command, cwd="/", env=os.environ | environment, capture_output=True, text=True, timeout=300)
+    return run_to_its_end(command, cwd="/", env=os.environ | environment)
 
 
 @pytest.fixture
@@ -421,12 +423,8 @@ def test_a_run_starts_refuses_a_second_and_stops(background, tmp_path, has_setsi
 
 
 def test_of_simultaneous_starts_one_wins(background):
-    starts = [
-        subprocess.Popen(["bash", str(background.script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    for start in starts:
-        start.communicate(timeout=300)
+    with ThreadPoolExecutor(3) as together:
+        starts = list(together.map(lambda _: background.start(), range(3)))
     assert sorted(start.returncode for start in starts) == [0, 2, 2]
     assert len(background.logs()) == 1
 

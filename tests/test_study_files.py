@@ -6,11 +6,13 @@ import math
 import os
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from made_study import CONFIG, OPTIONS, make_study, places, write_trial
+from runs import command, run_to_its_end
 
 import analyze_results
 import run_all_experiments
@@ -18,8 +20,8 @@ from runner import cluster, study_run
 from runner.progress import Progress
 from runner.verify import verify
 from runner.workers import Event
-from study import compact, files, options, plan, store
-from study.cell import check_cell, finished_record, ignore, update_cell
+from study import compact, files, options, plan, schema, store
+from study.cell import check_cell, finished_record, ignore, keep_pairs, update_cell
 from study.files import (
     Damaged,
     OtherSettings,
@@ -30,7 +32,9 @@ from study.files import (
     write_checked,
     write_sealed,
 )
+from study.pair_files import read_pairs
 from study.plan import Plan, planned_jobs
+from study.state import read_state
 from study.store import fingerprint
 from train import TrialRun
 
@@ -344,6 +348,14 @@ def test_too_many_open_files_are_one_line(made, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == "run_all_experiments.py: error: [Errno 24] Too many open files\n"
 
 
+def test_a_low_limit_of_open_files_is_one_line(tmp_path):
+    """In a process that has too few of them to talk to workers."""
+    limited = ["bash", "-c", 'ulimit -n 8; exec "$@"', "bash"]
+    done = run_to_its_end([*limited, *command(tmp_path, "--models", "charlm", "--activations", "gelu")])
+    said = "run_all_experiments.py: error: [Errno 24] Too many open files\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_a_stray_file_does_not_keep_a_study_from_being_reused(made, tmp_path, capsys):
     (tmp_path / "results" / "notes.json").write_text("{")
     assert call(tmp_path, "--study", "mine", "--reuse", "tiny", "--dry-run") == 0
@@ -445,3 +457,36 @@ def test_what_could_not_be_read_again_is_not_written(made):
     with pytest.raises(UserError, match=r"is left as it is.*pairs\[1\].trials: the pair \[1, 2\] twice"):
         study.store.write_cell(cell, content | {"pairs": content["pairs"] * 2})
     assert path.read_bytes() == before
+
+
+# ---------------------------------------------------------------- what is declared
+
+
+LATER = {"optimizer": "muon", "betas": (0.9, 0.95), "weight_decay": 0.1, "schedule": "cosine", "warm_up": 0.1}
+LATER |= {"floor": 0.1, "clip_norm": 1.0, "muon_rate": 0.01, "contexts_between": 20}
+
+
+def test_everything_that_is_written_is_declared(made):
+    """What is not is let through, whatever it holds."""
+    study, cell = made
+    write_trial(study, cell, 3)
+    keep_pairs(study, cell, 3)
+    run = TrialRun(study, cell, 4)
+    run.evaluate()
+    run.save()
+    content, record = study.store.read_cell(cell), study.store.read_record(cell, 3)
+    facts = replace(study, config=replace(study.config, **LATER)).identity(cell)
+    assert facts.keys() >= {*LATER, "recipe", "torch"}
+    written = [
+        (schema.CellForm, content),
+        (schema.TrialForm, content["trials"][0]),
+        (schema.RecordForm, record),
+        (schema.PairsForm, read_pairs(study.store, cell, 3)),
+        (schema.PairForm, content["pairs"][0]),
+        (schema.OtherContexts, content["pairs"][0]["different_contexts"]),
+        (schema.Groups, content["pairs"][0]["breakdown"]["confidence"]),
+        (schema.StateForm, read_state(run.checkpoint_path, run.facts, 4, "cpu")),
+        *((schema.Config, config) for config in (facts, record["config"])),
+    ]
+    for form, found in written:
+        assert found.keys() <= set(form.__struct_fields__)

@@ -58,7 +58,10 @@ def csv_text(table: Table) -> str:
 
 
 def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    # A carriage return would begin a new line, which csv.writer does not know before Python 3.13.
+    return (f"'{value}" if value.startswith(FORMULA) else value).replace("\r", " ")
 
 
 def _parts_of(field: str) -> list[str]:
