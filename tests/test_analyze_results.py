@@ -179,6 +179,8 @@ MISTAKES = {
     "unknown format": (["--format", "nope"], "invalid choice: 'nope'"),
     "unknown table": (["--tables", "results,nope"], "unknown table 'nope'; choose from all, results"),
     "unknown option": (["--nope"], "unrecognized arguments: --nope"),
+    "figures of the audit": (["--audit", "--all-figures"], "--all-figures has no effect with --audit; leave it out"),
+    "format of the page": (["--html", "--format", "csv"], "--format has no effect with --html; leave it out"),
     "missing folder": (["--results-dir", "/nonexistent/results"], "run ./run_background.sh"),
     "plots folder is a file": (["--plots-dir", __file__], "cannot write to"),
 }

@@ -92,6 +92,10 @@ def test_a_number_without_a_line_is_found():
     report["claims"] = [claim for claim in report["claims"] if "p=0.024" not in claim["words"]]
     audit_numbers.find_section(report, "4.6")["rows"].pop()
     assert inventory.without_line(report) == {"4.6": ["0.0090"], "7.2": ["0.024", "1", "5", "5.36"]}
+    twice = copy.deepcopy(REPORT)
+    twice["numerals"][0]["numerals"].append(twice["numerals"][0]["numerals"][0])  # printed once more
+    (found,) = inventory.without_line(twice).values()
+    assert found == twice["numerals"][0]["numerals"][:1]
     next(claim for claim in report["claims"] if claim["section"] == "8.1")["words"] += " 99%"
     assert inventory.not_printed(report) == {"8.1": ["99"]}
 
@@ -388,12 +392,14 @@ def test_inside_ours_are_fractions_with_the_interval_of_the_cell(beside_ours, fi
 
 
 def test_an_excess_has_the_interval_of_the_paired_difference():
-    cells = [varying(range(1, 4), cell) for cell in study_cells()]
+    cells = study_cells()
+    cells[1]["trials"] = [make_trial(number, 2.7 + number * number / 100) for number in (1, 2, 3)]
+    cells = [varying(range(1, 4), cell) for cell in cells]
     findings = Findings.of_study(cells, "cpu")
     numbers = audit_numbers.audited_numbers(REPORT, Ours(cells))
     (excess,) = numbers_at(numbers, "3.3", "excess_val_loss", activation="gelu")
     one = next(each for each in findings.loss_differences if (each.activation, each.other) == ("relu", "gelu"))
-    assert excess.ours.low == pytest.approx(-one.estimate.high / one.first)
+    assert excess.ours.low == pytest.approx(-one.estimate.high / one.first) and one.estimate.high != 0
 
 
 def test_what_we_did_not_measure_has_no_counterpart(beside_ours):
@@ -510,6 +516,8 @@ def test_hypotheses_are_answered_from_the_findings(spread):
     assert (f"shown lower in 0 and higher in {shown.count(True)};" in smooth) == (None not in shown)
     assert said["A larger β of SmeLU improves reproducibility"].endswith("not compared in this study.")
     assert "rank correlation -1.00" in said["Loss and reproducibility are a trade-off"]
+    highest = hypotheses.against_of(spread, "swish")
+    assert [(each.activation, each.estimate.mean > 0) for each in highest] == [("swish", True)] * 4
     lstm = said["An LSTM is 10-30 times as reproducible as a transformer"]
     assert lstm == "Not measured in this study."
     relu = [make_cell(model, "relu", pairs=pairs_of(pd, 9)) for model, pd in (("charlm", 0.1), ("tinylstm", 0.4))]

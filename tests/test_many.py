@@ -19,7 +19,7 @@ from analysis.findings import Findings
 from study.files import ROOT
 from views import many
 from views.drawing import Drawing, Level
-from views.figures import drawings
+from views.figures import drawings, is_published
 from views.many import basis_of, drawn
 
 
@@ -129,3 +129,12 @@ def test_the_page_takes_the_figures_that_are_up_to_date(tmp_path, monkeypatch):
     assert asked == [2, 2, 0] and pages[0] == pages[2]
     for path in (tmp_path / "plots").iterdir():
         assert base64.b64encode(path.read_bytes()).decode() in pages[2]
+
+
+def test_of_a_published_study_few_figures_are_committed():
+    cells = [random_cell(model, name) for model in ("charlm", "convlm") for name in ("relu", "gelu")]
+    whole = drawings(findings_of(cells), named=False)
+    of_convlm, of_charlm = ([d for d in whole if d.model == name] for name in ("convlm", "charlm"))
+    assert {d.kind for d in of_convlm if is_published(d, "cpu")} == {"shamir_comparison"}
+    assert all(is_published(d, "cpu") for d in whole if d not in of_convlm)
+    assert {d.level for d in of_charlm if is_published(d, "trained")} == {Level.ARCHITECTURE}

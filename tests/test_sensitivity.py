@@ -566,6 +566,12 @@ def test_a_loss_that_does_not_fall_is_said(capsys):
     assert "warning: relu: the loss of one batch does not fall" in capsys.readouterr().out
 
 
+def test_a_training_loss_falls_where_its_last_tenth_is_lower():
+    falling = np.linspace(2, 1, 40)
+    assert sensitivity.fell([falling, falling[::-1] / 2]) and not sensitivity.fell([falling[::-1], falling / 2])
+    assert sensitivity.fell([np.array([2.0, 1.0])]) and not sensitivity.fell([np.array([1.0, 1.0])])
+
+
 def test_the_rate_of_an_activation_is_that_of_the_task(tmp_path):
     """Given to the optimizer of the task, or to AdamW; an activation without one has the optimizer's own."""
     text = PLAIN + "\nrates = {'relu': 0.25, 'gelu': 0.125}\n"
