@@ -715,7 +715,7 @@ def test_groups_are_dots_at_their_values_and_small_ones_are_left_out(ax):
         "relative_pd": [None, 0.9, 0.1, 0.2, 0.3, 0.4, 0.5],
         "top1_mismatches": [0, 9, 5, 40, 30, 20, 0],
     }
-    pairs = [make_pair(1, 2, breakdown={"word_position": groups})]
+    pairs = [make_pair(1, other, breakdown={"word_position": groups}) for other in (2, 3)]
     cell, colours = measure(make_cell(activation="gelu", pairs=pairs)), {"relu": "blue", "gelu": "red"}
     assert disagreement.plot_breakdown(ax, [cell], "word_position", "mismatch_share", colours) is ax
     dots, line = (drawn.get_ydata().tolist() for drawn in ax.lines)
