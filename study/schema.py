@@ -7,6 +7,7 @@ file lacks was declared after it was written.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
@@ -290,7 +291,7 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
         yield f"planned_trials: {cell.planned_trials}, with {len(trials)} trials"
     seen: set[tuple[int, int]] = set()
     for place, pair in enumerate(cell.pairs):
-        for fault in (*partner_faults(pair, trials), *pair_faults(pair)):
+        for fault in chain(partner_faults(pair, trials), pair_faults(pair)):
             yield f"pairs[{place}].{fault}"
         if pair.trials in seen:
             yield f"pairs[{place}].trials: the pair {list(pair.trials)} twice"
@@ -430,7 +431,7 @@ def even(groups: Groups) -> bool:
 
 def unmeasured(groups: Groups) -> bool:
     """Whether a group with predictions has no PD."""
-    return any(n and pd is None for n, pd in zip(groups.n_predictions, groups.relative_pd, strict=True))
+    return any(n and pd is None for n, pd in zip(groups.n_predictions, groups.relative_pd, strict=False))
 
 
 def unlike(pair: PairFacts, first: PairFacts) -> str | None:
