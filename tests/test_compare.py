@@ -24,6 +24,7 @@ from analysis.model_files import Pairing
 from analysis.stats import Estimate
 from analysis.table import Column, Table, plain
 from study.files import ROOT
+from views import compare_page
 from views.render import csv_text
 
 SAMPLES, CLASSES = 60, 5
@@ -613,6 +614,7 @@ def test_the_page_stands_alone_and_takes_no_name_for_markup(folder, capsys):
     assert any("<script>" in heading for heading in page.texts("h3"))
     assert "relu/seed_0.npy" in page.texts("code")
     assert len(page.tables()) == 2
+    assert compare_page._drawable("$1$ or $2") == r"\$1\$ or \$2"
 
 
 def test_the_table_has_every_number_and_no_formula(folder, capsys):

@@ -208,6 +208,13 @@ def test_the_figure_has_a_point_and_a_bar_for_every_evaluation_filled_where_a_di
         if each.tested
     }
     assert drawn == said and set(said.values()) == {True, False} and len(said) >= 4
+    bars = {tuple(line.get_ydata()) for ax in figure.axes for line in ax.lines if line.get_marker() == "_"}
+    assert bars == {
+        (100 * each.cv.low, 100 * each.cv.high)
+        for moment in findings.course
+        for each in moment.sensitivities
+        if each.tested
+    }
 
 
 def test_without_tests_there_is_no_figure_of_the_course():

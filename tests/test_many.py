@@ -129,6 +129,10 @@ def test_the_page_takes_the_figures_that_are_up_to_date(tmp_path, monkeypatch):
     assert asked == [2, 2, 0] and pages[0] == pages[2]
     for path in (tmp_path / "plots").iterdir():
         assert base64.b64encode(path.read_bytes()).decode() in pages[2]
+    changed = random_cell("charlm", "relu")
+    changed["trials"][0]["predictions_sha256"] = "f" * 64
+    write_cells(results, [changed])
+    assert analyze_results.main(options) == 0 and asked[3:] == [2]
 
 
 def test_of_a_published_study_few_figures_are_committed():

@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from page_reader import Page
@@ -268,6 +269,8 @@ def test_differences_two_by_two_are_counted():
         "Two by two, 1 of 3 differences of PD between two activations of one architecture is shown"
     )
     assert "2 could not be tested" in said
+    of_four = page.two_by_two([SimpleNamespace(shown=shown) for shown in (True, False, False, None)])
+    assert of_four == page.TwoByTwo(4, shown=1, untested=1)
     assert not bare(found(STUDIES["one cell of one trial"])).with_class("two-by-two")
 
 

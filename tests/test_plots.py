@@ -706,6 +706,13 @@ def test_a_metric_along_beta_is_drawn_at_the_root_of_beta(ax):
     assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "0.1", "0.25", "0.5", "1", "2"]
 
 
+def test_losses_are_spread_around_their_mean_in_thousandths(ax):
+    cell = measure(make_cell(trials=[make_trial(1, 2.4), make_trial(2, 2.6)], pairs=[make_pair(1, 2)], planned=2))
+    cell_figures.plot_loss_spread(ax, cell, "black")
+    _, first, second = (list(line.get_ydata()) for line in ax.lines)  # after the line at 0
+    assert first == pytest.approx([-5, -100]) and second == pytest.approx([5, 100])
+
+
 # ---------------------------------------------------------------- where two models disagree
 
 
