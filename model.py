@@ -154,7 +154,7 @@ class TinyLSTM(LanguageModel):
 
     def _recur(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
-            x = self.dropout(layer(x)[0].float())  # in bfloat16 where products are
+            x = self.dropout(layer(x)[0].to(x.dtype))  # in bfloat16 where products are
         return x
 
     def _transform(self, x: torch.Tensor) -> torch.Tensor:
