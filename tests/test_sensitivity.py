@@ -270,7 +270,7 @@ def trained(name: str, stops: list[int], steps: int = 12) -> Result:
             run_own_trial(setting, job, lambda step: None, lambda asked=asked, stop=stop: next(asked) == stop)
         assert setting.state_path(job).exists() and Result.read(setting.result_path(job)) is None
     assert run_own_trial(setting, job, lambda step: None, lambda: False) == "completed"
-    assert not setting.state_path(job).exists()
+    assert not setting.state_path(job).exists() and not [*setting.folder.rglob("*.damaged*")]
     return Result.read(setting.result_path(job))
 
 
