@@ -5,6 +5,7 @@ in words. Keys that are not declared are let through, so that a file of a later 
 file lacks was declared after it was written.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import chain
@@ -18,14 +19,16 @@ from metrics import PAIR_METRICS, TRIAL_METRICS, Metric
 from study.means import mean_faults
 
 LARGEST = 1e38  # about that of float32, in which losses are computed; squares and sums of such numbers are finite
+LARGEST_WHOLE = 2**53
 ROUNDING = 1e-6  # by which a computed number may lie outside of its bounds
 CAME_LATER = "text_block"  # a grouping of pairs that earlier files lack
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
 ModelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}\Z")]  # with a size: charlm@1M
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)]
-NotNegative = Annotated[float, Meta(ge=0, le=LARGEST)]
+# JSON's whole numbers are Python's, which NumPy computes with up to a size only.
+Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)] | Annotated[int, Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
+NotNegative = Annotated[float, Meta(ge=0, le=LARGEST)] | Annotated[int, Meta(ge=0, le=LARGEST_WHOLE)]
 Distance = Annotated[float, Meta(ge=0, le=2 + ROUNDING)]  # relative PD
 Fraction = Annotated[float, Meta(ge=0, le=1 + ROUNDING)]
 Seconds = Annotated[float, Meta(ge=0, le=1e10)]
@@ -34,8 +37,8 @@ Positive = Annotated[int, Meta(ge=1, le=10**13)]
 TrialNumber = Annotated[int, Meta(ge=1, le=10**9)]
 Seed = Annotated[int, Meta(ge=0, le=2**33)]
 NUMBER = r"^[1-9][0-9]{0,8}\Z"  # of a trial, as the key of an object
-Barriers = dict[Annotated[str, Meta(pattern=NUMBER)], Annotated[float, Meta(ge=0, le=LARGEST)] | None]
-Scalar = str | int | Number | bool | None
+Barriers = dict[Annotated[str, Meta(pattern=NUMBER)], NotNegative | None]
+Scalar = str | Number | bool | None
 Fact = Scalar | list[str] | dict[str, Scalar]
 Environment = dict[str, Fact]
 
@@ -44,9 +47,10 @@ def measured(metrics: dict[str, Metric], declared: type[Struct]) -> list[tuple[s
     """A field for each of ``metrics`` that ``declared`` lacks: a number in its bounds, null or absent."""
 
     def bounded(metric: Metric) -> Any:
-        return Annotated[
-            float, Meta(ge=max(metric.least - ROUNDING, -LARGEST), le=min(metric.most + ROUNDING, LARGEST))
-        ]
+        least, most = max(metric.least - ROUNDING, -LARGEST), min(metric.most + ROUNDING, LARGEST)
+        whole = Meta(ge=max(math.ceil(least), -LARGEST_WHOLE), le=min(math.floor(most), LARGEST_WHOLE))
+        found = Annotated[float, Meta(ge=least, le=most)]
+        return found | Annotated[int, whole] if most > LARGEST_WHOLE else found
 
     left = (name for name in metrics if name not in declared.__struct_fields__)
     return [(name, bounded(metrics[name]) | None | UnsetType, UNSET) for name in left]
@@ -245,8 +249,8 @@ class StateForm(Struct):
 
 
 class StudySummary(Struct):
-    cells: list[dict[str, str | int | Number | None]]
-    architectures: list[dict[str, str | int | Number | None]]
+    cells: list[dict[str, str | Number | None]]
+    architectures: list[dict[str, str | Number | None]]
     environment: dict[str, Scalar | list[Fact] | dict[str, Scalar]]  # a list where trials differ
     total_time_seconds: Seconds
 

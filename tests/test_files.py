@@ -45,7 +45,11 @@ FAULTS = {
     "no hash": (lambda c: c["trials"][2].pop("predictions_sha256"), "trials[2]: Object missing required field"),
     "text": (
         lambda c: c["trials"][0].update(val_loss="2.6"),
-        "trials[0].val_loss: Expected `float | null`, got `str`",
+        "trials[0].val_loss: Expected `int | float | null`, got `str`",
+    ),
+    "a whole number beyond NumPy's": (
+        lambda c: c["trials"][0].update(val_loss=10**30),
+        "val_loss: Expected `int` <= ",
     ),
     "a list": (lambda c: c["pairs"][0].update(relative_pd=[0.2]), "pairs[0].relative_pd: Expected `float`"),
     "no object": (lambda c: c["pairs"].append(1), "pairs[3]: Expected `object`, got `int`"),
@@ -83,7 +87,7 @@ FAULTS = {
     ),
     "no betas": (lambda c: c["config"].update(betas=[0.9]), "config.betas: Expected `array` of length 2"),
     "no corpus": (lambda c: c["config"].update(corpus="x"), "config.corpus: Expected `str` matching"),
-    "a mean that is none": (lambda c: c.update(mean_val_loss="2.6"), "mean_val_loss: Expected `float | null`"),
+    "a mean that is none": (lambda c: c.update(mean_val_loss="2.6"), "mean_val_loss: Expected `int | float | null`"),
     "a wrong mean": (lambda c: c.update(mean_training_time=22.1), "mean_training_time: 22.1 instead of 22.0"),
     "a mean of nothing": (
         lambda c: c.update(pairs=[], mean_relative_pd=0.2),
