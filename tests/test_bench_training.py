@@ -14,6 +14,7 @@ from benchmarks.floor import floor_step
 from benchmarks.obvious import obvious_evaluation, obvious_step, plain
 from config import MODELS
 from model import build_model
+from views.doc_numbers import Numbers
 
 SMALLEST = replace(TINY, dropout=0.0)
 
@@ -94,6 +95,24 @@ def test_everything_is_measured_and_said(tmp_path, monkeypatch, capsys):
     assert first["share_of_evaluation_and_saving"] == pytest.approx(0.2)
     assert first["share_with_fewer_contexts"] == pytest.approx(1 / 9)
     assert "768 [512, 1,536]" in said and "20.0 %" in said and "11.1 %" in said
+
+
+@pytest.mark.parametrize(
+    "ratio, said",
+    [
+        (1.5, "The goal is missed for CharLM (of MiniGPT at the small shape it is reached)."),
+        (1.6, "Every goal is reached."),
+    ],
+)
+def test_the_docs_say_which_goals_are_missed(tmp_path, ratio, said):
+    rows = [
+        {"name": "CharLM", "ours_to_obvious": ratio, "goals": {"ours": 1.6}},
+        {"name": "MiniGPT, small", "ours_to_obvious": 1.3, "goals": {"ours": 1.2}},
+    ]
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    (folder / "bench_training.json").write_text(json.dumps({"results": rows}))
+    assert Numbers([], {}, tmp_path).speed_goals() == said
 
 
 def test_parts_of_a_trial_are_timed(monkeypatch):

@@ -236,3 +236,6 @@ def test_the_docs_say_where_pd_is_highest_and_how_it_goes_with_loss():
     assert said.startswith("In 1 of 2 architectures it is highest before the end, and then falls by 20.")
     assert "at step 50 (loss 2.000) and 0.4" in said and said.endswith("at the end (loss 2.000).")
     assert numbers.with_loss("cpu", "relative_pd").startswith("0.8")
+    means = [[cell.mean("relative_pd") for cell in cells] for cells in numbers.findings("cpu").models.values()]
+    low, high = sorted(100 * np.std(values) / np.mean(values) for values in means)
+    assert numbers.cv_range("cpu") == f"{low:.1f} to {high:.1f} %"

@@ -272,6 +272,11 @@ class Numbers:
         found = next(each for each in self.findings(study).sensitivities(metric, when) if each.model == model)
         return f"{100 * found.cv.low:.1f} to {100 * found.cv.high:.1f} %"
 
+    def cv_range(self, *studies: str) -> str:
+        """Of PD over activations, from the architecture with the lowest to that with the highest: "1.1 to 2.4 %"."""
+        found = [each for study in studies for each in self.findings(study).sensitivities("relative_pd", When.END)]
+        return f"{_range([100 * each.cv.mean for each in found], '{:.1f}')} %"
+
     def rank(self, study: str, activation: str, metric: str, when: When = When.END) -> str:
         return f"{self._ranking(study, metric, when)[0].ranks[activation]:.1f}"
 
@@ -353,7 +358,9 @@ class Numbers:
         rows = self.benchmark("bench_training")["results"]
         named: dict[bool, list[str]] = {True: [], False: []}
         for row in rows:
-            named[row["ours_to_obvious"] >= row["goals"]["ours"]].append(row["name"].replace(", small", " in small"))
+            named[row["ours_to_obvious"] >= row["goals"]["ours"]].append(
+                row["name"].replace(", small", " at the small shape")
+            )
         if not named[False]:
             return "Every goal is reached."
         reached = f" (of {listed(named[True])} it is reached)" if named[True] else ""
