@@ -5,8 +5,9 @@
 overhead  seconds per trial that are neither training nor evaluating, once a worker has started: small trials (but
           predictions of full size) on one worker, in cells of three trials and in one cell that grows; and
           how much of it is the comparison with every other trial of the cell
-planning  a study of 100,000 trials, from the start of the command to that of its first worker: with nothing done,
-          and with everything done (as small files); seconds after the imports, and peak memory of the process
+planning  the largest study that may be asked for, from the start of the command to that of its first worker: with
+          nothing done, and with everything done (as small files); seconds after the imports, and peak memory of the
+          process
 growth    CPU seconds of what follows each trial of a cell, the size of its file, and planning with 600 trials done
 start     seconds of a run with nothing to do; share of CPU outside training and evaluation in a cell of 2 x 100 steps
 memory    of a CPU worker over two rounds of the six architectures of the CPU configuration, one iteration each
@@ -33,12 +34,13 @@ from study import cli
 from study.environment import environment
 from study.files import ROOT, write_json
 from study.known import Predictions
+from study.options import MOST_TRIALS
 from study.pairs import compare_two, probe_facts
 from study.plan import Job, Study, planned_jobs
 from study.store import Cell, fingerprint
 
 GOALS = {"overhead_seconds": 0.1, "planning_seconds": 5, "planning_megabytes": 500, "worker_megabytes": 800}
-PLANNED = 100_000
+PLANNED = len(MODELS) * len(ACTIVATIONS) * MOST_TRIALS
 
 SMALL = replace(
     config_cpu.CONFIG,
@@ -178,7 +180,7 @@ def bench_planning() -> dict:
         nothing_done, _ = command_cost(study, "--dry-run")
         make_done(study)
         everything_done, _ = command_cost(study)
-        return {"nothing_done": nothing_done, "everything_done": everything_done}
+        return {"trials": PLANNED, "nothing_done": nothing_done, "everything_done": everything_done}
 
 
 # ---------------------------------------------------------------- memory
@@ -202,7 +204,10 @@ def describe(results: dict) -> str:
     overhead, planning = results["overhead"], results["planning"]
     rows = [["in cells of three trials", overhead["cells_of_three"], None]]
     rows += [[f"trial {r['trial']} of one cell", r["seconds"], r["comparing"]] for r in overhead["growing_cell"]]
-    plans = [[name.replace("_", " "), found["seconds"], found["megabytes"]] for name, found in planning.items()]
+    plans = [
+        [name.replace("_", " "), planning[name]["seconds"], planning[name]["megabytes"]]
+        for name in ("nothing_done", "everything_done")
+    ]
     memory = [[r["model"], r["round"], r["megabytes"]] for r in results["memory"]]
     return "\n\n".join(
         [
@@ -214,7 +219,7 @@ def describe(results: dict) -> str:
             tabulate(
                 plans,
                 [
-                    f"planning {PLANNED:,} trials",
+                    f"planning {planning['trials']:,} trials",
                     f"seconds (goal: {GOALS['planning_seconds']})",
                     f"peak MB (goal: {GOALS['planning_megabytes']})",
                 ],

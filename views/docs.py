@@ -32,7 +32,11 @@ def pages(
         keep_trailing_newline=True,
     )
     environment.globals.update(
-        numbers=Numbers(contents, report, root), parameters=parameters, at_edge=edge_of_grid(at_edge), When=When
+        numbers=Numbers(contents, report, root),
+        parameters=parameters,
+        at_edge=edge_of_grid(at_edge),
+        label=label,
+        When=When,
     )
     names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
     return {
