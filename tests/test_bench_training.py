@@ -100,6 +100,7 @@ def test_everything_is_measured_and_said(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "ratio, said",
     [
+        (0.9, " Ours is the slower loop for CharLM."),
         (1.5, "The goal is missed for CharLM (of MiniGPT at the small shape it is reached)."),
         (1.6, "Every goal is reached."),
     ],
@@ -112,7 +113,7 @@ def test_the_docs_say_which_goals_are_missed(tmp_path, ratio, said):
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
     (folder / "bench_training.json").write_text(json.dumps({"results": rows}))
-    assert Numbers([], {}, tmp_path).speed_goals() == said
+    assert Numbers([], {}, tmp_path).speed_goals().endswith(said)
 
 
 def test_parts_of_a_trial_are_timed(monkeypatch):

@@ -354,17 +354,18 @@ class Numbers:
         return f"{found['processor']} with {found['cpu_capability']}"
 
     def speed_goals(self) -> str:
-        """Which of the goals of training's speed are reached, in a sentence."""
+        """Which of the goals of training's speed are reached, and where ours is the slower loop, in sentences."""
         rows = self.benchmark("bench_training")["results"]
-        named: dict[bool, list[str]] = {True: [], False: []}
-        for row in rows:
-            named[row["ours_to_obvious"] >= row["goals"]["ours"]].append(
-                row["name"].replace(", small", " at the small shape")
-            )
-        if not named[False]:
+        ratios = {row["name"].replace(", small", " at the small shape"): row["ours_to_obvious"] for row in rows}
+        goals = dict(zip(ratios, (row["goals"]["ours"] for row in rows), strict=True))
+        missed = [name for name, ratio in ratios.items() if ratio < goals[name]]
+        if not missed:
             return "Every goal is reached."
-        reached = f" (of {listed(named[True])} it is reached)" if named[True] else ""
-        return f"The goal is missed for {listed(named[False])}{reached}."
+        reached = [name for name in ratios if name not in missed]
+        slower = [name for name in missed if ratios[name] < 1]
+        said = f"The goal is missed for {listed(missed)}"
+        said += f" (of {listed(reached)} it is reached)." if reached else "."
+        return f"{said} Ours is the slower loop for {listed(slower)}." if slower else said
 
     def evaluation_share(self, study: str, number: int) -> str:
         """The share of the time of a study's trials of this ``number`` that is not training, in percent."""
