@@ -308,7 +308,9 @@ def cell_faults(cell: CellForm) -> Iterator[str]:
             if cell.pooled is not UNSET and groups.top1_mismatches is not UNSET:
                 yield f"pairs[{place}].breakdown.{name}: in what is pooled already"
         if pair.breakdown and cell.pooled is UNSET:
-            yield from (f"pairs[{place}].breakdown.{name}: missing" for name in GROUPINGS - pair.breakdown.keys())
+            yield from (
+                f"pairs[{place}].breakdown.{name}: missing" for name in sorted(GROUPINGS - pair.breakdown.keys())
+            )
     if len({trial.passage.text for trial in cell.trials if trial.passage}) > 1:
         yield "trials: passages of different texts"
     for name in cell.pooled.__struct_fields__ if cell.pooled else ():
