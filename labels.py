@@ -6,11 +6,11 @@ from config import SMELU_BETAS, base_name, size_in
 
 LABELS = {
     "charlm": "CharLM",
-    "charlm_one_head": "CharLM, one head",
-    "charlm_one_block": "CharLM, one block",
-    "charlm_no_attention_dropout": "CharLM, no attention dropout",
-    "charlm_no_gain": "CharLM, no gain",
-    "charlm_rms_norm": "CharLM, RMS norm",
+    "charlm_one_head": "CharLM with one head",
+    "charlm_one_block": "CharLM with one block",
+    "charlm_no_attention_dropout": "CharLM without attention dropout",
+    "charlm_no_gain": "CharLM without gain",
+    "charlm_rms_norm": "CharLM with RMS norm",
     "minigpt": "MiniGPT",
     "nanotransformer": "NanoTransformer",
     "tinylstm": "TinyLSTM",

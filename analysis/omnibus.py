@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import config_trained
 from analysis import stats, stats_many
 from analysis.differences import SharedSeeds, compared_cells, shared_distances, shared_seeds
 from analysis.measure import UNKNOWN, MeasuredCell, by_model
+from analysis.registration import registration_of
 from analysis.stats import FEWEST_JUDGED, Estimate
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Row
@@ -128,8 +128,9 @@ def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensi
     found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
     tested = [each for each in found if each.tested]
     models, planned = {each.model for each in tested}, 0
-    if tested and is_registered([cell for _, cells in asked for cell in cells]):
-        models, planned = set(config_trained.CONFIG.models), len(config_trained.CONFIG.models) * len(metrics)
+    registration = registration_of([cell for _, cells in asked for cell in cells])
+    if tested and registration:
+        models, planned = set(registration.config.models), len(registration.config.models) * len(metrics)
     family = Family(metrics, len(models), max(planned, len(tested)), len(tested))
     adjusted = stats.holm([each.p for each in found], planned)
     judged = [
@@ -142,19 +143,6 @@ def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensi
         for each, p in zip(found, adjusted, strict=True)
     ]
     return {metric: [each for each in judged if each.metric == metric] for metric in metrics}
-
-
-def is_registered(cells: list[MeasuredCell]) -> bool:
-    """Whether these are cells of the registered study (docs/preregistration.md), by name, recipe and seeds."""
-    study = config_trained.CONFIG
-    return all(
-        (cell.study, cell.config.get("iterations"), cell.config.get("schedule"), cell.config.get("optimizer"))
-        == (study.study, study.iterations, study.schedule, study.optimizer)
-        and cell.model in study.models
-        and cell.activation in study.activations
-        and all(trial["seed"] == study.seed_base + trial["trial"] - 1 for trial in cell.trials)
-        for cell in cells
-    )
 
 
 def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family) -> Sensitivity:

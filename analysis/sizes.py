@@ -5,6 +5,7 @@ over the seeds that all these cells completed.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -13,7 +14,9 @@ from analysis.differences import SharedSeeds, shared_seeds
 from analysis.equal_loss import at_equal_loss, followed_metrics
 from analysis.jackknifed import Jackknifed, slope_of
 from analysis.measure import MeasuredCell, by_model
+from analysis.registration import registration_of
 from analysis.stats import FEWEST, Estimate
+from analysis.stats_many import ALPHA
 from analysis.table import Row
 from analysis.variants import CV, in_all, metric_of, quantity_of, seed_values
 from config import base_name, size_in
@@ -58,6 +61,11 @@ class SizeTrend:
     p: float = math.nan
     n_tests: int = 0
 
+    @property
+    def rises(self) -> bool:
+        """Whether it is shown that the quantity grows with size."""
+        return self.p <= ALPHA and self.slope.mean > 0
+
     def row(self) -> Row:
         return {
             "base": self.base,
@@ -76,16 +84,18 @@ class SizeTrend:
 
 
 def sized(measured: list[MeasuredCell]) -> dict[str, list[list[MeasuredCell]]]:
-    """The sizes of each architecture that has ``FEWEST_SIZES`` of them, the smallest first: of each, the cells with
-    the activations that all sizes have. The architecture without a size in its name is one of its own size, unless
-    none of its activations is shared."""
+    """The sizes of each architecture that has ``FEWEST_SIZES`` of them or, in a registered study, all that are
+    registered, the smallest first: of each, the cells with the activations that all sizes have. The architecture
+    without a size in its name is one of its own size, unless none of its activations is shared."""
     found = {}
+    registration = registration_of(measured)
+    planned = Counter(map(base_name, registration.config.models)) if registration else Counter()
     for base in dict.fromkeys(base_name(cell.model) for cell in measured if size_in(cell.model)):
         groups = list(by_model([cell for cell in measured if base_name(cell.model) == base]).values())
         groups.sort(key=lambda cells: min(cell.n_parameters for cell in cells))
         with_sizes = [cells for cells in groups if size_in(cells[0].model)]
         chosen = groups if any(in_all(groups)) else with_sizes
-        if len(chosen) >= FEWEST_SIZES and any(in_all(chosen)):
+        if len(chosen) >= (planned[base] or FEWEST_SIZES) and any(in_all(chosen)):
             found[base] = in_all(chosen)
     return found
 

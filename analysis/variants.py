@@ -15,6 +15,7 @@ from analysis.differences import SharedSeeds, shared_distances, shared_seeds
 from analysis.jackknifed import Jackknifed
 from analysis.measure import MeasuredCell, by_model
 from analysis.metrics_compared import metric_label
+from analysis.registration import registration_of
 from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
@@ -31,8 +32,9 @@ QUANTITIES = (*MEANS, *(CV + name for name in primary()))
 class PartEffect:
     """A variant's ``quantity``, the mean over activations of a metric's means or their CV, minus its parent's.
 
-    ``p`` is adjusted, by Holm's method, over the variants and the primary metrics, means and CVs apart; NaN of other
-    metrics, which are description, and below ``stats.FEWEST_JUDGED`` seeds.
+    ``p`` is adjusted, by Holm's method, over the variants (of a registered study all that are registered) and the
+    primary metrics, means and CVs apart; NaN of other metrics, which are description, and below
+    ``stats.FEWEST_JUDGED`` seeds.
     """
 
     model: str
@@ -87,9 +89,12 @@ def part_effects(measured: list[MeasuredCell]) -> list[PartEffect]:
         for quantity in QUANTITIES
         if (effect := _effect(cells, groups[PARENTS[model]], quantity))
     ]
+    registration = registration_of(measured)
+    variants = [name for name in registration.config.models if name in PARENTS] if registration else []
+    planned = len(variants) * len(primary())
     return [
-        *_adjusted([each for each in found if not is_cv(each.quantity)]),
-        *_adjusted([each for each in found if is_cv(each.quantity)]),
+        *_adjusted([each for each in found if not is_cv(each.quantity)], planned),
+        *_adjusted([each for each in found if is_cv(each.quantity)], planned),
     ]
 
 
@@ -106,10 +111,11 @@ def quantity_label(quantity: str) -> str:
     return f"CV of {in_prose(name)}" if is_cv(quantity) else name
 
 
-def _adjusted(found: list[PartEffect]) -> list[PartEffect]:
+def _adjusted(found: list[PartEffect], planned: int) -> list[PartEffect]:
     tested = [each.p_alone if metric_of(each.quantity) in primary() else math.nan for each in found]
-    n_tests = sum(not math.isnan(p) for p in tested)
-    return [replace(each, p=float(p), n_tests=n_tests) for each, p in zip(found, stats.holm(tested), strict=True)]
+    n_tests = max(planned, sum(not math.isnan(p) for p in tested))
+    adjusted = stats.holm(tested, planned)
+    return [replace(each, p=float(p), n_tests=n_tests) for each, p in zip(found, adjusted, strict=True)]
 
 
 def in_all(groups: Sequence[list[MeasuredCell]]) -> list[list[MeasuredCell]]:

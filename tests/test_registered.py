@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial
 
-from analysis import registered
+from analysis import registered, registration
 from analysis.account import account
 from analysis.findings import Findings
 from analysis.omnibus import Family
@@ -13,7 +13,7 @@ from config_trained import CONFIG, RATES
 from study.files import ROOT
 from views.doc_numbers import Numbers
 
-RECIPE = {"iterations": CONFIG.iterations, "schedule": CONFIG.schedule, "optimizer": CONFIG.optimizer}
+RECIPE = {key: getattr(CONFIG, key) for key in registration.RECIPE}
 LEVELS = {"relu": 0.5, "gelu": 0.5, "swish": 0.5, "swiglu": 0.5, "smelu_05": 0.5, "smelu_1": 0.5}
 
 
@@ -48,19 +48,33 @@ def cells_of(
     return cells
 
 
-def outcomes(cells: list[dict]) -> dict[int, str]:
-    (table,) = registered.registered(Findings.of_study(cells, "trained"))
+def outcomes(cells: list[dict], study: str = "trained") -> dict[int, str]:
+    (table,) = registered.registered(Findings.of_study(cells, study))
     return {row["number"]: row["outcome"] for row in table.rows}
 
 
-def test_expectations_stand_in_the_registration_in_the_same_words():
-    said = " ".join((ROOT / "docs" / "preregistration.md").read_text().replace("*", "").split())
-    for number, each in enumerate(registered.EXPECTATIONS, 1):
-        assert f"{number}. {each.text} " in said
+@pytest.mark.parametrize(
+    "document, total", [(registration.OF_TRAINED, 8), (registration.OF_PARTS, 9)], ids=["trained", "parts"]
+)
+def test_expectations_stand_in_the_registration_in_the_same_words(document, total):
+    said = " ".join((ROOT / document).read_text().replace("*", "").replace("`", "").split())
+    of_it = [name for name, each in registration.REGISTERED.items() if each.document == document]
+    expected = [each for study in of_it for each in registered.EXPECTATIONS[study]]
+    assert sorted(each.number for each in expected) == [*range(1, total + 1)]
+    for each in expected:
+        assert f"{each.number}. {each.text} " in said
         assert each.wrong_if.replace("*", "").rstrip(".") in said
 
 
-@pytest.mark.parametrize("change", [{"iterations": 100}, {"schedule": "constant"}, {"optimizer": "adam"}])
+def test_what_an_expectation_waits_for_is_registered():
+    for name, found in registration.REGISTERED.items():
+        for each in registered.EXPECTATIONS[name]:
+            assert set(each.needs) <= set(found.config.models)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iterations": 100}, {"schedule": "constant"}, {"optimizer": "adam"}, {"dropout": 0.2}]
+)
 def test_a_study_of_the_same_name_and_another_recipe_is_not_the_registered_one(change):
     cells = [cell | {"config": cell["config"] | change} for cell in cells_of(["charlm"])]
     findings = Findings.of_study(cells, "trained")
@@ -69,7 +83,7 @@ def test_a_study_of_the_same_name_and_another_recipe_is_not_the_registered_one(c
 
 def test_an_architecture_is_complete_with_every_trial_of_every_registered_activation():
     cells = [*cells_of(["charlm"]), *cells_of(["minigpt"])[:5], *cells_of(["convlm"], n_trials=9)]
-    assert registered.complete_models(Findings.of_study(cells, "trained")) == ["charlm"]
+    assert registration.complete_models(Findings.of_study(cells, "trained").measured) == {"charlm"}
 
 
 def test_the_family_is_the_registered_one_before_all_architectures_are_there():

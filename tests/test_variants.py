@@ -225,4 +225,4 @@ def test_the_figure_has_a_mark_for_each_variant_and_quantity_filled_where_it_is_
         (mark,) = [line for line in ax.lines if line.get_marker() == "D"]
         assert mark.get_xdata()[0] == pytest.approx(100 * effect.relative.mean)
         assert (mark.get_markerfacecolor() != "white") == bool(effect.shown)
-    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["CharLM, one head"]
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["CharLM with one head"]

@@ -127,7 +127,7 @@ class Numbers:
 
     def expectation(self, study: str, number: int) -> str:
         """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
-        return next(found for each, found, _ in registered.judged(self.findings(study)) if each == number)
+        return next(found for each, found, _ in registered.judged(self.findings(study)) if each.number == number)
 
     def n_unsettled(self, study: str) -> str:
         """Such as "21 of 36 cells": in how many the loss still fell."""
