@@ -44,6 +44,25 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         prog="run_all_experiments.py",
         description="Train every pending trial of a study. Running again continues where it stopped.",
     )
+    _add_cells(parser)
+    add_study_options(parser)
+    _add_where(parser)
+    _add_instead(parser)
+    args = parser.parse_args(argv)
+    for chosen, ignored in IGNORED.items():
+        given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
+        if getattr(args, chosen) and given:
+            parser.error(f"--{chosen} has no use for --{given[0]}; leave it out")
+    tls = [args.tls_ca_file, args.tls_cert, args.tls_key]
+    if any(tls) and not (all(tls) and args.scheduler):
+        parser.error("--tls-ca-file, --tls-cert and --tls-key are given together, and with --scheduler")
+    if args.controls and args.vary:
+        parser.error("--controls chooses itself what to vary; leave --vary out")
+    return args
+
+
+def _add_cells(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which trials")
     all_models = (
         f"all (those of the study), or some of: {', '.join(MODEL_GROUPS)} (lists), {', '.join((*MODELS, *PARENTS))}, "
         f"{' and '.join(SCALED)} in any size, such as {SCALED[0]}@0.25M, what else model.py has, and your own, such "
@@ -55,30 +74,33 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         f"all (those of the study), or some of: {groups} (lists), {names}, what else activations.py has, and "
         "your own, such as my.py:Snake"
     )
-    parser.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=all_models)
-    parser.add_argument("--activations", nargs="+", default=["all"], metavar="NAME", help=all_activations)
-    add_study_options(parser)
-    parser.add_argument(
+    group.add_argument("--models", nargs="+", default=["all"], metavar="NAME", help=all_models)
+    group.add_argument("--activations", nargs="+", default=["all"], metavar="NAME", help=all_activations)
+    group.add_argument(
         "--controls",
         action="store_true",
         help=f"then the same with --vary none, {', '.join(STREAMS)}, as studies NAME_none and so on, which shows "
         "which source of randomness causes the differences",
     )
-    parser.add_argument(
+    group.add_argument(
         "--reuse",
         type=cli.nonempty,
         metavar="STUDY",
         help="copy the cells that this other study has complete and with the same settings, instead of training "
         "them again",
     )
-    parser.add_argument(
+    group.add_argument(
         "--shard",
         type=shard,
         default=(1, 1),
         metavar="I/N",
         help="only trials I, I+N, ... of the plan: for job arrays without a scheduler, one shard a job",
     )
-    where = parser.add_mutually_exclusive_group()
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where trials run")
+    where = group.add_mutually_exclusive_group()
     where.add_argument(
         "--workers",
         type=cli.up_to(MOST_WORKERS),
@@ -96,10 +118,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         ("cert", "certificate"),
         ("key", "key of the certificate"),
     ):
-        parser.add_argument(
+        group.add_argument(
             f"--tls-{name}", type=cli.nonempty, metavar="FILE", help=f"of a tls:// scheduler: {what}, in PEM format"
         )
-    mode = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--started-file",
+        type=cli.path,
+        metavar="FILE",
+        help="write the process id to this file once folders, corpus and scheduler have been found usable",
+    )
+
+
+def _add_instead(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("instead of training, or after it")
+    mode = group.add_mutually_exclusive_group()
     mode.add_argument("--dry-run", action="store_true", help="print what is done and what is pending, and stop")
     mode.add_argument("--verify", action="store_true", help="check every result against its hashes, and stop")
     mode.add_argument(
@@ -109,23 +141,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="train one trial again in a temporary folder, say whether it comes out the same, and stop",
     )
     mode.add_argument("--analyze", action="store_true", help="print the tables and draw the figures at the end")
-    parser.add_argument(
-        "--started-file",
-        type=cli.path,
-        metavar="FILE",
-        help="write the process id to this file once folders, corpus and scheduler have been found usable",
-    )
-    args = parser.parse_args(argv)
-    for chosen, ignored in IGNORED.items():
-        given = [name for name in ignored if getattr(args, name) != parser.get_default(name)]
-        if getattr(args, chosen) and given:
-            parser.error(f"--{chosen} has no use for --{given[0]}; leave it out")
-    tls = [args.tls_ca_file, args.tls_cert, args.tls_key]
-    if any(tls) and not (all(tls) and args.scheduler):
-        parser.error("--tls-ca-file, --tls-cert and --tls-key are given together, and with --scheduler")
-    if args.controls and args.vary:
-        parser.error("--controls chooses itself what to vary; leave --vary out")
-    return args
 
 
 def shard(text: str) -> tuple[int, int]:

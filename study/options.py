@@ -40,36 +40,34 @@ CONFIGS = {"cuda": full_config.CONFIG, "cpu": config_cpu.CONFIG, "trained": conf
 
 def add_study_options(parser: argparse.ArgumentParser) -> None:
     """The options that train.py and run_all_experiments.py share."""
-    parser.add_argument(
-        "--trials", type=cli.up_to(MOST_TRIALS), metavar="N", help="trials of a cell (default: 3; trained: 10)"
-    )
-    parser.add_argument("--iterations", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps of a trial")
-    parser.add_argument(
-        "--eval-interval", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps between evaluations"
-    )
-    parser.add_argument(
-        "--contexts-between",
-        type=cli.positive_int,
-        metavar="K",
-        help="predict on the first K contexts of the probe set only at evaluations before the end of training, which "
-        "then cost less; at the end on all (default: always on all)",
-    )
-    parser.add_argument(
-        "--seed-base",
-        type=cli.seed,
-        metavar="S",
-        help="trial i is trained from seed S + i - 1; the probe set and the evaluation windows are drawn from S "
-        "(default: 42; trained: 1000)",
-    )
-    parser.add_argument(
+    _add_recipe(parser)
+    _add_measured(parser)
+    _add_device(parser)
+    _add_places(parser)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how a trial is trained")
+    group.add_argument(
         "--config",
         choices=("auto", *CONFIGS),
         default="auto",
         help="cuda: the full study, config.py; cpu: laptop scale, config_cpu.py; trained: trained until "
         "good at laptop scale, config_trained.py; auto: cuda where CUDA is available, else cpu",
     )
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the configuration's own")
-    parser.add_argument(
+    group.add_argument(
+        "--trials", type=cli.up_to(MOST_TRIALS), metavar="N", help="trials of a cell (default: 3; trained: 10)"
+    )
+    group.add_argument("--iterations", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps of a trial")
+    group.add_argument(
+        "--seed-base",
+        type=cli.seed,
+        metavar="S",
+        help="trial i is trained from seed S + i - 1; the probe set and the evaluation windows are drawn from S "
+        "(default: 42; trained: 1000)",
+    )
+    group.add_argument("--optimizer", choices=OPTIMIZERS, help="default: the configuration's own")
+    group.add_argument(
         "--learning-rate",
         type=cli.learning_rate,
         metavar="R",
@@ -77,48 +75,72 @@ def add_study_options(parser: argparse.ArgumentParser) -> None:
         "config_trained.RATES, into which what pilots chose is to be copied, and "
         f"{config_trained.CONFIG.learning_rate:g} for a cell without an entry)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--dropout", type=dropout, metavar="P", help="share of values dropped (default: 0.2; trained: 0)"
     )
-    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        help="of matrix products in training and of the activations between them; weights, norms, softmax, loss and "
-        "evaluation are float32 (default: bfloat16 with CUDA, else float32)",
-    )
-    parser.add_argument(
-        "--cuda-graphs",
-        action="store_true",
-        help="record the training step on a GPU and replay it: the same bits, less time (untested)",
-    )
-    parser.add_argument(
+    group.add_argument(
         "--vary",
         nargs="+",
         choices=(*STREAMS, "none"),
         metavar="STREAM",
         help=f"a control: only these of {', '.join(STREAMS)} differ between trials (none: all trials are the same)",
     )
-    parser.add_argument(
+
+
+def _add_measured(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is measured")
+    group.add_argument(
+        "--eval-interval", type=cli.up_to(MOST_STEPS), metavar="K", help="training steps between evaluations"
+    )
+    group.add_argument(
+        "--contexts-between",
+        type=cli.positive_int,
+        metavar="K",
+        help="predict on the first K contexts of the probe set only at evaluations before the end of training, which "
+        "then cost less; at the end on all (default: always on all)",
+    )
+    group.add_argument(
         "--landscape",
         action=argparse.BooleanOptionalAction,
         help="measure curvature, gradient noise and loss barriers when a trial ends (default: as the configuration "
         "says); changes no other number",
     )
-    parser.add_argument(
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on what device")
+    group.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
+    group.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of matrix products in training and of the activations between them; weights, norms, softmax, loss and "
+        "evaluation are float32 (default: bfloat16 with CUDA, else float32)",
+    )
+    group.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        help="record the training step on a GPU and replay it: the same bits, less time (untested)",
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("text and results")
+    group.add_argument(
         "--study",
         metavar="NAME",
         help="name of the results (default: that of the configuration, with what --device, --optimizer, "
         "--precision, --learning-rate or --dropout changes; cpu_here where the results of cpu are published ones)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--corpus",
         type=cli.path,
         metavar="FILE",
         help="another text than Tiny Shakespeare, in UTF-8; the study is called NAME_FILE, such as cpu_mytext",
     )
-    parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR")
+    group.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR", help="default: results")
+    group.add_argument(
+        "--checkpoints-dir", type=cli.path, default=CHECKPOINTS_DIR, metavar="DIR", help="default: checkpoints"
+    )
 
 
 def dropout(text: str) -> float:

@@ -31,7 +31,15 @@ from views.figures import UNNAMED_STUDIES, drawings, is_published
 from views.render import render
 
 MINUS = "\N{MINUS SIGN}"
-GALLERY = ("trained", "reference", "modern", "cpu")  # the published studies, in the order of the gallery
+GALLERY = (
+    "trained",
+    "reference",
+    "modern",
+    "parts",
+    "gated",
+    "sizes",
+    "cpu",
+)  # the published studies, in the order of the gallery
 
 
 class Numbers:
@@ -57,8 +65,25 @@ class Numbers:
 
     def cost(self, study: str) -> str:
         """How long all trials of a study took together, on one core each."""
-        seconds = sum(cell.training_seconds + cell.evaluation_seconds for cell in self.findings(study).measured)
-        return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"
+        return _duration(
+            sum(cell.training_seconds + cell.evaluation_seconds for cell in self.findings(study).measured)
+        )
+
+    def cost_with_pilots(self, *studies: str) -> str:
+        """How long training of these studies took so far, their pilots included, without cells that were copied."""
+        trained = [each["trials"] for each in self.contents if each["study"] in studies and "taken_from" not in each]
+        files = [self.root / "results" / "pilots" / f"{study}.json" for study in studies]
+        piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
+        trials = [trial for group in (*trained, *piloted) for trial in group]
+        return _duration(sum(trial.get("training_time", 0) + trial.get("evaluation_time", 0) for trial in trials))
+
+    def is_there(self, study: str) -> bool:
+        return any(each["study"] == study for each in self.contents)
+
+    def not_there(self, *studies: str) -> str:
+        """Those that have no result, such as "`gated` and `sizes`", or nothing."""
+        names = [f"`{study}`" for study in studies if not self.is_there(study)]
+        return listed(names) if names else ""
 
     def course(self, study: str) -> str:
         """In how many architectures a difference, however small, is shown at each evaluation after the first.
@@ -416,6 +441,7 @@ class Numbers:
                 ],
             )
             for study in GALLERY
+            if self.is_there(study)
         ]
 
 
@@ -434,6 +460,10 @@ def _in_markdown(tables: list[Table]) -> str:
 def _signed(difference: Difference) -> str:
     estimate = difference.estimate
     return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]".replace("-", MINUS)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.0f} minutes"
 
 
 def _range(values: list, form: str) -> str:
