@@ -376,7 +376,7 @@ def write_docs(arguments: argparse.Namespace) -> int:
     for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), rates_at_the_edge()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
-    for study in doc_numbers.GALLERY:
+    for study in doc_numbers.in_gallery(contents):
         findings = Findings.of_study(contents, study)
         n_drawn = draw_stale(findings, doc_numbers.published_drawings(findings), PLOTS_DIR)
         print(f"drew {n_drawn} figures of study {study} that were missing or older")

@@ -148,6 +148,11 @@ FEWEST_LAYERS = 2  # one would be another architecture: charlm_one_block
 WITHIN = 0.02  # of the size that was asked for
 
 
+def family_of(model: str) -> str:
+    """The architecture of which this is a variant or a size, or the architecture itself."""
+    return PARENTS.get(model, base_name(model))
+
+
 def base_name(model: str) -> str:
     """The architecture without its size: charlm of charlm@1M."""
     return model.partition("@")[0]

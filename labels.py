@@ -38,7 +38,7 @@ LABELS = {
 def label(name: str) -> str:
     """The name for readers; one that is not known here stays as it is."""
     size = size_in(name)
-    return f"{label(base_name(name))}, {size / 1e6:g} M" if size else LABELS.get(name, name)
+    return f"{label(base_name(name))} at {size / 1e6:g} M" if size else LABELS.get(name, name)
 
 
 def counted(count: int, noun: str) -> str:

@@ -6,6 +6,7 @@ import config_trained
 from analysis.answer import headline
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, evidence, shared_environment, strongest_study
+from analysis.registration import REGISTERED, registration_of
 from config import ACTIVATIONS, MODELS
 from labels import counted, in_order, listed
 
@@ -77,6 +78,10 @@ def account(measured: list[MeasuredCell]) -> list[str]:
     grid = [(model, activation) for model in models for activation in activations]
     found = {(cell.model, cell.activation) for cell in measured}
     trials = sum(cell.n_trials for cell in measured)
+    registration = REGISTERED.get(measured[0].study)
+    study = registration.config if registration else None
+    expected = (*study.models, *study.activations) if study else MODELS + ACTIVATIONS
+    foreign = [_name(cell) for cell in registration.foreign(measured)] if registration else []
     head = (
         f"Study {measured[0].study}: {len(found)} of {counted(len(grid), 'cell')} of "
         f"{counted(len(models), 'architecture')} x {counted(len(activations), 'activation')}, "
@@ -86,7 +91,8 @@ def account(measured: list[MeasuredCell]) -> list[str]:
         "Missing cells": [" ".join(place) for place in grid if place not in found],
         "Missing trials": [_missing_trials(cell) for cell in measured if cell.content["status"] != "completed"],
         "Diverged trials": [f"{_name(cell)} {cell.n_diverged}" for cell in measured if cell.n_diverged],
-        "Nothing yet of": [name for name in MODELS + ACTIVATIONS if name not in models + activations],
+        "Nothing yet of": [name for name in expected if name not in models + activations],
+        "Not of the registered study of this name": foreign,
         "Each cell at the learning rate that its pilots chose": piloted_rates(measured),
         "Not comparable, because cells differ in": differing_settings(measured),
         "Comparable but for rounding, because trials differ in": differing_machines(measured),
@@ -112,8 +118,11 @@ def piloted_rates(measured: list[MeasuredCell]) -> list[str]:
 
 def differing_settings(measured: list[MeasuredCell]) -> list[str]:
     """Settings, other than those of a cell itself, that are not the same in all cells; also the source of a user's
-    own model or activation where it was edited between its cells."""
-    own = {"model", "activation", "shape", *(["learning_rate"] if piloted_rates(measured) else [])}
+    own model or activation where it was edited between its cells. Learning rates are no such setting where each cell
+    has its pilot's, or its architecture's in a study that is registered so."""
+    registration = registration_of(measured)
+    as_meant = piloted_rates(measured) or (registration and registration.one_rate)
+    own = {"model", "activation", "shape", *(["learning_rate"] if as_meant else [])}
     values: dict[str, set[str]] = {}
     for name in sorted({name for cell in measured for name in cell.config} - own - {*SOURCES}):
         values[name] = {str(cell.config.get(name)) for cell in measured}

@@ -1,7 +1,7 @@
 """The answer in words, the same in the default output, the page, the notebook and the docs. Pure functions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import config_trained
@@ -12,10 +12,12 @@ from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
-from config import MODELS
+from config import family_of
 from labels import counted, label, listed
 from metrics import METRICS, primary
 
+FEWEST_UNNAMED = 3  # architectures of a study that are not named where the same is true of all
+ALIKE = 1.05  # times as large as the smallest model, up to which all count as of one size
 QUESTION = "Does the activation function change how reproducible a language model is?"
 
 
@@ -35,18 +37,19 @@ def sentences(findings: Findings) -> list[str]:
         for verdict in EffectVerdict
         for has_interval in (True, False)
     ]
-    return [_sentence(found, len(answers)) for found in groups if found]
+    return [_sentence(found, len(answers), findings.incomplete) for found in groups if found]
 
 
-def _sentence(found: list["ArchitectureAnswer"], total: int) -> str:
+def _sentence(found: list["ArchitectureAnswer"], total: int, incomplete: Container[str]) -> str:
     """Of architectures with the same verdict, all with an interval or all without."""
     verdict, has_interval = found[0].verdict, found[0].sensitivity.cv.has_interval
-    names = "" if len(found) == total == len(MODELS) else f" ({_names(found)})"
+    names = "" if len(found) == total >= FEWEST_UNNAMED else f" ({_names(found)})"
     where = f"in {len(found)} of {counted(total, 'architecture')}{names}"
     if not has_interval:
         if verdict is EffectVerdict.UNDECIDED:
             return f"Undecided {where}: trials do not vary there, so that the CV has no interval."
-        return f"Too few trials to tell {where}: it takes two activations with at least {FEWEST_JUDGED} trials each."
+        takes = "all activations" if found[0].sensitivity.model in incomplete else "two activations"
+        return f"Too few trials to tell {where}: it takes {takes} with at least {FEWEST_JUDGED} trials each."
     sizes = sorted(100 * each.sensitivity.cv.mean for each in found)
     size = f"{sizes[0]:.0f}" if f"{sizes[0]:.0f}" == f"{sizes[-1]:.0f}" else f"{sizes[0]:.0f} to {sizes[-1]:.0f}"
     cv = f"a CV of {size} % over activations"
@@ -111,7 +114,7 @@ def other_primary(findings: Findings) -> list[str]:
             by_verdict = {
                 verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
             }
-            every = f"all {len(found)} architectures" if len(found) == len(MODELS) else ""
+            every = f"all {len(found)} architectures" if len(found) >= FEWEST_UNNAMED else ""
             parts = [
                 f"{verdict} in {every if every and len(names) == len(found) else listed(names)}"
                 for verdict, names in by_verdict.items()
@@ -125,12 +128,18 @@ def scope(findings: Findings) -> str:
     """Of which models the answer is: how many, how large, and for how long they were trained."""
     measured = findings.measured
     trials = sum(cell.n_trials for cell in measured)
-    parameters = round(sum(cell.n_parameters for cell in measured) / len(measured) / 1000)
+    sizes = [cell.n_parameters for cell in measured]
+    mean = f"about {sum(sizes) / len(sizes) / 1000:,.0f}"
+    parameters = mean if max(sizes) < ALIKE * min(sizes) else f"{min(sizes) / 1000:,.0f} to {max(sizes) / 1000:,.0f}"
+    families = {*map(family_of, findings.models)}
+    architectures = counted(len(families), "architecture")
+    if len(families) < len(findings.models):
+        architectures += f" in {len(findings.models)} variants or sizes"
     steps = sorted({cell.config["iterations"] for cell in measured})
     return (
-        f"From {counted(trials, 'trained model')}: {counted(len(findings.models), 'architecture')} with "
+        f"From {counted(trials, 'trained model')}: {architectures} with "
         f"{counted(len({cell.activation for cell in measured}), 'activation')}, {trials_span(measured)} from each, "
-        f"about {parameters:,} K parameters, read after {' or '.join(map(str, steps))} steps on one "
+        f"{parameters} K parameters, read after {' or '.join(map(str, steps))} steps on one "
         f"text{_settled(measured)}"
     )
 

@@ -1,6 +1,7 @@
 """The verdict over training: the same rule at every evaluation, not only at the end. Pure functions."""
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 from analysis import omnibus
@@ -43,15 +44,20 @@ def _cell_at(cell: MeasuredCell, step: int, metrics: list[str]) -> MeasuredCell:
     return measure(cell.content | {"pairs": pairs})
 
 
-def course(measured: list[MeasuredCell], at_end: dict[str, list[Sensitivity]]) -> list[Moment]:
+def course(
+    measured: list[MeasuredCell], at_end: dict[str, list[Sensitivity]], incomplete: Container[str] = ()
+) -> list[Moment]:
     """The rule at every shared evaluation; p is adjusted over the family at that step alone.
 
-    ``at_end`` is what it says at the end of training, which is not computed again.
+    ``at_end`` is what it says at the end of training, which is not computed again; ``incomplete`` architectures get
+    no verdict.
     """
     ends = {cell.pairs[0]["history"]["step"][-1] for cell in measured if cell.pairs}
     metrics = tuple(name for name in at_end if name in followed_metrics(measured))
     return [
-        Moment(step, at_end if ends == {step} else omnibus.sensitivities(cells_at(measured, step), metrics))
+        Moment(
+            step, at_end if ends == {step} else omnibus.sensitivities(cells_at(measured, step), metrics, incomplete)
+        )
         for step in shared_steps(measured)
     ]
 

@@ -9,8 +9,6 @@ from analysis.omnibus import Sensitivity
 from labels import counted, label, listed
 
 PD = "relative_pd"
-NOTHING = "nothing yet"
-Found = tuple[str, bool | None]
 
 
 class Outcome(StrEnum):
@@ -19,13 +17,21 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
     OPEN = "open: the study is not complete"
 
+    @classmethod
+    def of(cls, wrong: bool) -> "Outcome":
+        return cls.WRONG if wrong else cls.NOT_WRONG
+
+
+Found = tuple[str, Outcome]  # what was found, in words, and what that makes of the expectation
+NOTHING: Found = "nothing yet", Outcome.OPEN
+
 
 @dataclass(frozen=True)
 class Expectation:
     """One of a registration's, by its ``number`` there and in its words.
 
-    ``judge`` says what was found, and whether the expectation was wrong: None where the registration calls that
-    undecided. It is open until the architectures in ``needs`` are complete; none are named where it needs them all.
+    ``judge`` says what was found and the outcome, if the architectures in ``needs`` are complete; with none named,
+    all of the study's. Until then it is open.
     """
 
     number: int

@@ -1,11 +1,11 @@
 """What was expected of parts, sizes and gated activations before they were run: docs/preregistration_parts.md."""
 
 from analysis import omnibus
-from analysis.expectation import NOTHING, PD, Expectation, Found, in_models, where
+from analysis.expectation import PD, Expectation, Found, Outcome, in_models, where
 from analysis.findings import Findings
-from analysis.measure import spread_over
-from analysis.registration import ADDED, REGISTERED
-from analysis.sizes import END, REPORTED_SLOPE, SizeTrend
+from analysis.measure import MeasuredCell, spread_over
+from analysis.registration import REGISTERED, complete_models
+from analysis.sizes import END, SizeTrend
 from analysis.stats_many import EffectVerdict
 from analysis.variants import CV, PartEffect
 from config import ONLY_WITH_DROPOUT, PARENTS
@@ -15,6 +15,7 @@ MODELS = REGISTERED["parts"].config.models
 RECURRENT = tuple(name for name in MODELS if PARENTS.get(name, name) == "tinylstm")
 OF_CHARLM = tuple(name for name in MODELS if name not in RECURRENT)
 SIZES_OF_CHARLM = tuple(name for name in REGISTERED["sizes"].config.models if name.startswith("charlm"))
+GATED = ("swiglu", "geglu", "reglu")
 
 
 # ---------------------------------------------------------------- parts
@@ -28,95 +29,92 @@ def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], in
 
 def _no_part_makes_sensitive(findings: Findings) -> Found:
     models, total = _matters(findings, OF_CHARLM)
-    return f"matters in {in_models(models, total)}", bool(models)
+    return f"matters in {in_models(models, total)}", Outcome.of(bool(models))
 
 
-def _effects(findings: Findings, quantity: str) -> list[PartEffect]:
-    """Of the variants of CharLM."""
-    return [each for each in findings.part_effects if each.quantity == quantity and each.model in OF_CHARLM]
+def _effects(findings: Findings, quantity: str) -> tuple[list[PartEffect], bool]:
+    """Of the variants of CharLM, and whether TinyLSTM's, of the same family, are there too: until then their p count
+    as 1, so that what is shown stays so, and what is not may still be."""
+    effects = [each for each in findings.part_effects if each.quantity == quantity and each.model in OF_CHARLM]
+    return effects, complete_models(findings.measured) == {*MODELS}
 
 
 def _said(effects: list[PartEffect]) -> str:
     """Such as "shown in 1 of 4 variants (CharLM with one head +3.1 %)"."""
-    shown = [each for each in effects if each.shown]
-    names = [f"{label(each.model)} {100 * each.relative.mean:+.1f} %" for each in shown]
-    return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (f" ({listed(names)})" if names else "")
+    shown = [f"{label(each.model)} {each.size}" for each in effects if each.shown]
+    return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (f" ({listed(shown)})" if shown else "")
 
 
 def _no_part_moves_the_cv(findings: Findings) -> Found:
-    effects = _effects(findings, CV + PD)
-    return f"a difference of the CV is {_said(effects)}", sum(bool(each.shown) for each in effects) >= 2
+    effects, whole = _effects(findings, CV + PD)
+    wrong = sum(bool(each.shown) for each in effects) >= 2
+    outcome = Outcome.of(wrong) if wrong or whole else Outcome.OPEN
+    return f"a difference of the CV is {_said(effects)}", outcome
 
 
 def _parts_move_pd(findings: Findings) -> Found:
-    effects = _effects(findings, PD)
-    return f"a difference of PD is {_said(effects)}", not any(each.shown for each in effects)
+    effects, whole = _effects(findings, PD)
+    any_does = any(each.shown for each in effects)
+    outcome = Outcome.of(not any_does) if any_does or whole else Outcome.OPEN
+    return f"a difference of PD is {_said(effects)}", outcome
 
 
 def _recurrence_does_not(findings: Findings) -> Found:
     models, total = _matters(findings, RECURRENT)
-    return f"matters in {in_models(models, total)}", {"tinylstm", "tinygru"} <= set(models)
+    return f"matters in {in_models(models, total)}", Outcome.of({"tinylstm", "tinygru"} <= set(models))
 
 
 def _plain_recurrence_is_highest(findings: Findings) -> Found:
     means = {name: spread_over(cells, PD).mean for name, cells in findings.models.items() if name in RECURRENT}
     said = listed(f"{label(name)} {mean:.3f}" for name, mean in means.items())
-    return f"mean PD: {said}", max(means, key=lambda name: means[name]) != "tinyrnn"
+    return f"mean PD: {said}", Outcome.of(max(means, key=lambda name: means[name]) != "tinyrnn")
 
 
 # ---------------------------------------------------------------- the other three studies
 
 
 def _attention_dropout_raises(findings: Findings) -> Found:
-    effect = next((each for each in findings.part_effects if each.quantity == PD), None)
-    if not effect:
-        return NOTHING, None
-    found = f"without it PD is {100 * effect.relative.mean:+.1f} %, {'shown' if effect.shown else 'not shown'}"
-    return found, effect.difference.mean > 0 if effect.shown else None
+    (effect,) = (each for each in findings.part_effects if each.quantity == PD)
+    found = f"without it PD is {effect.size}, {'shown' if effect.shown else 'not shown'}"
+    return found, Outcome.of(effect.difference.mean > 0) if effect.shown else Outcome.UNDECIDED
 
 
-def _trends(findings: Findings, quantity: str) -> list[SizeTrend]:
-    return [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, END)]
-
-
-def _slopes(trends: list[SizeTrend], form: str, scale: float = 1) -> str:
-    """Such as "for a tenfold size +1.2 [-0.3, +2.7] in CharLM"."""
-    if not trends:
-        return NOTHING
+def _of_trends(
+    findings: Findings, quantity: str, what: str, form: str, scale: float = 1
+) -> tuple[str, list[SizeTrend]]:
+    """Such as "PD for a tenfold size: +0.012 [-0.003, +0.027] in CharLM", and the trends that it is said of."""
+    trends = [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, END)]
     said = []
     for each in trends:
         low, mean, high = (form.format(scale * x) for x in (each.slope.low, each.slope.mean, each.slope.high))
         said.append(f"{mean} [{low}, {high}] in {label(each.base)}")
-    return f"for a tenfold size {listed(said)}"
+    return f"{what} for a tenfold size: {listed(said)}", trends
 
 
 def _no_trend_as_the_report_s(findings: Findings) -> Found:
-    trends = _trends(findings, CV + PD)
-    found = f"percentage points of the CV {_slopes(trends, '{:+.1f}', 100)}"
-    return found, any(each.rises and each.slope.high >= REPORTED_SLOPE for each in trends)
+    found, trends = _of_trends(findings, CV + PD, "CV, in percentage points,", "{:+.1f}", 100)
+    return found, Outcome.of(any(each.rises and not each.rules_out_reported for each in trends))
 
 
 def _pd_falls(findings: Findings) -> Found:
-    trends = _trends(findings, PD)
-    return f"PD {_slopes(trends, '{:+.3f}')}", any(each.rises for each in trends)
+    found, trends = _of_trends(findings, PD, "PD", "{:+.3f}")
+    return found, Outcome.of(any(each.rises for each in trends))
 
 
 def _none_ends_it(findings: Findings) -> Found:
-    """By the verdict over all activations, and that without each one that was added or is gated."""
-    cells = findings.models["minigpt"]
+    """By the verdict over all activations, and that without each gated one; of APL, which is not, it is said."""
     over_all = next(each for each in findings.sensitivities(PD) if each.model == "minigpt")
     found = f"over {over_all.n_activations} activations MiniGPT's verdict is: {over_all.verdict}"
     if over_all.verdict is not EffectVerdict.MATTERS:
-        return found, False
-    ended = [
-        name
-        for name in ("swiglu", *ADDED)
-        if omnibus.sensitivities([cell for cell in cells if cell.activation != name], (PD,))[PD][0].verdict
-        is not EffectVerdict.MATTERS
-    ]
-    return f"{found}, {f'but not without {listed(map(label, ended))}' if ended else 'without any one too'}", bool(
-        ended
-    )
+        return found, Outcome.NOT_WRONG
+    ended = [name for name in (*GATED, "apl") if not _matters_without(findings.models["minigpt"], name)]
+    without = f", but not without {listed(map(label, ended))}" if ended else ", and without any one of them too"
+    return found + without, Outcome.of(bool({*ended} & {*GATED}))
+
+
+def _matters_without(cells: list[MeasuredCell], activation: str) -> bool:
+    others = [cell for cell in cells if cell.activation != activation]
+    return omnibus.sensitivities(others, (PD,))[PD][0].verdict is EffectVerdict.MATTERS
 
 
 EXPECTATIONS = {
@@ -133,6 +131,7 @@ EXPECTATIONS = {
             "No variant of CharLM lowers or raises the CV of relative PD in a way that is shown.",
             "Wrong if two or more do.",
             _no_part_moves_the_cv,
+            OF_CHARLM,
         ),
         Expectation(
             3,
@@ -140,6 +139,7 @@ EXPECTATIONS = {
             "relative PD.",
             "Wrong if none does.",
             _parts_move_pd,
+            OF_CHARLM,
         ),
         Expectation(
             4,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from analysis.differences import Difference, compared_cells
-from analysis.expectation import PD, Expectation, Found, in_models, where
+from analysis.expectation import PD, Expectation, Found, Outcome, in_models, where
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, spread_over, untrained
 from analysis.stats import coefficient_of_variation
@@ -19,13 +19,13 @@ SMOOTH = ("gelu", "swish", "smelu_05", "smelu_1")
 def _matters(findings: Findings) -> Found:
     found = findings.sensitivities(PD)
     models = where(found, lambda each: each.verdict is EffectVerdict.MATTERS)
-    return f"matters in {in_models(models, len(found))}", len(models) >= 3
+    return f"matters in {in_models(models, len(found))}", Outcome.of(len(models) >= 3)
 
 
 def _differs(findings: Findings) -> Found:
     found = findings.sensitivities(PD)
     models = where(found, lambda each: each.shown)
-    return f"rejected in {in_models(models, len(found))}", len(models) < 3
+    return f"rejected in {in_models(models, len(found))}", Outcome.of(len(models) < 3)
 
 
 def _one_makes_most(findings: Findings) -> Found:
@@ -34,8 +34,8 @@ def _one_makes_most(findings: Findings) -> Found:
     others = [model for model, activation in makes_most.items() if activation != "swiglu"]
     said = [f"{label(activation)} in {label(model)}" for model, activation in makes_most.items()]
     if not models:
-        return "means differ in no architecture", None
-    return f"the CV is lowest without {listed(said)}", len(others) > len(models) / 2
+        return "means differ in no architecture", Outcome.UNDECIDED
+    return f"the CV is lowest without {listed(said)}", Outcome.of(len(others) > len(models) / 2)
 
 
 def _most_different(cells: list[MeasuredCell]) -> str:
@@ -52,7 +52,7 @@ def _relu_is_higher(findings: Findings) -> Found:
     found = f"ReLU has the lower PD in {len(less)} of {counted(len(shown), 'pair')} shown"
     if slower:
         found += f", in {slower} of which it also has the lower learning rate"
-    return found, len(less) >= len(shown) / 2 if shown else None
+    return found, Outcome.of(len(less) >= len(shown) / 2) if shown else Outcome.UNDECIDED
 
 
 def _smelu_1_stands_out(findings: Findings) -> Found:
@@ -61,7 +61,7 @@ def _smelu_1_stands_out(findings: Findings) -> Found:
         for model in findings.models
         if all(_shown_below(findings.differences(PD), model, "smelu_1", other) for other in SMOOTH[:-1])
     ]
-    return f"SmeLU 1 is below all three in {in_models(models, len(findings.models))}", len(models) >= 2
+    return f"SmeLU 1 is below all three in {in_models(models, len(findings.models))}", Outcome.of(len(models) >= 2)
 
 
 def _shown_below(differences: list[Difference], model: str, one: str, other: str) -> bool:
@@ -78,7 +78,7 @@ def _mismatches_say_less(findings: Findings) -> Found:
         where(findings.sensitivities(metric), lambda each: each.shown) for metric in (PD, "top1_mismatches")
     )
     found = f"rejected by PD in {len(by_pd)}, by mismatches in {counted(len(by_mismatches), 'architecture')}"
-    return found, len(by_mismatches) > len(by_pd)
+    return found, Outcome.of(len(by_mismatches) > len(by_pd))
 
 
 def _more_than_untrained(findings: Findings) -> Found:
@@ -88,7 +88,7 @@ def _more_than_untrained(findings: Findings) -> Found:
     }
     below = [model for model, (end, start) in means.items() if end < start]
     said = [f"{label(model)} {start:.3f} to {end:.3f}" for model, (end, start) in means.items()]
-    return f"from step 0 to the end: {listed(said)}", bool(below)
+    return f"from step 0 to the end: {listed(said)}", Outcome.of(bool(below))
 
 
 def _architecture_matters_more(findings: Findings) -> Found:
@@ -99,7 +99,7 @@ def _architecture_matters_more(findings: Findings) -> Found:
         f"CV over architectures {100 * over_architectures:.1f} %, largest over activations "
         f"{100 * over_activations[largest]:.1f} % ({label(largest)})"
     )
-    return found, over_architectures < over_activations[largest]
+    return found, Outcome.of(over_architectures < over_activations[largest])
 
 
 def between_architectures(findings: Findings) -> float:

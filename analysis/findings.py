@@ -23,6 +23,7 @@ from analysis import (
     omnibus,
     ranks,
     rates,
+    registration,
     sizes,
     stats,
     trade_off,
@@ -90,9 +91,14 @@ class Findings:
     @classmethod
     def of_study(cls, contents: list[dict], study: str) -> "Findings":
         """Of the study of that name among the ``contents`` of all cell files, which hold its controls too."""
-        return cls(measure_study(contents, study))
+        return cls(measure_study(registration.planned_trials_only(contents), study))
 
     # ------------------------------------------------ cells
+
+    @cached_property
+    def incomplete(self) -> set[str]:
+        """The architectures of a registered study that get no verdict yet."""
+        return registration.incomplete_models(self.measured)
 
     @cached_property
     def at_equal_loss(self) -> list[equal_loss.AtEqualLoss]:
@@ -146,7 +152,7 @@ class Findings:
 
     @once
     def _family(self, metrics: tuple[str, ...], when: When) -> dict[str, list[Sensitivity]]:
-        return omnibus.sensitivities(self.cells(when), metrics)
+        return omnibus.sensitivities(self.cells(when), metrics, self.incomplete)
 
     @cached_property
     def metric_verdicts(self) -> list[MetricVerdict]:
@@ -172,12 +178,13 @@ class Findings:
     @cached_property
     def course(self) -> list[course.Moment]:
         """The rule for the primary metrics at every evaluation."""
-        return course.course(self.measured, self._family(primary(), When.END))
+        return course.course(self.measured, self._family(primary(), When.END), self.incomplete)
 
     @cached_property
     def without_most_different(self) -> dict[str, list[tuple[str, Sensitivity]]]:
         """By primary metric: of every architecture, its most different activation and what the rule says without."""
-        return omnibus.without_most_different(self.measured, primary())
+        judged = [cell for cell in self.measured if cell.model not in self.incomplete]
+        return omnibus.without_most_different(judged, primary())
 
     @cached_property
     def early_steps(self) -> list[early.EarlyStep]:

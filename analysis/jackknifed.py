@@ -58,11 +58,6 @@ class Jackknifed:
             return math.nan
         return float(2 * special.stdtr(n - 1, -abs(self.value) / (self.spread / math.sqrt(n))))
 
-    def trials_to_show(self, value: float) -> int | None:
-        """Seeds with which a true ``value`` is shown at 5 % with a power of 80 %, if they vary as these do; None
-        where they do not vary."""
-        return stats.trials_to_show(value / self.spread) if self.spread else None
-
 
 def mean_of(values: np.ndarray) -> Jackknifed:
     """The mean over K cells, of pseudo-values or of values of single trials (K, N)."""

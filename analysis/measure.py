@@ -16,7 +16,7 @@ import config_trained
 from analysis import stats
 from analysis.stats import Estimate
 from analysis.table import Row
-from config import STREAMS
+from config import STREAMS, family_of
 from labels import in_order
 from metrics import METRICS, PAIR_METRICS, TRIAL_METRICS
 
@@ -142,7 +142,8 @@ class MeasuredCell:
         same = shape and self.config.get("shape") == asdict(shape) | {"dilations": [*shape.dilations]}
         if self.config.get("corpus", config_trained.GOOD_ENOUGH_ON) != config_trained.GOOD_ENOUGH_ON:
             return None
-        if not same or self.config.get("schedule") != intended.schedule or not self.completed:
+        recipe = all(self.config.get(key) == getattr(intended, key) for key in ("schedule", "dropout"))
+        if not same or not recipe or not self.completed:
             return None
         return self.mean("val_loss") <= config_trained.GOOD_ENOUGH[self.model]
 
@@ -369,17 +370,20 @@ def strongest_study(contents: list[dict]) -> str:
 
 
 def evidence(contents: list[dict]) -> tuple[int, int, int, int, str]:
-    """What ``strongest_study`` compares: architectures, cells, trials in the least of these, steps, newest trial."""
+    """What ``strongest_study`` compares: architectures, cells, trials in the least of these, steps, newest trial.
+
+    Variants and sizes of an architecture are no further architectures.
+    """
     trials: dict[str, list[int]] = {}
     for cell in contents:
         completed = sum(trial["status"] == "completed" for trial in cell["trials"])
         trials.setdefault(cell["model"], []).append(completed)
     enough = {model: [n for n in counts if n >= stats.FEWEST] for model, counts in trials.items()}
-    compared = [n for counts in enough.values() if len(counts) > 1 for n in counts]
+    several = {model: counts for model, counts in enough.items() if len(counts) > 1}
+    compared = [n for counts in several.values() for n in counts]
     newest = max((trial["finished"] for cell in contents for trial in cell["trials"]), default="")
     steps = max(cell["config"]["iterations"] for cell in contents)
-    architectures = sum(len(counts) > 1 for counts in enough.values())
-    return architectures, len(compared), min(compared, default=0), steps, newest
+    return len({*map(family_of, several)}), len(compared), min(compared, default=0), steps, newest
 
 
 def shared_environment(contents: Iterable[dict]) -> dict:

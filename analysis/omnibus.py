@@ -4,7 +4,7 @@ Pure functions of measured cells. The CV over activations is a fraction here; ta
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 from analysis import stats, stats_many
@@ -27,7 +27,8 @@ RULES = {
     EffectVerdict.NO_DIFFERENCE: "it lies wholly below, and no difference is shown",
     EffectVerdict.UNDECIDED: "the margin is within the interval, or trials do not vary, so that there is no test",
     EffectVerdict.TOO_FEW: (
-        f"fewer than {FEWEST_JUDGED} trials from the same seeds; --tables planner says how many would tell"
+        f"fewer than {FEWEST_JUDGED} trials from the same seeds, or not all activations of a registered study; "
+        "--tables planner says how many would tell"
     ),
 }
 
@@ -97,9 +98,13 @@ class Sensitivity:
         }
 
 
-def sensitivities(measured: list[MeasuredCell], metrics: Sequence[str]) -> dict[str, list[Sensitivity]]:
-    """For each of ``metrics`` one for each architecture; all of them are one family."""
-    return _judged([(metric, cells) for metric in metrics for cells in by_model(measured).values()])
+def sensitivities(
+    measured: list[MeasuredCell], metrics: Sequence[str], incomplete: Container[str] = ()
+) -> dict[str, list[Sensitivity]]:
+    """For each of ``metrics`` one for each architecture; all of them are one family. Those of ``incomplete``
+    architectures are too few."""
+    asked = [(metric, cells) for metric in metrics for cells in by_model(measured).values()]
+    return _judged(asked, incomplete)
 
 
 def without_most_different(
@@ -121,11 +126,13 @@ def without_most_different(
     return {metric: [(next(names), each) for each in found] for metric, found in judged.items()}
 
 
-def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensitivity]]:
+def _judged(
+    asked: list[tuple[str, list[MeasuredCell]]], incomplete: Container[str] = ()
+) -> dict[str, list[Sensitivity]]:
     """Of cells of one architecture each, by a metric each: what is found, by metric, all of it one family."""
     metrics = tuple(dict.fromkeys(metric for metric, _ in asked))
     nobody = Family(metrics, 0, 0, 0)
-    found = [_sensitivity(cells, metric, nobody) for metric, cells in asked]
+    found = [_sensitivity(cells, metric, nobody, cells[0].model in incomplete) for metric, cells in asked]
     tested = [each for each in found if each.tested]
     models, planned = {each.model for each in tested}, 0
     registration = registration_of([cell for _, cells in asked for cell in cells])
@@ -138,18 +145,20 @@ def _judged(asked: list[tuple[str, list[MeasuredCell]]]) -> dict[str, list[Sensi
             each,
             p_holm=float(p),
             family=family,
-            verdict=stats_many.effect_verdict(each.cv, float(p), each.seeds.n_seeds if each.n_activations > 1 else 0),
+            verdict=stats_many.effect_verdict(
+                each.cv, float(p), 0 if each.n_activations < 2 or each.model in incomplete else each.seeds.n_seeds
+            ),
         )
         for each, p in zip(found, adjusted, strict=True)
     ]
     return {metric: [each for each in judged if each.metric == metric] for metric in metrics}
 
 
-def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family) -> Sensitivity:
+def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family, incomplete: bool) -> Sensitivity:
     compared = compared_cells(cells, metric)
     seeds, distances = shared_distances(compared, metric)
     nothing = Sensitivity(cells[0].model, metric, len(compared), len(cells), shared_seeds(cells, seeds), family)
-    if len(compared) < 2:
+    if len(compared) < 2 or incomplete:
         return nothing
     bounds = stats_many.cv_without_noise_interval(distances)
     observed = stats.coefficient_of_variation(stats.mean_over_pairs(distances))

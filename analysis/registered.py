@@ -7,7 +7,7 @@ from analysis.registration import OF_PARTS, OF_TRAINED, REGISTERED, complete_mod
 from analysis.table import Column, Table, plain
 
 EXPECTATIONS = expected_trained.EXPECTATIONS | expected_parts.EXPECTATIONS
-RATES = {
+OF_RATES = {
     OF_TRAINED: "Cells differ in learning rate, each having its pilot's, so that 1 to 5 and 8 are of activation and "
     "rate together.",
     OF_PARTS: "All activations of an architecture have one learning rate, the one with the lowest mean loss of its "
@@ -22,10 +22,8 @@ def judged(findings: Findings) -> list[tuple[Expectation, str, Outcome]]:
         return []
     complete, said = complete_models(findings.measured), []
     for each in EXPECTATIONS[findings.study]:
-        needs = set(each.needs or registration.config.models)
-        found, wrong = each.judge(findings) if complete & needs else (NOTHING, None)
-        outcome = {True: Outcome.WRONG, False: Outcome.NOT_WRONG, None: Outcome.UNDECIDED}[wrong]
-        said.append((each, found, outcome if complete >= needs else Outcome.OPEN))
+        ready = complete.issuperset(each.needs or registration.config.models)
+        said.append((each, *(each.judge(findings) if ready else NOTHING)))
     return said
 
 
@@ -53,7 +51,10 @@ def registered(findings: Findings) -> list[Table]:
         Column("Outcome", ("outcome",), plain, numeric=False),
     )
     document = REGISTERED[findings.study].document
-    note = f"Registered before the first trial of this study: {document}. None of these is a test. {RATES[document]}"
+    note = (
+        f"Registered before the first trial of this study: {document}. Outcomes are not adjusted for one another. "
+        f"{OF_RATES[document]}"
+    )
     return [Table("What was expected, and what came out", columns, rows, (note,))]
 
 

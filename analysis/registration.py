@@ -1,32 +1,47 @@
-"""The studies that were registered before their first trial: what is theirs, by name, recipe and seeds."""
+"""The studies that were registered before their first trial: what is theirs, by name, recipe, rates and seeds."""
 
 from dataclasses import dataclass, replace
 
 import config_trained
-from analysis.measure import MeasuredCell
+from analysis.measure import MeasuredCell, by_model
+from analysis.stats import FEWEST_JUDGED
 from config import MODEL_GROUPS, Config
 
 OF_TRAINED, OF_PARTS = "docs/preregistration.md", "docs/preregistration_parts.md"
-RECIPE = ("iterations", "schedule", "optimizer", "dropout")
+SETTINGS = ("iterations", "schedule", "optimizer", "dropout")
 
 
 @dataclass(frozen=True)
 class Registration:
-    """``config`` has the registered models, activations, seeds and number of trials; ``document`` says the rest."""
+    """``config`` has the registered models, activations, seeds and number of trials; ``document`` says the rest.
+
+    With ``one_rate`` all activations of an architecture have the same learning rate.
+    """
 
     config: Config
     document: str
+    one_rate: bool
 
     def has(self, cell: MeasuredCell) -> bool:
         """Whether the cell is one of the study."""
         study = self.config
         return (
             cell.study == study.study
-            and all(cell.config.get(key) == getattr(study, key) for key in RECIPE)
+            and all(cell.config.get(key) == getattr(study, key) for key in SETTINGS)
             and cell.model in study.models
             and cell.activation in study.activations
             and all(trial["seed"] == study.seed_base + trial["trial"] - 1 for trial in cell.trials)
         )
+
+    def foreign(self, cells: list[MeasuredCell]) -> list[MeasuredCell]:
+        """Those of ``cells`` that are not of the study, or not at the rate of most of their architecture."""
+        found = [cell for cell in cells if not self.has(cell)]
+        if self.one_rate:
+            for of_model in by_model([cell for cell in cells if self.has(cell)]).values():
+                rates = [cell.config.get("learning_rate") for cell in of_model]
+                usual = max(rates, key=rates.count)
+                found += [cell for cell, rate in zip(of_model, rates, strict=True) if rate != usual]
+        return found
 
 
 def _of_parts(
@@ -40,19 +55,19 @@ def _of_parts(
         n_trials=n_trials,
         **{"seed_base": 2000, **other},
     )
-    return Registration(config, OF_PARTS)
+    return Registration(config, OF_PARTS, one_rate=True)
 
 
-PARTS_ACTIVATIONS = ("relu", "gelu", "swiglu", "smelu_1")
+OF_PARTS_ACTIVATIONS = ("relu", "gelu", "swiglu", "smelu_1")
 ADDED = ("geglu", "reglu", "apl")
 REGISTERED = {
     each.config.study: each
     for each in (
-        Registration(config_trained.CONFIG, OF_TRAINED),
-        _of_parts("parts", MODEL_GROUPS["parts"], PARTS_ACTIVATIONS, 8),
+        Registration(config_trained.CONFIG, OF_TRAINED, one_rate=False),
+        _of_parts("parts", MODEL_GROUPS["parts"], OF_PARTS_ACTIVATIONS, 8),
         _of_parts("gated", ("minigpt", "tinylstm"), (*config_trained.CONFIG.activations, *ADDED), 6, seed_base=1000),
         _of_parts("sizes", MODEL_GROUPS["sizes"], ("relu", "gelu", "swiglu"), 6),
-        _of_parts("attention_dropout", MODEL_GROUPS["attention_dropout"], PARTS_ACTIVATIONS, 8, dropout=0.2),
+        _of_parts("attention_dropout", MODEL_GROUPS["attention_dropout"], OF_PARTS_ACTIVATIONS, 8, dropout=0.2),
     )
 }
 
@@ -60,13 +75,39 @@ REGISTERED = {
 def registration_of(cells: list[MeasuredCell]) -> Registration | None:
     """The registration of the study whose cells these are; None if any of them is not of it."""
     found = REGISTERED.get(cells[0].study) if cells else None
-    return found if found and all(map(found.has, cells)) else None
+    return found if found and not found.foreign(cells) else None
+
+
+def incomplete_models(cells: list[MeasuredCell]) -> set[str]:
+    """Of a registered study the architectures, among those of ``cells``, that get no verdict yet: those that lack an
+    activation, or share fewer than ``FEWEST_JUDGED`` completed seeds over all of them."""
+    registration = registration_of(cells)
+    if not registration:
+        return set()
+    return {model for model, found in by_model(cells).items() if not _is_complete(registration, found)}
+
+
+def _is_complete(registration: Registration, cells: list[MeasuredCell]) -> bool:
+    seeds = [{trial["seed"] for trial in cell.completed} for cell in cells]
+    all_there = {cell.activation for cell in cells} >= set(registration.config.activations)
+    return all_there and len(set.intersection(*seeds)) >= FEWEST_JUDGED
 
 
 def complete_models(cells: list[MeasuredCell]) -> set[str]:
-    """The architectures of a registered study of which all cells have all their trials, completed or diverged."""
-    found = registration_of(cells)
-    if not found:
-        return set()
-    full = {(cell.model, cell.activation) for cell in cells if len(cell.trials) >= found.config.n_trials}
-    return {model for model in found.config.models if all((model, name) in full for name in found.config.activations)}
+    """Of a registered study the architectures that are complete enough for a verdict; none of another study."""
+    return {cell.model for cell in cells} - incomplete_models(cells) if registration_of(cells) else set()
+
+
+def planned_trials_only(contents: list[dict]) -> list[dict]:
+    """The cells without the trials beyond those that their registered study plans: a cell that was copied from
+    another study has as many as that."""
+    return [_planned_only(cell) if "taken_from" in cell else cell for cell in contents]
+
+
+def _planned_only(cell: dict) -> dict:
+    registration = REGISTERED.get(cell["study"])
+    if not registration or len(cell["trials"]) <= (n := registration.config.n_trials):
+        return cell
+    trials = [trial for trial in cell["trials"] if trial["trial"] <= n]
+    pairs = [pair for pair in cell["pairs"] if max(pair["trials"]) <= n]
+    return cell | {"trials": trials, "pairs": pairs, "planned_trials": n}

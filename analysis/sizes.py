@@ -14,7 +14,7 @@ from analysis.differences import SharedSeeds, shared_seeds
 from analysis.equal_loss import at_equal_loss, followed_metrics
 from analysis.jackknifed import Jackknifed, slope_of
 from analysis.measure import MeasuredCell, by_model
-from analysis.registration import registration_of
+from analysis.registration import incomplete_models, registration_of
 from analysis.stats import FEWEST, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
@@ -44,8 +44,8 @@ class SizeTrend:
     """The slope of a quantity on the logarithm (base 10) of the number of parameters: its change for a tenfold size.
 
     ``level`` is the loss at which all are compared, NaN at the end of training. ``p`` is adjusted, by Holm's method,
-    over the architectures and ``TESTED`` quantities at the end; NaN of others. ``needed`` is how many seeds would
-    show a slope as large as the report's, for the quantity of which it has one.
+    over the architectures and ``TESTED`` quantities at the end; NaN of others. ``spread`` is the standard deviation
+    (ddof=1) over seeds, the standard error times the root of their number.
     """
 
     base: str
@@ -56,8 +56,8 @@ class SizeTrend:
     points: list[SizePoint]
     slope: Estimate
     p_alone: float
+    spread: float
     level: float = math.nan
-    needed: int | None = None
     p: float = math.nan
     n_tests: int = 0
 
@@ -65,6 +65,26 @@ class SizeTrend:
     def rises(self) -> bool:
         """Whether it is shown that the quantity grows with size."""
         return self.p <= ALPHA and self.slope.mean > 0
+
+    @property
+    def rules_out_reported(self) -> bool:
+        """Whether the interval ends below the slope that the report's numbers make."""
+        return self.slope.high < REPORTED_SLOPE
+
+    @property
+    def reported(self) -> str | None:
+        """What is said here of a trend of the report's size, of the quantity of which it has one."""
+        if self.quantity != TESTED[0] or self.when != END:
+            return None
+        return "ruled out" if self.rules_out_reported else "shown" if self.rises else "within the interval"
+
+    @property
+    def needed(self) -> int | None:
+        """Seeds with which a slope as large as the report's is shown, in the first step of Holm's method, with a
+        power of 80 % if they vary as these do; None where it has none, or nothing varies or was tested."""
+        if self.reported is None or not self.spread or not self.n_tests:
+            return None
+        return stats.trials_to_show(REPORTED_SLOPE / self.spread, alpha=ALPHA / self.n_tests)
 
     def row(self) -> Row:
         return {
@@ -77,7 +97,7 @@ class SizeTrend:
             "p_holm": self.p,
             "n_tests": self.n_tests,
             "level": self.level,
-            "reported": REPORTED_SLOPE if self.quantity == f"{CV}relative_pd" else None,
+            "reported": self.reported,
             "needed": self.needed,
             **vars(self.seeds),
         }
@@ -85,11 +105,12 @@ class SizeTrend:
 
 def sized(measured: list[MeasuredCell]) -> dict[str, list[list[MeasuredCell]]]:
     """The sizes of each architecture that has ``FEWEST_SIZES`` of them or, in a registered study, all that are
-    registered, the smallest first: of each, the cells with the activations that all sizes have. The architecture
-    without a size in its name is one of its own size, unless none of its activations is shared."""
+    registered and complete, the smallest first: of each, the cells with the activations that all sizes have. The
+    architecture without a size in its name is one of its own size, unless none of its activations is shared."""
     found = {}
-    registration = registration_of(measured)
+    registration, incomplete = registration_of(measured), incomplete_models(measured)
     planned = Counter(map(base_name, registration.config.models)) if registration else Counter()
+    measured = [cell for cell in measured if cell.model not in incomplete]
     for base in dict.fromkeys(base_name(cell.model) for cell in measured if size_in(cell.model)):
         groups = list(by_model([cell for cell in measured if base_name(cell.model) == base]).values())
         groups.sort(key=lambda cells: min(cell.n_parameters for cell in cells))
@@ -119,7 +140,10 @@ def size_trends(measured: list[MeasuredCell]) -> list[SizeTrend]:
 def _adjusted(found: list[SizeTrend]) -> list[SizeTrend]:
     tested = [each.p_alone if each.quantity in TESTED and each.when == END else math.nan for each in found]
     n_tests = sum(not math.isnan(p) for p in tested)
-    return [replace(each, p=float(p), n_tests=n_tests) for each, p in zip(found, stats.holm(tested), strict=True)]
+    return [
+        replace(each, p=float(p), n_tests=0 if math.isnan(p) else n_tests)
+        for each, p in zip(found, stats.holm(tested), strict=True)
+    ]
 
 
 def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str, level: float) -> SizeTrend | None:
@@ -137,7 +161,6 @@ def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str
         SizePoint(group[0].model, round(size), item.estimate)
         for group, size, item in zip(groups, sizes, items, strict=True)
     ]
-    reported = quantity == f"{CV}relative_pd"
     return SizeTrend(
         base,
         quantity,
@@ -147,6 +170,6 @@ def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str
         points,
         slope.estimate,
         slope.p,
+        slope.spread,
         level,
-        slope.trials_to_show(REPORTED_SLOPE) if reported else None,
     )

@@ -9,9 +9,10 @@ from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM,
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
 from analysis.report_tables import MODEL
-from analysis.sizes import REPORTED, REPORTED_SLOPE, SizeTrend, sized
+from analysis.sizes import REPORTED, REPORTED_SLOPE, SizeTrend
 from analysis.table import Column, Row, Table, mean_of, number, plain, significant, trial_count
 from analysis.variants import quantity_label
+from config import PARENTS, base_name, size_in
 from labels import in_prose, label, listed
 from metrics import METRICS, primary
 
@@ -21,14 +22,15 @@ VERDICT_BY_MISMATCHES = Column("Verdict by mismatches", ("by_mismatches",), plai
 BOTH_AS_REGISTERED = "The rule, its interval and its family are those of --tables sensitivity."
 
 
+LEARNING_RATE = Column("Learning rate", ("learning_rate",), plain)
 QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)
 
 
 def parts(findings: Findings) -> list[Table]:
     """Each variant against its parent."""
     effects = findings.part_effects
-    compared = dict.fromkeys(name for each in effects for name in (each.parent, each.model))
-    parents = {each.model: each.parent for each in effects}
+    any_variant = any(model in PARENTS for model in findings.models)
+    related = {*PARENTS, *PARENTS.values()} if any_variant else set()
     verdict_columns = (
         MODEL,
         PARENT,
@@ -38,19 +40,20 @@ def parts(findings: Findings) -> list[Table]:
         P_HOLM,
         N_TESTS,
         VERDICT_BY_MISMATCHES,
+        LEARNING_RATE,
         Column("Val loss (nats/char)", ("val_loss",), number("{:.4f}")),
         Column("Parameters", ("n_parameters",), number("{:,.0f}")),
         N_SHARED,
     )
     rows = [
-        row | {"parent": parents.get(row["model"], "")} for row in verdict_rows(findings) if row["model"] in compared
+        row | {"parent": PARENTS.get(row["model"], "")} for row in verdict_rows(findings) if row["model"] in related
     ]
     effect_columns = (
         MODEL,
         QUANTITY,
         Column("Parent's", ("of_parent",), number("{:#.4g}")),
         Column("Difference [95 % interval]", ("difference",), significant),
-        Column("of the parent's (%)", ("relative",), mean_of("{:+.1f}", 100)),
+        Column("in percent", ("percent",), mean_of("{:+.1f}")),
         P_HOLM,
         N_TESTS,
         Column(
@@ -62,10 +65,13 @@ def parts(findings: Findings) -> list[Table]:
     names = listed(in_prose(METRICS[name].label) for name in primary())
     notes = (
         "The variant's value minus its parent's, over the activations and the seeds that both have; of a metric its "
-        "mean over activations, and of its CV the one observed, which contains the noise of the trials.",
+        "mean over activations, and of its CV (a fraction) the one observed, which contains the noise of the trials, "
+        "so that a variant whose seeds vary more has a higher one. In percent: of the parent's value, which is taken "
+        "as known; of a CV in percentage points.",
         f"p, Holm: jackknife-t over seeds, of {names} only, adjusted over all variants by both metrics, means and "
         "CVs each a family. All else is description. Intervals are of one comparison each, and not adjusted.",
-        "A variant has its parent's size, and so another width or hidden layer where the part took room.",
+        "A variant has its parent's size, and so another width or hidden layer where the part took room. Where it "
+        "has another learning rate, the difference is that of both.",
     )
     return [
         Table("Variants: does PD depend on the activation?", verdict_columns, rows, (BOTH_AS_REGISTERED,)),
@@ -82,9 +88,16 @@ def verdict_rows(findings: Findings) -> list[Row]:
             "by_mismatches": by_mismatches[each.model],
             "val_loss": _mean([cell.mean("val_loss") for cell in findings.models[each.model]]),
             "n_parameters": _mean([cell.n_parameters for cell in findings.models[each.model]]),
+            "learning_rate": _rates(findings.models[each.model]),
         }
         for each in findings.sensitivities()
     ]
+
+
+def _rates(cells: list[MeasuredCell]) -> str:
+    """The learning rate of the cells, or that they have several."""
+    rates = sorted({cell.config["learning_rate"] for cell in cells if "learning_rate" in cell.config})
+    return "" if not rates else f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
 
 
 def _mean(values: list[float]) -> float:
@@ -94,11 +107,11 @@ def _mean(values: list[float]) -> float:
 
 def sizes(findings: Findings) -> list[Table]:
     """Each size, and how PD and its CV go with it."""
-    groups = sized(findings.measured)
-    of_size = {cells[0].model for sizes in groups.values() for cells in sizes}
+    bases = list(dict.fromkeys(base_name(model) for model in findings.models if size_in(model)))
     columns = (
         MODEL,
         Column("Parameters", ("n_parameters",), number("{:,.0f}")),
+        LEARNING_RATE,
         Column("Val loss (nats/char)", ("val_loss",), number("{:.4f}")),
         Column("Relative PD, mean over activations", ("pd",), number("{:.4f}")),
         CV_OF_PD,
@@ -112,10 +125,9 @@ def sizes(findings: Findings) -> list[Table]:
     rows = [
         row | {"pd": _mean_pd(findings.models[row["model"]])}
         for row in sorted(verdict_rows(findings), key=lambda row: row["n_parameters"])
-        if row["model"] in of_size
+        if base_name(row["model"]) in bases
     ]
-    places = list(groups)
-    rows.sort(key=lambda row: places.index(row["model"].partition("@")[0]))
+    rows.sort(key=lambda row: bases.index(base_name(row["model"])))
     return [
         Table("Sizes: does PD depend on the activation?", columns, rows, (BOTH_AS_REGISTERED,)),
         trend_table(findings.size_trends),
@@ -135,8 +147,8 @@ def trend_table(trends: list[SizeTrend]) -> Table:
         Column("Change for a tenfold size [95 % interval]", ("slope",), significant),
         P_HOLM,
         N_TESTS,
-        Column("The report's", ("reported",), number("{:+.4f}")),
-        Column("N to show the report's", ("needed",), plain),
+        Column("A trend of the report's size", ("reported",), plain, numeric=False),
+        Column("N to show one", ("needed",), plain),
         Column("Sizes", ("n_sizes",), plain),
         Column("Activations", ("n_activations",), plain),
         Column("N shared seeds", ("n_seeds", "n_diverged", "planned_trials"), trial_count),
@@ -148,8 +160,10 @@ def trend_table(trends: list[SizeTrend]) -> Table:
         "the trials. Jackknife over the seeds that all sizes share; each interval is of its line alone.",
         "p, Holm: of PD and its CV at the end, adjusted over both and the architectures; all else is description.",
         f"The report's: from {100 * cv_small:.2f} % at {small:,} parameters (CharLM) to {100 * cv_large:.2f} % at "
-        f"{large:,} (MiniGPT), {100 * REPORTED_SLOPE:.1f} percentage points for a tenfold size. N: seeds of each "
-        "cell with which these sizes would show that slope at 5 % with a power of 80 %, if seeds vary as here.",
+        f"{large:,} (MiniGPT), {100 * REPORTED_SLOPE:.1f} percentage points for a tenfold size. Shown: a positive "
+        "trend is, and the interval reaches that far. Ruled out: the interval ends below it. N: seeds of each cell "
+        "with which these sizes would show that slope, in the first step of Holm's method, with a power of 80 %, if "
+        "seeds vary as here.",
         "At equal loss: the highest at which any pair of trials of any of the sizes ended. Larger models come to it "
         "after fewer steps, so equal loss is not equal training.",
     )

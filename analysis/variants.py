@@ -15,7 +15,7 @@ from analysis.differences import SharedSeeds, shared_distances, shared_seeds
 from analysis.jackknifed import Jackknifed
 from analysis.measure import MeasuredCell, by_model
 from analysis.metrics_compared import metric_label
-from analysis.registration import registration_of
+from analysis.registration import incomplete_models, registration_of
 from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
@@ -49,14 +49,16 @@ class PartEffect:
     n_tests: int = 0
 
     @property
-    def relative(self) -> Estimate:
-        """The difference as a fraction of the parent's value."""
-        if not self.of_parent:
-            return Estimate(math.nan, math.nan, math.nan, self.difference.n)
-        low, mean, high = (
-            x / abs(self.of_parent) for x in (self.difference.low, self.difference.mean, self.difference.high)
-        )
+    def percent(self) -> Estimate:
+        """The difference in percent of the parent's value, which is taken as known; of a CV in percentage points."""
+        unit = 1.0 if is_cv(self.quantity) else abs(self.of_parent) or math.nan
+        low, mean, high = (100 * x / unit for x in (self.difference.low, self.difference.mean, self.difference.high))
         return Estimate(mean, low, high, self.difference.n)
+
+    @property
+    def size(self) -> str:
+        """Such as "+3.1 %", or of a CV "+0.4 percentage points"."""
+        return f"{self.percent.mean:+.1f} {'percentage points' if is_cv(self.quantity) else '%'}"
 
     @property
     def shown(self) -> bool | None:
@@ -71,7 +73,7 @@ class PartEffect:
             "n_activations": self.n_activations,
             "of_parent": self.of_parent,
             "difference": self.difference,
-            "relative": self.relative,
+            "percent": self.percent,
             "p_holm": self.p,
             "n_tests": self.n_tests,
             "shown": self.shown,
@@ -80,8 +82,10 @@ class PartEffect:
 
 
 def part_effects(measured: list[MeasuredCell]) -> list[PartEffect]:
-    """One for each quantity of each variant whose parent is there too, with an activation in common."""
-    groups = by_model(measured)
+    """One for each quantity of each variant whose parent is there too, with an activation in common; in a registered
+    study of those that are complete."""
+    incomplete = incomplete_models(measured)
+    groups = by_model([cell for cell in measured if cell.model not in incomplete])
     found = [
         effect
         for model, cells in groups.items()
@@ -114,8 +118,10 @@ def quantity_label(quantity: str) -> str:
 def _adjusted(found: list[PartEffect], planned: int) -> list[PartEffect]:
     tested = [each.p_alone if metric_of(each.quantity) in primary() else math.nan for each in found]
     n_tests = max(planned, sum(not math.isnan(p) for p in tested))
-    adjusted = stats.holm(tested, planned)
-    return [replace(each, p=float(p), n_tests=n_tests) for each, p in zip(found, adjusted, strict=True)]
+    return [
+        replace(each, p=float(p), n_tests=0 if math.isnan(p) else n_tests)
+        for each, p in zip(found, stats.holm(tested, planned), strict=True)
+    ]
 
 
 def in_all(groups: Sequence[list[MeasuredCell]]) -> list[list[MeasuredCell]]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from analysis.findings import Findings
 from analysis.measure import UNKNOWN, MeasuredCell, varied
 from analysis.stats import Estimate
+from config import family_of
 
 R = TypeVar("R")
 ALIKE = 2  # by which factor steps and parameters may differ at most
@@ -85,7 +86,7 @@ def _distance(cells: list[dict], wanted: dict) -> tuple:
     """Ascending from the nearest study."""
     steps, trials = steps_of(cells), sum(len(cell["trials"]) for cell in cells)
     if wanted["iterations"] is None:
-        return -len({cell["model"] for cell in cells}), -steps, -len(cells), -trials
+        return -len({family_of(cell["model"]) for cell in cells}), -steps, -len(cells), -trials
     return abs(math.log(wanted["iterations"] / steps)), -len(cells), -trials
 
 

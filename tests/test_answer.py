@@ -69,12 +69,13 @@ def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
     assert alone.startswith("No difference") and "Yes" not in alone
 
 
-def test_architectures_are_named_unless_they_are_all_of_the_study(findings, monkeypatch):
-    monkeypatch.setattr(answer, "MODELS", ("charlm",))
+def test_architectures_are_named_unless_the_same_is_true_of_all_of_a_study(findings):
     assert all("(" in sentence for sentence in answer.sentences(findings))
     (charlm,) = (each for each in answer.architecture_answers(findings) if each.model == "charlm")
-    alone = Findings(charlm.cells)
-    assert "in 1 of 1 architecture:" in answer.sentences(alone)[0]
+    assert "in 1 of 1 architecture (CharLM):" in answer.sentences(Findings(charlm.cells))[0]
+    cells = [cell.content for cell in charlm.cells]
+    alike = [each | {"model": model} for model in ("charlm", "convlm", "mine") for each in cells]
+    assert "in 3 of 3 architectures:" in answer.sentences(Findings.of_study(alike, "cpu"))[0]
 
 
 def test_the_other_primary_metric_has_its_verdicts_in_words(findings):

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "train": {"activations", "config", "labels", "metrics", "model", "study", "training"},
     "runner": {"config", "config_trained", "cores", "labels", "metrics", "study", "train", "training"},
     "analysis": {"config", "config_trained", "cores", "labels", "metrics", "probabilities"},
-    "audit": {"analysis", "labels", "metrics"},
+    "audit": {"analysis", "config", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
     "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
     # Model and pilots for the docs alone.

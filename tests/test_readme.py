@@ -79,7 +79,7 @@ def test_the_modules_at_the_root_are_named():
 def test_committed_figures_are_drawn_from_the_committed_cells_and_by_this_code(committed, committed_cells):
     here = {path.name: path for path in (committed / "plots").glob("*.png")}
     del here["bench_training.png"]
-    for study in doc_numbers.GALLERY:
+    for study in doc_numbers.in_gallery(committed_cells):
         findings = Findings.of_study(committed_cells, study)
         for drawing in doc_numbers.published_drawings(findings):
             with Image.open(here.pop(f"{drawing.name}.png")) as image:

@@ -5,11 +5,20 @@ import pytest
 from synthetic_cells import make_cell, make_pair, make_trial
 
 from analysis import registered
+from analysis.account import account
+from analysis.answer import scope
 from analysis.expectation import Outcome
+from analysis.expected_parts import OF_CHARLM, SIZES_OF_CHARLM
 from analysis.findings import Findings
-from analysis.registration import RECIPE, REGISTERED
+from analysis.measure import evidence
+from analysis.registration import REGISTERED, SETTINGS
+from analysis.stats_many import EffectVerdict
+from analysis.variant_tables import TABLES
 from config import ONLY_WITH_DROPOUT, PARENTS
 from model import build_model, count_parameters
+from study.files import ROOT
+from views import docs
+from views.doc_numbers import Numbers
 
 
 def cells_of(study: str, levels: dict | None = None, models: tuple[str, ...] = (), n_trials: int = 0) -> list[dict]:
@@ -32,7 +41,7 @@ def cells_of(study: str, levels: dict | None = None, models: tuple[str, ...] = (
             cell = make_cell(
                 model, activation, study, trials=trials, pairs=pairs, planned=n_trials, n_parameters=size
             )
-            cells.append(cell | {"config": cell["config"] | {key: getattr(config, key) for key in RECIPE}})
+            cells.append(cell | {"config": cell["config"] | {key: getattr(config, key) for key in SETTINGS}})
     return cells
 
 
@@ -64,10 +73,9 @@ def test_a_variant_in_which_the_activation_matters():
 
 
 def test_what_needs_charlm_alone_is_judged_before_tinylstm_is_there_and_the_families_are_the_registered_ones():
-    of_charlm = tuple(name for name in REGISTERED["parts"].config.models if name.startswith("charlm"))
-    cells = cells_of("parts", {"charlm_one_head": 0.9}, of_charlm)
+    cells = cells_of("parts", {"charlm_one_head": 0.9}, OF_CHARLM)
     found = outcomes(cells)
-    assert {number for number, outcome in found.items() if outcome == Outcome.OPEN} == {2, 3, 4, 5}
+    assert {number for number, outcome in found.items() if outcome == Outcome.OPEN} == {2, 4, 5}
     findings = Findings.of_study(cells, "parts")
     assert {(each.family.n_tests, each.family.n_made) for each in findings.sensitivities()} == {(18, 10)}
     effects = [each for each in findings.part_effects if each.n_tests]
@@ -77,7 +85,7 @@ def test_what_needs_charlm_alone_is_judged_before_tinylstm_is_there_and_the_fami
     (table,) = registered.registered(findings)
     assert [row["found"] for row in table.rows][3:] == ["nothing yet"] * 2
     assert "CharLM with one head +12." in table.rows[2]["found"]
-    assert outcomes(cells_of("parts", models=of_charlm, n_trials=7))[1] == Outcome.OPEN
+    assert outcomes(cells_of("parts", models=OF_CHARLM, n_trials=5))[1] == Outcome.OPEN
 
 
 @pytest.mark.parametrize("level, outcome", [(0.9, Outcome.WRONG), (0.7, Outcome.NOT_WRONG), (0.8, Outcome.UNDECIDED)])
@@ -90,21 +98,18 @@ def test_attention_dropout_needs_both():
     assert PARENTS[ONLY_WITH_DROPOUT] == "charlm"
 
 
-CHARLM_SIZES = tuple(name for name in REGISTERED["sizes"].config.models if name.startswith("charlm"))
-
-
 def test_sizes_are_judged_when_all_of_charlm_are_there():
-    rising = {name: 0.5 + 0.1 * place for place, name in enumerate(CHARLM_SIZES)}
+    rising = {name: 0.5 + 0.1 * place for place, name in enumerate(SIZES_OF_CHARLM)}
     assert wrong(cells_of("sizes", rising)) == {8}
-    assert wrong(cells_of("sizes", {name: -level + 1.3 for name, level in rising.items()}, CHARLM_SIZES)) == set()
-    four = cells_of("sizes", rising, CHARLM_SIZES[:-1])
+    assert wrong(cells_of("sizes", {name: -level + 1.3 for name, level in rising.items()}, SIZES_OF_CHARLM)) == set()
+    four = cells_of("sizes", rising, SIZES_OF_CHARLM[:-1])
     assert set(outcomes(four).values()) == {Outcome.OPEN}
     assert Findings.of_study(four, "sizes").size_trends == []
 
 
 def test_a_trend_of_the_cv_as_large_as_the_report_s():
     levels = {}
-    for place, name in enumerate(CHARLM_SIZES):
+    for place, name in enumerate(SIZES_OF_CHARLM):
         levels |= by_activation(name, swiglu=0.8 * (1.1 + 0.1 * place))
     assert wrong(cells_of("sizes", levels)) == {7, 8}
 
@@ -114,3 +119,94 @@ def test_a_gated_activation_that_ends_minigpt_s_insensitivity():
     assert wrong(cells_of("gated", by_activation("minigpt", geglu=1.9))) == {9}
     both = by_activation("minigpt", geglu=1.9, relu=0.1)
     assert wrong(cells_of("gated", both)) == set()
+    by_apl = Findings.of_study(cells_of("gated", by_activation("minigpt", apl=1.9)), "gated")
+    ((_, found, outcome),) = registered.judged(by_apl)
+    assert found.endswith("but not without APL") and outcome == Outcome.NOT_WRONG  # APL is not gated
+
+
+# ---------------------------------------------------------------- what is not complete, or not of the study
+
+
+def test_an_architecture_without_all_activations_or_six_seeds_gets_neither_verdict_nor_test():
+    cells = cells_of("parts", {"charlm_one_head": 0.9}, OF_CHARLM)
+    lacking = [cell for cell in cells if (cell["model"], cell["activation"]) != ("charlm_one_head", "smelu_1")]
+    few = [*cells_of("parts", models=("charlm_no_gain",), n_trials=5)]
+    findings = Findings.of_study([*(cell for cell in lacking if cell["model"] != "charlm_no_gain"), *few], "parts")
+    verdicts = {each.model: each.verdict for each in findings.sensitivities()}
+    assert {model for model, verdict in verdicts.items() if verdict is EffectVerdict.TOO_FEW} == {
+        "charlm_one_head",
+        "charlm_no_gain",
+    }
+    assert {each.model for each in findings.part_effects} == {"charlm_one_block", "charlm_rms_norm"}
+    for moment in findings.course:
+        assert {each.model for each in moment.sensitivities if not each.tested} == {
+            "charlm_one_head",
+            "charlm_no_gain",
+        }
+    rows = TABLES["parts"](findings)[0].rows
+    assert {row["model"] for row in rows} == {*OF_CHARLM}  # what is not complete is shown as such
+    assert set(outcomes([cell for cell in lacking]).values()) == {Outcome.OPEN}
+
+
+def test_sizes_that_are_there_have_their_rows_before_the_slope_can_be_told():
+    findings = Findings.of_study(cells_of("sizes", models=SIZES_OF_CHARLM[:3]), "sizes")
+    points, trends = TABLES["sizes"](findings)
+    assert [row["model"] for row in points.rows] == ["charlm@0.1M", "charlm@0.25M", "charlm"] and not trends.rows
+    assert "1 architecture in 3 variants or sizes" in scope(findings) and "K parameters" in scope(findings)
+
+
+def test_cells_of_another_recipe_or_rate_are_named_and_end_the_registered_families():
+    cells = cells_of("parts", models=("charlm", "charlm_one_head"))
+    other_rate = [c | {"config": c["config"] | {"learning_rate": 0.5}} if c is cells[0] else c for c in cells]
+    other_steps = [c | {"config": c["config"] | {"iterations": 7}} if c is cells[0] else c for c in cells]
+    for changed in (other_rate, other_steps):
+        findings = Findings.of_study(changed, "parts")
+        assert registered.registered(findings) == []
+        assert {each.family.n_tests for each in findings.sensitivities()} == {4}
+        assert "Not of the registered study of this name: charlm relu" in account(findings.measured)
+
+
+def test_rates_that_differ_between_architectures_are_as_registered():
+    cells = cells_of("parts", models=("charlm", "tinylstm"))
+    rates = {"charlm": 0.004, "tinylstm": 0.016}
+    cells = [cell | {"config": cell["config"] | {"learning_rate": rates[cell["model"]]}} for cell in cells]
+    said = account(Findings.of_study(cells, "parts").measured)
+    assert not any(line.startswith("Not comparable") for line in said)
+    assert any(line.startswith("Nothing yet of: charlm_one_head, ") and "minigpt" not in line for line in said)
+
+
+def test_of_a_copied_cell_the_planned_trials_count():
+    cells = [cell | {"taken_from": "trained"} for cell in cells_of("gated", models=("minigpt",), n_trials=10)]
+    (found,) = Findings.of_study(cells, "gated").sensitivities()
+    assert (found.seeds.n_seeds, found.seeds.planned_trials) == (6, 6)
+    own = Findings.of_study(cells_of("gated", models=("minigpt",), n_trials=10), "gated")
+    assert own.sensitivities()[0].seeds.n_seeds == 10
+
+
+def test_variants_and_sizes_are_not_further_architectures_of_the_strongest_evidence():
+    cells = [*cells_of("parts"), *cells_of("sizes"), *cells_of("gated")]
+    assert [evidence([c for c in cells if c["study"] == name])[0] for name in ("parts", "sizes", "gated")] == [2] * 3
+
+
+# ---------------------------------------------------------------- the page
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        cells_of("parts", models=("charlm",)),
+        cells_of("parts", models=OF_CHARLM[:3]) + cells_of("gated", models=("minigpt",)),
+        cells_of("parts") + cells_of("gated") + cells_of("sizes") + cells_of("attention_dropout"),
+        cells_of("sizes", models=SIZES_OF_CHARLM[:2]),
+    ],
+    ids=["charlm", "some", "all", "two sizes"],
+)
+def test_the_page_is_written_from_what_is_there(cells):
+    environment = docs.environment(ROOT)
+    text = environment.get_template("parts.md").render(numbers=Numbers(cells, {}, ROOT))
+    assert (
+        "nan" not in text.replace("finance", "") and "None" not in text and "nothing yet" not in text.split("## ")[0]
+    )
+    there = {cell["study"] for cell in cells}
+    for study in ("parts", "gated", "sizes", "attention_dropout"):
+        assert (f"`{study}`" in text.split("## ")[0].partition("Not run yet")[2]) == (study not in there)

@@ -64,10 +64,7 @@ def test_a_slope_is_that_of_least_squares_and_the_interval_that_of_its_seeds():
 def test_too_few_seeds_have_neither_interval_nor_p():
     assert not jackknifed.mean_of(np.ones((2, 2))).estimate.has_interval
     assert math.isnan(jackknifed.mean_of(np.arange(10.0).reshape(2, 5)).p)
-    assert (
-        math.isnan(jackknifed.mean_of(np.ones((2, 8))).p)
-        and jackknifed.mean_of(np.ones((2, 8))).trials_to_show(1) is None
-    )
+    assert math.isnan(jackknifed.mean_of(np.ones((2, 8))).p) and jackknifed.mean_of(np.ones((2, 8))).spread == 0
 
 
 @pytest.mark.parametrize("cv", [0.0, 0.05])
@@ -84,6 +81,23 @@ def test_the_interval_of_a_difference_of_cvs_covers_and_the_one_around_its_pseud
         around_pseudo.append(around.low <= 0 <= around.high)
     assert 0.93 <= np.mean(covered) <= 0.99
     assert cv or np.mean(around_pseudo) < 0.935
+
+
+@pytest.mark.parametrize("cv, least", [(0.0, 0.90), (0.02, 0.93)])
+def test_the_interval_of_a_slope_of_cvs_covers_where_larger_models_vary_more_over_seeds(cv, least):
+    """K = 3, N = 6, five sizes with the same true CV. Noise alone gives the larger ones a higher CV, so that with a
+    true CV of 0 the interval covers too seldom."""
+    rng, line = np.random.default_rng(5), np.array([-1, 0, 1]) / (2 / 3) ** 0.5
+    covered = []
+    for _ in range(600):
+        seeds = rng.normal(0, 0.2**0.5, 6)
+        sizes = [
+            1 + cv * line[:, None] + sd * (rng.normal(0, 0.8**0.5, (3, 6)) + seeds)
+            for sd in (0.01, 0.015, 0.02, 0.025, 0.03)
+        ]
+        slope = jackknifed.slope_of([5.0, 5.4, 5.63, 6.0, 6.4], [jackknifed.cv_of(values) for values in sizes])
+        covered.append(slope.estimate.low <= 0 <= slope.estimate.high)
+    assert least <= np.mean(covered) <= 0.975
 
 
 def test_the_trials_planned_for_have_the_power():
@@ -104,10 +118,12 @@ def test_a_variant_is_its_parent_plus_what_was_added():
     found = effects_of(cells)
     pd, loss = found["charlm_one_head", "relative_pd"], found["charlm_one_head", "val_loss"]
     assert pd.difference.mean == pytest.approx(0.1) and pd.of_parent == pytest.approx(0.25)
-    assert pd.relative.mean == pytest.approx(0.4) and pd.difference.low < 0.1 < pd.difference.high
+    assert pd.percent.mean == pytest.approx(40) and pd.size == "+40.0 %"
+    assert pd.difference.low < 0.1 < pd.difference.high
     assert loss.difference.mean == pytest.approx(0.1) and math.isnan(loss.p) and loss.shown is None
     spread = found["charlm_one_head", "CV of relative_pd"]
     assert spread.of_parent == pytest.approx(0.05 / 0.25) and spread.difference.mean == pytest.approx(1 / 7 - 1 / 5)
+    assert spread.percent.mean == pytest.approx(100 * (1 / 7 - 1 / 5)) and spread.size == "-5.7 percentage points"
     assert pd.shown and pd.n_tests == 1  # mismatches are the same in every trial, so that they have no test
     assert ("charlm", "relative_pd") not in found
 
@@ -174,7 +190,8 @@ def test_n_to_show_the_report_s_slope_is_that_of_a_t_test_over_seeds():
     ]
     n = trend.seeds.n_seeds
     error = (trend.slope.high - trend.slope.mean) / stats.special.stdtrit(n - 1, 0.975)
-    assert trend.needed == stats.trials_to_show(sizes.REPORTED_SLOPE / (error * n**0.5))
+    effect = sizes.REPORTED_SLOPE / (error * n**0.5)
+    assert trend.n_tests == 2 and trend.needed == stats.trials_to_show(effect, alpha=0.05 / 2)
 
 
 def test_the_report_s_sizes_and_cvs_are_those_that_it_prints():
@@ -223,6 +240,6 @@ def test_the_figure_has_a_mark_for_each_variant_and_quantity_filled_where_it_is_
     for ax, quantity in zip(axes, variants.QUANTITIES, strict=True):
         (effect,) = [each for each in findings.part_effects if each.quantity == quantity]
         (mark,) = [line for line in ax.lines if line.get_marker() == "D"]
-        assert mark.get_xdata()[0] == pytest.approx(100 * effect.relative.mean)
+        assert mark.get_xdata()[0] == pytest.approx(effect.percent.mean)
         assert (mark.get_markerfacecolor() != "white") == bool(effect.shown)
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["CharLM with one head"]

@@ -18,6 +18,7 @@ from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.metrics_compared import spearman_within
 from analysis.rates import RateEffect
+from analysis.registration import REGISTERED
 from analysis.robustness_tables import saving
 from analysis.table import Column, Row, Table, p_text, plain, with_interval
 from analysis.tables import TABLES
@@ -38,6 +39,8 @@ GALLERY = (
     "parts",
     "gated",
     "sizes",
+    "attention_dropout",
+    "attention_dropout",
     "cpu",
 )  # the published studies, in the order of the gallery
 
@@ -70,7 +73,7 @@ class Numbers:
         )
 
     def cost_with_pilots(self, *studies: str) -> str:
-        """How long training of these studies took so far, their pilots included, without cells that were copied."""
+        """How long these studies took so far, without cells that were copied; of pilots the training alone."""
         trained = [each["trials"] for each in self.contents if each["study"] in studies and "taken_from" not in each]
         files = [self.root / "results" / "pilots" / f"{study}.json" for study in studies]
         piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
@@ -79,6 +82,22 @@ class Numbers:
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
+
+    def has_figure(self, study: str, kind: str) -> bool:
+        return self.is_there(study) and any(each.kind == kind for each in published_drawings(self.findings(study)))
+
+    def missing(self, study: str) -> str:
+        """What a registered study lacks, such as "CharLM with RMS norm (GELU and SwiGLU); TinyGRU (all)", or
+        nothing."""
+        config = REGISTERED[study].config
+        there = {(each["model"], each["activation"]) for each in self.contents if each["study"] == study}
+        said = []
+        for model in config.models:
+            lacking = [name for name in config.activations if (model, name) not in there]
+            if lacking:
+                names = "all" if len(lacking) == len(config.activations) else listed(map(label, lacking))
+                said.append(f"{label(model)} ({names})")
+        return "; ".join(said)
 
     def not_there(self, *studies: str) -> str:
         """Those that have no result, such as "`gated` and `sizes`", or nothing."""
@@ -102,6 +121,15 @@ class Numbers:
 
     def other_primary(self, study: str) -> str:
         return " ".join(answer.other_primary(self.findings(study)))
+
+    def not_good_enough(self, study: str) -> str:
+        """A sentence on the architectures whose loss is above what was registered as good enough, or nothing."""
+        said = [
+            f"{label(each.sensitivity.model)} ({each.short} of {counted(len(each.cells), 'cell')})"
+            for each in answer.architecture_answers(self.findings(study))
+            if each.short
+        ]
+        return f" Not trained as far as intended: {listed(said)}." if said else ""
 
     def equal_loss_caveat(self, study: str) -> str:
         return caveat(self.findings(study).loss_alone)
@@ -146,7 +174,7 @@ class Numbers:
         return "; ".join(said)
 
     def expectations(self, study: str) -> str:
-        """How many of the registered expectations had each outcome, such as "5 as expected and 3 wrong"."""
+        """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
         outcomes = Counter(outcome for _, _, outcome in registered.judged(self.findings(study)))
         return listed(f"{n} {outcome}" for outcome, n in outcomes.items())
 
@@ -440,9 +468,14 @@ class Numbers:
                     if drawing.level is not Level.CELL
                 ],
             )
-            for study in GALLERY
-            if self.is_there(study)
+            for study in in_gallery(self.contents)
         ]
+
+
+def in_gallery(contents: list[dict]) -> list[str]:
+    """Those of ``GALLERY`` of which there are cells."""
+    there = {each["study"] for each in contents}
+    return [study for study in GALLERY if study in there]
 
 
 def published_drawings(findings: Findings) -> list[Drawing]:

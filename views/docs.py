@@ -24,24 +24,30 @@ def pages(
 ) -> dict[str, str]:
     """Every page that has a template, by its path from ``root``; ``parameters`` is the table of model sizes,
     ``at_edge`` has the cells whose learning rate is at the edge of what pilots tried, with that rate."""
-    environment = Environment(
+    filled = {
+        "numbers": Numbers(contents, report, root),
+        "parameters": parameters,
+        "at_edge": edge_of_grid(at_edge),
+    }
+    templates = environment(root)
+    names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
+    return {
+        name if name == README else f"docs/{name}": wrapped(templates.get_template(name).render(filled))
+        for name in names
+    }
+
+
+def environment(root: Path) -> Environment:
+    """The templates, and what they use beside what they are filled with."""
+    templates = Environment(
         loader=FileSystemLoader(root / TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(
-        numbers=Numbers(contents, report, root),
-        parameters=parameters,
-        at_edge=edge_of_grid(at_edge),
-        label=label,
-        When=When,
-    )
-    names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
-    return {
-        name if name == README else f"docs/{name}": wrapped(environment.get_template(name).render()) for name in names
-    }
+    templates.globals.update(label=label, When=When)
+    return templates
 
 
 def edge_of_grid(cells: dict[tuple[str, str], float]) -> str:

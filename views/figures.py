@@ -16,6 +16,7 @@ from views.course_figure import COURSE_FIGURE
 from views.drawing import Drawing, Kind, Level
 from views.landscape_figure import LANDSCAPE_FIGURE
 from views.parts_figure import PARTS_FIGURE
+from views.sizes_figure import SIZES_FIGURE
 from views.study_figures import STUDY_FIGURES
 
 UNNAMED_STUDIES = ("cpu", "cuda")  # the default ones, whose figures need no name of a study
@@ -37,7 +38,7 @@ def drawings(findings: Findings, named: bool) -> list[Drawing]:
             kind.title,
             _drawn(kind, findings, colours),
         )
-        for kind in (*STUDY_FIGURES, COURSE_FIGURE, LANDSCAPE_FIGURE, PARTS_FIGURE)
+        for kind in (*STUDY_FIGURES, COURSE_FIGURE, LANDSCAPE_FIGURE, PARTS_FIGURE, SIZES_FIGURE)
         if kind.is_there(findings)
     ]
     of_architectures = [

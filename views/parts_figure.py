@@ -8,9 +8,8 @@ from matplotlib.lines import Line2D
 
 import plot_utils as plots
 from analysis.findings import Findings
-from analysis.stats import Estimate
 from analysis.stats_many import ALPHA
-from analysis.variants import QUANTITIES, PartEffect, quantity_label
+from analysis.variants import QUANTITIES, PartEffect, is_cv, quantity_label
 from labels import label, listed
 from views.drawing import Kind
 
@@ -19,13 +18,14 @@ TESTED, DESCRIBED = plots.DARK, "#8899AA"
 
 
 def plot_effects(ax: Axes, effects: Sequence[PartEffect], rows: Sequence[str]) -> Axes:
-    """A row for each variant: by how much of the parent's value its own lies above it, in percent."""
+    """A row for each variant: by how much its value lies above the parent's, in percent of that or, of a CV, in
+    percentage points."""
     ax.axvline(0, color=plots.GREY, lw=1)
     for each in effects:
-        share = each.relative
-        percent = Estimate(100 * share.mean, 100 * share.low, 100 * share.high, share.n)
         colour = DESCRIBED if each.shown is None else TESTED
-        plots.plot_estimate(ax, rows.index(each.model), percent, colour, horizontal=True, filled=bool(each.shown))
+        plots.plot_estimate(
+            ax, rows.index(each.model), each.percent, colour, horizontal=True, filled=bool(each.shown)
+        )
     return plots.name_rows(plots.few_ticks(ax, x=4), [label(name) for name in rows])
 
 
@@ -40,7 +40,7 @@ def parts(findings: Findings, _: dict[str, str]) -> Figure:
     for ax, quantity in zip(axes, shown, strict=True):
         plot_effects(ax, [each for each in effects if each.quantity == quantity], rows)
         ax.set_title(quantity_label(quantity).replace(", ", ",\n"), size=9)
-    plots.outer_labels(axes, x="% of the parent's", columns=COLUMNS)
+        ax.set_xlabel("percentage points" if is_cv(quantity) else "% of the parent's")
     look: plots.Look = {"ls": "", "marker": "D", "ms": 6}
     legend = [
         Line2D([], [], color=TESTED, mec="black", label=f"shown, p at most {ALPHA:g} (Holm)", **look),

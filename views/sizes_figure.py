@@ -1,0 +1,63 @@
+"""The figure of sizes: how PD, its CV over activations, mismatches and loss go with the number of parameters."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+import plot_utils as plots
+from analysis.findings import Findings
+from analysis.sizes import END, QUANTITIES, SizeTrend
+from analysis.variants import quantity_label
+from labels import label
+from views.drawing import Kind
+
+COLOURS = {"charlm": plots.COLOURS["relu"], "minigpt": plots.COLOURS["swiglu"]}
+
+
+def plot_sizes(ax: Axes, trends: Sequence[SizeTrend]) -> Axes:
+    """A mark with its interval at every size of each architecture, and the straight line through them."""
+    for each in trends:
+        colour = COLOURS.get(each.base, plots.DARK)
+        sizes = [point.n_parameters for point in each.points]
+        for size, point in zip(sizes, each.points, strict=True):
+            plots.plot_estimate(ax, size, point.estimate, colour, horizontal=False)
+        x = np.log10(sizes)
+        middle = math.fsum(point.estimate.mean for point in each.points) / len(sizes)
+        ax.plot(sizes, middle + each.slope.mean * (x - x.mean()), "-", color=colour, lw=1.2, alpha=0.6)
+    ax.set_xscale("log")
+    return plots.few_ticks(ax, y=5)
+
+
+def sizes(findings: Findings, _: dict[str, str]) -> Figure:
+    """A panel for each quantity."""
+    trends = [each for each in findings.size_trends if each.when == END]
+    shown = [name for name in QUANTITIES if any(each.quantity == name for each in trends)]
+    figure = Figure(figsize=(plots.WIDTH, plots.panel_height(len(shown), 2.4) + 1))
+    axes = plots.panels(figure, len(shown))
+    for ax, quantity in zip(axes, shown, strict=True):
+        plot_sizes(ax, [each for each in trends if each.quantity == quantity])
+        ax.set_title(quantity_label(quantity).replace(", ", ",\n"), size=9)
+        ax.set_xlabel("parameters")
+    bases = dict.fromkeys(each.base for each in trends)
+    legend = [
+        Line2D([], [], color=COLOURS.get(name, plots.DARK), marker="D", mec="black", mew=0.6, label=label(name))
+        for name in bases
+    ]
+    figure.legend(handles=legend, loc="outside lower center", ncols=len(legend))
+    figure.suptitle(
+        "How PD, its CV over activations and the loss go with size: 95 % intervals, and straight lines\n"
+        f"{plots.study_and_trials(findings.measured)}"
+    )
+    return figure
+
+
+SIZES_FIGURE = Kind(
+    "sizes",
+    "how PD, its CV over activations, mismatches and loss go with the number of parameters",
+    lambda findings: bool(findings.size_trends),
+    sizes,
+)
