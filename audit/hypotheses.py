@@ -184,7 +184,7 @@ def steady_loss(findings: Findings) -> str:
 
 def one_size(findings: Findings) -> str:
     counts = [cell.n_parameters for cell in findings.measured]
-    return f"Not measured: the study has one size, {min(counts):,} to {max(counts):,} parameters."
+    return f"Not measured: the study has one size, {min(counts):,} to {max(counts):,} parameters. See docs/parts.md."
 
 
 HYPOTHESES = (

@@ -141,7 +141,10 @@ def test_where_dropout_is_off_the_rate_of_a_variant_that_has_less_of_it_is_its_p
 @pytest.mark.parametrize("configuration", [config_cpu.CONFIG, config_trained.CONFIG, config.CONFIG])
 @pytest.mark.parametrize("architecture", config.SCALED)
 @pytest.mark.parametrize(
-    "size", [100_000, 250_000, 430_000, 1_000_000, 2_500_000, 5_000_000, 25_000_000, 100_000_000]
+    "size",
+    sorted(
+        {config.size_in(name) or 430_000 for group in ("sizes", "gpu_sizes") for name in config.MODEL_GROUPS[group]}
+    ),
 )
 def test_every_size_is_within_two_percent_by_the_model_s_own_count(configuration, architecture, size):
     shape = config.scaled(architecture, size, configuration)

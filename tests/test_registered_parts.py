@@ -177,7 +177,9 @@ def test_rates_that_differ_between_architectures_are_as_registered():
 
 def test_of_a_copied_cell_the_planned_trials_count():
     cells = [cell | {"taken_from": "trained"} for cell in cells_of("gated", models=("minigpt",), n_trials=10)]
-    (found,) = Findings.of_study(cells, "gated").sensitivities()
+    findings = Findings.of_study(cells, "gated")
+    (found,) = findings.sensitivities()
+    assert {(cell.n_trials, len(cell.pairs)) for cell in findings.measured} == {(6, 15)}
     assert (found.seeds.n_seeds, found.seeds.planned_trials) == (6, 6)
     own = Findings.of_study(cells_of("gated", models=("minigpt",), n_trials=10), "gated")
     assert own.sensitivities()[0].seeds.n_seeds == 10

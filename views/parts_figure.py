@@ -23,9 +23,8 @@ def plot_effects(ax: Axes, effects: Sequence[PartEffect], rows: Sequence[str]) -
     ax.axvline(0, color=plots.GREY, lw=1)
     for each in effects:
         colour = DESCRIBED if each.shown is None else TESTED
-        plots.plot_estimate(
-            ax, rows.index(each.model), each.percent, colour, horizontal=True, filled=bool(each.shown)
-        )
+        place = rows.index(each.model)
+        plots.plot_estimate(ax, place, each.percent, colour, horizontal=True, filled=bool(each.shown))
     return plots.name_rows(plots.few_ticks(ax, x=4), [label(name) for name in rows])
 
 
