@@ -124,7 +124,8 @@ def finished_pilots(study: Study, jobs: Iterable[Job], rate: float) -> list[dict
     for cell, number in jobs:
         if number in study.store.done_trials(cell):
             record = study.store.read_record(cell, number)
-            kept = ("model", "activation", "seed", "status", "val_loss", "training_time", "fingerprint")
+            times = ("training_time", "evaluation_time")
+            kept = ("model", "activation", "seed", "status", "val_loss", *times, "fingerprint")
             found.append({**{name: record[name] for name in kept}, "rate": rate})
     return found
 

@@ -268,6 +268,7 @@ class Pilot(Struct):
     val_loss: Number | None
     training_time: Seconds
     fingerprint: Hash
+    evaluation_time: Seconds | UnsetType = UNSET  # an earlier version left it out
 
 
 class PilotsForm(Struct):

@@ -73,7 +73,7 @@ class Numbers:
         )
 
     def cost_with_pilots(self, *studies: str) -> str:
-        """How long these studies took so far, without cells that were copied; of pilots the training alone."""
+        """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
         trained = [each["trials"] for each in self.contents if each["study"] in studies and "taken_from" not in each]
         files = [self.root / "results" / "pilots" / f"{study}.json" for study in studies]
         piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
