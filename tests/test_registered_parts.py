@@ -212,3 +212,13 @@ def test_the_page_is_written_from_what_is_there(cells):
     there = {cell["study"] for cell in cells}
     for study in ("parts", "gated", "sizes", "attention_dropout"):
         assert (f"`{study}`" in text.split("## ")[0].partition("Not run yet")[2]) == (study not in there)
+
+
+def test_the_readme_says_what_waits_for_its_trials():
+    parts = cells_of("parts", models=OF_CHARLM)
+    assert Numbers(parts, {}, ROOT).not_answered() == (
+        " Not answered yet: recurrence, gated activations, size and attention dropout."
+    )
+    every = cells_of("parts") + cells_of("gated") + cells_of("sizes", models=SIZES_OF_CHARLM)
+    assert Numbers(every, {}, ROOT).not_answered() == " Not answered yet: attention dropout."
+    assert Numbers(every + cells_of("attention_dropout"), {}, ROOT).not_answered() == ""

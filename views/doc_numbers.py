@@ -13,6 +13,7 @@ import numpy as np
 from analysis import answer, contexts, registered
 from analysis.course import cells_at, loss_at, shared_steps
 from analysis.differences import Difference
+from analysis.expectation import Outcome
 from analysis.findings import Findings, When
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
@@ -85,6 +86,25 @@ class Numbers:
 
     def has_figure(self, study: str, kind: str) -> bool:
         return self.is_there(study) and any(each.kind == kind for each in published_drawings(self.findings(study)))
+
+    def not_answered(self) -> str:
+        """A sentence on what is registered in docs/preregistration_parts.md and waits for its trials, or nothing."""
+        asked = {
+            "recurrence": ("parts", 4),
+            "gated activations": ("gated", 9),
+            "size": ("sizes", 7),
+            "attention dropout": ("attention_dropout", 6),
+        }
+        waiting = [
+            what
+            for what, (study, number) in asked.items()
+            if not self.is_there(study) or self._outcome(study, number) is Outcome.OPEN
+        ]
+        return f" Not answered yet: {listed(waiting)}." if waiting else ""
+
+    def _outcome(self, study: str, number: int) -> Outcome | None:
+        found = registered.judged(self.findings(study))
+        return next((outcome for each, _, outcome in found if each.number == number), None)
 
     def missing(self, study: str) -> str:
         """What a registered study lacks, such as "CharLM with RMS norm (GELU and SwiGLU); TinyGRU (all)", or
