@@ -40,9 +40,11 @@ def _effects(findings: Findings, quantity: str) -> tuple[list[PartEffect], bool]
 
 
 def _said(effects: list[PartEffect]) -> str:
-    """Such as "shown in 1 of 4 variants (CharLM with one head +3.1 %)"."""
-    shown = [f"{label(each.model)} {each.size}" for each in effects if each.shown]
-    return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (f" ({listed(shown)})" if shown else "")
+    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 %)"."""
+    shown = [f"{label(each.model)}: {each.size}" for each in effects if each.shown]
+    return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (
+        f" ({'; '.join(shown)})" if shown else ""
+    )
 
 
 def _no_part_moves_the_cv(findings: Findings) -> Found:

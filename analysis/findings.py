@@ -217,6 +217,10 @@ class Findings:
         return variants.part_effects(self.measured)
 
     @cached_property
+    def part_effects_at_one_rate(self) -> list[variants.PartEffect]:
+        return variants.at_the_parent_s_rate(self.measured)
+
+    @cached_property
     def size_trends(self) -> list[sizes.SizeTrend]:
         return sizes.size_trends(self.measured)
 

@@ -48,20 +48,21 @@ def parts(findings: Findings) -> list[Table]:
     rows = [
         row | {"parent": PARENTS.get(row["model"], "")} for row in verdict_rows(findings) if row["model"] in related
     ]
-    effect_columns = (
+    sizes = (
         MODEL,
         QUANTITY,
         Column("Parent's", ("of_parent",), number("{:#.4g}")),
         Column("Difference [95 % interval]", ("difference",), significant),
         Column("in percent", ("percent",), mean_of("{:+.1f}")),
+    )
+    tests = (
         P_HOLM,
         N_TESTS,
         Column(
             "Shown", ("shown",), lambda shown: "not tested" if shown is None else shown_text(shown), numeric=False
         ),
-        Column("Activations", ("n_activations",), plain),
-        N_SHARED,
     )
+    counts = (Column("Activations", ("n_activations",), plain), N_SHARED)
     names = listed(in_prose(METRICS[name].label) for name in primary())
     notes = (
         "The variant's value minus its parent's, over the activations and the seeds that both have; of a metric its "
@@ -73,9 +74,12 @@ def parts(findings: Findings) -> list[Table]:
         "A variant has its parent's size, and so another width or hidden layer where the part took room. Where it "
         "has another learning rate, the difference is that of both.",
     )
+    at_one_rate = [each.row() for each in findings.part_effects_at_one_rate]
+    said = "Variants trained at their parent's learning rate too, in another study. Description: nothing is tested."
     return [
         Table("Variants: does PD depend on the activation?", verdict_columns, rows, (BOTH_AS_REGISTERED,)),
-        Table("Variants against their parents", effect_columns, [each.row() for each in effects], notes),
+        Table("Variants against their parents", (*sizes, *tests, *counts), [each.row() for each in effects], notes),
+        *([Table("At the parent's learning rate", (*sizes, *counts), at_one_rate, (said,))] if at_one_rate else []),
     ]
 
 

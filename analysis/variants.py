@@ -34,7 +34,7 @@ class PartEffect:
 
     ``p`` is adjusted, by Holm's method, over the variants (of a registered study all that are registered) and the
     primary metrics, means and CVs apart; NaN of other metrics, which are description, and below
-    ``stats.FEWEST_JUDGED`` seeds.
+    ``stats.FEWEST_JUDGED`` seeds. ``rates`` are the learning rates of variant and parent, NaN where cells differ.
     """
 
     model: str
@@ -45,6 +45,7 @@ class PartEffect:
     of_parent: float
     difference: Estimate
     p_alone: float
+    rates: tuple[float, float] = (math.nan, math.nan)
     p: float = math.nan
     n_tests: int = 0
 
@@ -57,8 +58,14 @@ class PartEffect:
 
     @property
     def size(self) -> str:
-        """Such as "+3.1 %", or of a CV "+0.4 percentage points"."""
-        return f"{self.percent.mean:+.1f} {'percentage points' if is_cv(self.quantity) else '%'}"
+        """Such as "+3.1 %", or of a CV "+0.4 percentage points"; with the learning rates where they differ."""
+        size = f"{self.percent.mean:+.1f} {'percentage points' if is_cv(self.quantity) else '%'}"
+        return f"{size}, at a learning rate of {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else size
+
+    @property
+    def other_rate(self) -> bool:
+        """Whether the variant was trained at another learning rate than its parent, as far as each has one."""
+        return math.isfinite(sum(self.rates)) and self.rates[0] != self.rates[1]
 
     @property
     def shown(self) -> bool | None:
@@ -100,6 +107,20 @@ def part_effects(measured: list[MeasuredCell]) -> list[PartEffect]:
         *_adjusted([each for each in found if not is_cv(each.quantity)], planned),
         *_adjusted([each for each in found if is_cv(each.quantity)], planned),
     ]
+
+
+def at_the_parent_s_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
+    """As ``part_effects``, of the variants that have another learning rate than their parent and were trained at the
+    parent's too, in another study: those cells against the parent's. Description, without a test."""
+    groups = by_model(measured)
+    found = []
+    for model, cells in groups.items():
+        parents = groups.get(PARENTS.get(model, ""), [])
+        rate = rate_of(parents)
+        others = [other for cell in cells for other in cell.at_other_rates if rate_of([other]) == rate]
+        if parents and others and rate_of(cells) != rate:
+            found += [effect for quantity in QUANTITIES if (effect := _effect(others, parents, quantity))]
+    return found
 
 
 def is_cv(quantity: str) -> bool:
@@ -157,7 +178,14 @@ def _effect(cells: list[MeasuredCell], parents: list[MeasuredCell], quantity: st
         other.value,
         difference.estimate,
         difference.p,
+        (rate_of(groups[0]), rate_of(groups[1])),
     )
+
+
+def rate_of(cells: list[MeasuredCell]) -> float:
+    """The learning rate of the cells; NaN where they differ or it is not recorded."""
+    rates = {cell.config.get("learning_rate", math.nan) for cell in cells}
+    return rates.pop() if len(rates) == 1 else math.nan
 
 
 def quantity_of(values: np.ndarray, quantity: str) -> Jackknifed:

@@ -17,7 +17,7 @@ from analysis.variant_tables import TABLES
 from config import ONLY_WITH_DROPOUT, PARENTS
 from model import build_model, count_parameters
 from study.files import ROOT
-from views import docs
+from views import docs, parts_figure
 from views.doc_numbers import Numbers
 
 
@@ -84,7 +84,7 @@ def test_what_needs_charlm_alone_is_judged_before_tinylstm_is_there_and_the_fami
     assert head.p == pytest.approx(14 * head.p_alone)
     (table,) = registered.registered(findings)
     assert [row["found"] for row in table.rows][3:] == ["nothing yet"] * 2
-    assert "CharLM with one head +12." in table.rows[2]["found"]
+    assert "CharLM with one head: +12." in table.rows[2]["found"]
     assert outcomes(cells_of("parts", models=OF_CHARLM, n_trials=5))[1] == Outcome.OPEN
 
 
@@ -188,6 +188,26 @@ def test_of_a_copied_cell_the_planned_trials_count():
 def test_variants_and_sizes_are_not_further_architectures_of_the_strongest_evidence():
     cells = [*cells_of("parts"), *cells_of("sizes"), *cells_of("gated")]
     assert [evidence([c for c in cells if c["study"] == name])[0] for name in ("parts", "sizes", "gated")] == [2] * 3
+
+
+def at_rate(cells: list[dict], rate: float, study: str = "parts") -> list[dict]:
+    return [cell | {"study": study, "config": cell["config"] | {"learning_rate": rate}} for cell in cells]
+
+
+def test_a_variant_at_another_rate_is_compared_at_its_parent_s_too_where_that_was_trained():
+    parent = at_rate(cells_of("parts", models=("charlm",)), 0.004)
+    at_its_own = at_rate(cells_of("parts", {"charlm_one_head": 0.7}, ("charlm_one_head",)), 0.002)
+    at_parents = at_rate(cells_of("parts", {"charlm_one_head": 0.9}, ("charlm_one_head",)), 0.004, "elsewhere")
+    findings = Findings.of_study([*parent, *at_its_own, *at_parents], "parts")
+    (own,) = (each for each in findings.part_effects if each.quantity == "relative_pd")
+    assert own.percent.mean == pytest.approx(-12.5, abs=0.5)
+    assert own.size.endswith(" %, at a learning rate of 0.002, not 0.004")
+    (at_one,) = (each for each in findings.part_effects_at_one_rate if each.quantity == "relative_pd")
+    assert at_one.percent.mean == pytest.approx(12.5, abs=0.5) and at_one.shown is None and not at_one.n_tests
+    assert [table.title for table in TABLES["parts"](findings)][-1] == "At the parent's learning rate"
+    assert "learning rate 0.002" in parts_figure.parts(findings, {}).axes[0].get_yticklabels()[0].get_text()
+    same = Findings.of_study([*parent, *at_rate(at_its_own, 0.004), *at_parents], "parts")
+    assert same.part_effects_at_one_rate == [] and not any(each.other_rate for each in same.part_effects)
 
 
 # ---------------------------------------------------------------- the page

@@ -106,6 +106,11 @@ class Numbers:
         found = registered.judged(self.findings(study))
         return next((outcome for each, _, outcome in found if each.number == number), None)
 
+    def at_one_rate(self, study: str) -> str:
+        """The variants that were trained at their parent's learning rate too, or nothing."""
+        models = dict.fromkeys(each.model for each in self.findings(study).part_effects_at_one_rate)
+        return listed(map(label, models)) if models else ""
+
     def missing(self, study: str) -> str:
         """What a registered study lacks, such as "CharLM with RMS norm (GELU and SwiGLU); TinyGRU (all)", or
         nothing."""

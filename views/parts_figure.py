@@ -25,7 +25,9 @@ def plot_effects(ax: Axes, effects: Sequence[PartEffect], rows: Sequence[str]) -
         colour = DESCRIBED if each.shown is None else TESTED
         place = rows.index(each.model)
         plots.plot_estimate(ax, place, each.percent, colour, horizontal=True, filled=bool(each.shown))
-    return plots.name_rows(plots.few_ticks(ax, x=4), [label(name) for name in rows])
+    other_rate = {each.model: each.rates[0] for each in effects if each.other_rate}
+    names = [label(name) + (f"\nlearning rate {other_rate[name]:g}" if name in other_rate else "") for name in rows]
+    return plots.name_rows(plots.few_ticks(ax, x=4), names)
 
 
 def parts(findings: Findings, _: dict[str, str]) -> Figure:
@@ -48,9 +50,12 @@ def parts(findings: Findings, _: dict[str, str]) -> Figure:
     ]
     figure.legend(handles=legend, loc="outside lower center", ncols=3)
     parents = listed(label(name) for name in dict.fromkeys(each.parent for each in effects))
+    rates = (
+        " Variants with a learning rate have another than their parent." if any(e.other_rate for e in effects) else ""
+    )
     figure.suptitle(
         f"What each part moves: variants against {parents}, with 95 % intervals\n"
-        f"{plots.study_and_trials(findings.measured)}"
+        f"{plots.study_and_trials(findings.measured)}.{rates}"
     )
     return figure
 
