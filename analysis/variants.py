@@ -118,7 +118,7 @@ def at_the_parent_s_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
         parents = groups.get(PARENTS.get(model, ""), [])
         rate = rate_of(parents)
         others = [other for cell in cells for other in cell.at_other_rates if rate_of([other]) == rate]
-        if parents and others and rate_of(cells) != rate:
+        if parents and others:
             found += [effect for quantity in QUANTITIES if (effect := _effect(others, parents, quantity))]
     return found
 
