@@ -1,0 +1,85 @@
+"""What the docs and the README say of what was registered: expectations, what is missing, what it took."""
+
+import json
+from collections import Counter
+
+from analysis import answer, registered
+from analysis.expectation import Outcome
+from analysis.registration import REGISTERED
+from labels import counted, label, listed
+from views.doc_studies import StudyNumbers, duration
+
+
+class RegisteredNumbers(StudyNumbers):
+    """Every answer is a text."""
+
+    def expectations(self, study: str) -> str:
+        """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
+        outcomes = Counter(outcome for _, _, outcome in registered.judged(self.findings(study)))
+        return listed(f"{n} {outcome}" for outcome, n in outcomes.items())
+
+    def expectation(self, study: str, number: int) -> str:
+        """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
+        return next(found for each, found, _ in registered.judged(self.findings(study)) if each.number == number)
+
+    def is_there(self, study: str) -> bool:
+        return any(each["study"] == study for each in self.contents)
+
+    def not_there(self, *studies: str) -> str:
+        """Those that have no result, such as "`gated` and `sizes`", or nothing."""
+        names = [f"`{study}`" for study in studies if not self.is_there(study)]
+        return listed(names) if names else ""
+
+    def missing(self, study: str) -> str:
+        """What a registered study lacks, such as "CharLM with RMS norm (GELU and SwiGLU); TinyGRU (all)", or
+        nothing."""
+        config = REGISTERED[study].config
+        there = {(each["model"], each["activation"]) for each in self.contents if each["study"] == study}
+        said = []
+        for model in config.models:
+            lacking = [name for name in config.activations if (model, name) not in there]
+            if lacking:
+                names = "all" if len(lacking) == len(config.activations) else listed(map(label, lacking))
+                said.append(f"{label(model)} ({names})")
+        return "; ".join(said)
+
+    def not_answered(self) -> str:
+        """A sentence on what is registered in docs/preregistration_parts.md and waits for its trials, or nothing."""
+        asked = {
+            "recurrence": ("parts", 4),
+            "gated activations": ("gated", 9),
+            "size": ("sizes", 7),
+            "attention dropout": ("attention_dropout", 6),
+        }
+        waiting = [
+            what
+            for what, (study, number) in asked.items()
+            if not self.is_there(study) or self._outcome(study, number) is Outcome.OPEN
+        ]
+        return f" Not answered yet: {listed(waiting)}." if waiting else ""
+
+    def _outcome(self, study: str, number: int) -> Outcome | None:
+        found = registered.judged(self.findings(study))
+        return next((outcome for each, _, outcome in found if each.number == number), None)
+
+    def not_good_enough(self, study: str) -> str:
+        """A sentence on the architectures whose loss is above what was registered as good enough, or nothing."""
+        said = [
+            f"{label(each.sensitivity.model)} ({each.short} of {counted(len(each.cells), 'cell')})"
+            for each in answer.architecture_answers(self.findings(study))
+            if each.short
+        ]
+        return f" Not trained as far as intended: {listed(said)}." if said else ""
+
+    def at_one_rate(self, study: str) -> str:
+        """The variants that were trained at their parent's learning rate too, or nothing."""
+        models = dict.fromkeys(each.model for each in self.findings(study).part_effects_at_one_rate)
+        return listed(map(label, models)) if models else ""
+
+    def cost_with_pilots(self, *studies: str) -> str:
+        """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
+        trained = [each["trials"] for each in self.contents if each["study"] in studies and "taken_from" not in each]
+        files = [self.root / "results" / "pilots" / f"{study}.json" for study in studies]
+        piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
+        trials = [trial for group in (*trained, *piloted) for trial in group]
+        return duration(sum(trial.get("training_time", 0) + trial.get("evaluation_time", 0) for trial in trials))
