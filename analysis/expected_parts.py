@@ -29,7 +29,7 @@ def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], in
 
 def _no_part_makes_sensitive(findings: Findings) -> Found:
     models, total = _matters(findings, OF_CHARLM)
-    return f"matters in {in_models(models, total)}", Outcome.of(bool(models))
+    return f"the activation matters in {in_models(models, total)}", Outcome.of(bool(models))
 
 
 def _effects(findings: Findings, quantity: str) -> tuple[list[PartEffect], bool]:
@@ -63,7 +63,7 @@ def _parts_move_pd(findings: Findings) -> Found:
 
 def _recurrence_does_not(findings: Findings) -> Found:
     models, total = _matters(findings, RECURRENT)
-    return f"matters in {in_models(models, total)}", Outcome.of({"tinylstm", "tinygru"} <= set(models))
+    return f"the activation matters in {in_models(models, total)}", Outcome.of({"tinylstm", "tinygru"} <= set(models))
 
 
 def _plain_recurrence_is_highest(findings: Findings) -> Found:
