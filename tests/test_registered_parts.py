@@ -206,6 +206,10 @@ def test_a_variant_at_another_rate_is_compared_at_its_parent_s_too_where_that_wa
     (at_one,) = (each for each in findings.part_effects_at_one_rate if each.quantity == "relative_pd")
     assert at_one.percent.mean == pytest.approx(12.5, abs=0.5) and at_one.shown is None and not at_one.n_tests
     assert [table.title for table in TABLES["parts"](findings)][-1] == "At the parent's learning rate"
+    said = Numbers([*parent, *at_its_own, *at_a_third, *at_parents], {}, ROOT).at_one_rate("parts")
+    assert said.startswith("CharLM with one head (PD 12.") and said.endswith(" % above CharLM's)")
+    own_rate_only = [*parent, *at_its_own, *at_a_third]
+    assert Numbers(own_rate_only, {}, ROOT).at_one_rate("parts") == ""
     assert "learning rate 0.002" in parts_figure.parts(findings, {}).axes[0].get_yticklabels()[0].get_text()
     same = Findings.of_study([*parent, *at_rate(at_its_own, 0.004), *at_parents], "parts")
     assert same.part_effects_at_one_rate == [] and not any(each.other_rate for each in same.part_effects)

@@ -6,6 +6,8 @@ from collections import Counter
 from analysis import answer, registered
 from analysis.expectation import Outcome
 from analysis.registration import REGISTERED
+from analysis.stats import Estimate
+from analysis.table import with_interval
 from labels import counted, label, listed
 from views.doc_studies import StudyNumbers, duration
 
@@ -72,9 +74,16 @@ class RegisteredNumbers(StudyNumbers):
         return f" Not trained as far as intended: {listed(said)}." if said else ""
 
     def at_one_rate(self, study: str) -> str:
-        """The variants that were trained at their parent's learning rate too, or nothing."""
-        models = dict.fromkeys(each.model for each in self.findings(study).part_effects_at_one_rate)
-        return listed(map(label, models)) if models else ""
+        """The variants that were trained at their parent's learning rate too, with what PD is there, or nothing.
+
+        Such as "CharLM with one head (PD 1.2 [0.1, 2.3] % above CharLM's)".
+        """
+        said = [
+            f"{label(each.model)} (PD {_above(each.percent)} {label(each.parent)}'s)"
+            for each in self.findings(study).part_effects_at_one_rate
+            if each.quantity == "relative_pd"
+        ]
+        return listed(said) if said else ""
 
     def cost_with_pilots(self, *studies: str) -> str:
         """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
@@ -83,3 +92,11 @@ class RegisteredNumbers(StudyNumbers):
         piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
         trials = [trial for group in (*trained, *piloted) for trial in group]
         return duration(sum(trial.get("training_time", 0) + trial.get("evaluation_time", 0) for trial in trials))
+
+
+def _above(percent: Estimate) -> str:
+    """Such as "1.2 [0.1, 2.3] % above", or with the sign turned "below"."""
+    if percent.mean < 0:
+        percent = Estimate(-percent.mean, -percent.high, -percent.low, percent.n)
+        return f"{with_interval(1)(percent)} % below"
+    return f"{with_interval(1)(percent)} % above"
