@@ -41,15 +41,16 @@ def _effects(findings: Findings, quantity: str) -> list[PartEffect]:
 def _may_be_shown(findings: Findings, quantity: str) -> int:
     """In how many variants of CharLM a difference is shown or may still be, once TinyLSTM's variants are there.
 
-    Until then the tests of theirs, of the same family, count as p = 1, so that what is shown stays so. The least that
-    an adjusted p can become is that with p = 0 for them.
+    Until then the tests of theirs, of the same family, count as p = 1, so that what is shown stays so. If all of them
+    turned out smaller, the p that were made would be adjusted over these alone.
     """
     family = [each for each in findings.part_effects if each.n_tests and is_cv(each.quantity) == is_cv(quantity)]
     whole = complete_models(findings.measured) == {*MODELS}
-    missing = 0 if whole or not family else family[0].n_tests - len(family)
-    least = holm([each.p_alone for each in family] + [0.0] * missing)[: len(family)]
-    asked = [each.quantity == quantity and each.model in OF_CHARLM for each in family]
-    return int((least[asked] <= ALPHA).sum())
+    least = [each.p for each in family] if whole else holm([each.p_alone for each in family])
+    return sum(
+        p <= ALPHA and each.quantity == quantity and each.model in OF_CHARLM
+        for each, p in zip(family, least, strict=True)
+    )
 
 
 def _said(effects: list[PartEffect]) -> str:
