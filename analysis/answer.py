@@ -82,7 +82,12 @@ def family(findings: Findings) -> list[str]:
     tests = findings.sensitivities()[0].family
     if not tests.n_tests:
         return []
-    return [f"A difference is shown where p, by Holm's method over {tests.text}, is at most {ALPHA:g}."]
+    said = [f"A difference is shown where p, by Holm's method over {tests.text}, is at most {ALPHA:g}."]
+    if tests.n_made < tests.n_tests:
+        said.append(
+            "Tests that are not made yet count as p = 1: what is shown stays shown, what is not may still be."
+        )
+    return said
 
 
 def not_settled(findings: Findings) -> list[str]:
@@ -96,7 +101,9 @@ def not_settled(findings: Findings) -> list[str]:
             by_share.setdefault(share, []).append(label(each.model))
     if not by_share:
         return []
-    where = "; ".join(f"{share} in {listed(names)}" for share, names in by_share.items())
+    where = "; ".join(
+        f"{share}{' each' if len(names) > 1 else ''} in {listed(names)}" for share, names in by_share.items()
+    )
     return [f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %): {where}."]
 
 
@@ -134,7 +141,7 @@ def scope(findings: Findings) -> str:
     families = {*map(family_of, findings.models)}
     architectures = counted(len(families), "architecture")
     if len(families) < len(findings.models):
-        architectures += f" in {len(findings.models)} variants or sizes"
+        architectures = f"{len(findings.models)} variants or sizes of {architectures}"
     steps = sorted({cell.config["iterations"] for cell in measured})
     return (
         f"From {counted(trials, 'trained model')}: {architectures} with "

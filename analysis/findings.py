@@ -217,6 +217,10 @@ class Findings:
         return variants.part_effects(self.measured)
 
     @cached_property
+    def part_effects_by_activation(self) -> list[tuple[str, variants.PartEffect]]:
+        return variants.effects_by_activation(self.measured)
+
+    @cached_property
     def part_effects_at_one_rate(self) -> list[variants.PartEffect]:
         return variants.at_the_parent_s_rate(self.measured)
 

@@ -47,7 +47,9 @@ class Family:
     def text(self) -> str:
         """Such as "12 tests (6 architectures by relative PD and top-1 mismatches)"."""
         names = listed(in_prose(METRICS[name].label.split(",")[0]) for name in self.metrics)
-        registered = "" if self.n_made == self.n_tests else f", as registered; {self.n_made} of them made so far"
+        registered = (
+            "" if self.n_made == self.n_tests else f", as registered; {counted(self.n_made, 'test')} made so far"
+        )
         architectures = counted(self.n_architectures, "architecture")
         return f"{counted(self.n_tests, 'test')} ({architectures} by {names}{registered})"
 

@@ -52,7 +52,8 @@ def registered(findings: Findings) -> list[Table]:
     )
     document = REGISTERED[findings.study].document
     note = (
-        f"Registered before the first trial of this study: {document}. Outcomes are not adjusted for one another. "
+        f'Registered before the first trial of this study: {document}. An outcome follows from "Wrong if" alone; '
+        "outcomes are not adjusted for one another. "
         f"{OF_RATES[document]}"
     )
     return [Table("What was expected, and what came out", columns, rows, (note,))]

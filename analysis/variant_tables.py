@@ -8,10 +8,22 @@ import math
 from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM, VERDICT, shown_text
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
-from analysis.report_tables import MODEL
+from analysis.report_tables import ACTIVATION, MODEL
 from analysis.sizes import REPORTED, REPORTED_SLOPE, SizeTrend
-from analysis.table import Column, Row, Table, mean_of, number, plain, significant, trial_count
-from analysis.variants import quantity_label
+from analysis.stats import Estimate
+from analysis.table import (
+    ABSENT,
+    Column,
+    Row,
+    Table,
+    mean_of,
+    number,
+    plain,
+    significant,
+    trial_count,
+    with_interval,
+)
+from analysis.variants import is_cv, metric_of, quantity_label
 from config import PARENTS, base_name, size_in
 from labels import in_prose, label, listed
 from metrics import METRICS, primary
@@ -27,11 +39,20 @@ QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)
 
 
 def parts(findings: Findings) -> list[Table]:
-    """Each variant against its parent."""
-    effects = findings.part_effects
+    """Each variant against its parent: verdicts, what is tested, what is not, each activation by itself, and at the
+    parent's learning rate where it has another."""
+    tables = [_part_verdicts(findings), *_part_effects(findings)]
+    at_one_rate = [each.row() for each in findings.part_effects_at_one_rate]
+    if at_one_rate:
+        note = "Variants trained at their parent's learning rate too, in another study. Nothing is tested."
+        tables.append(Table("At the parent's learning rate", (*EFFECT, N_SHARED), at_one_rate, (note,)))
+    return tables
+
+
+def _part_verdicts(findings: Findings) -> Table:
     any_variant = any(model in PARENTS for model in findings.models)
     related = {*PARENTS, *PARENTS.values()} if any_variant else set()
-    verdict_columns = (
+    columns = (
         MODEL,
         PARENT,
         Column("Verdict by PD", ("verdict",), plain, numeric=False),
@@ -41,45 +62,70 @@ def parts(findings: Findings) -> list[Table]:
         N_TESTS,
         VERDICT_BY_MISMATCHES,
         LEARNING_RATE,
-        Column("Val loss (nats/char)", ("val_loss",), number("{:.4f}")),
+        Column("Val loss, mean over activations (nats/char)", ("val_loss",), number("{:.4f}")),
         Column("Parameters", ("n_parameters",), number("{:,.0f}")),
         N_SHARED,
     )
     rows = [
         row | {"parent": PARENTS.get(row["model"], "")} for row in verdict_rows(findings) if row["model"] in related
     ]
-    sizes = (
-        MODEL,
-        QUANTITY,
-        Column("Parent's", ("of_parent",), number("{:#.4g}")),
-        Column("Difference [95 % interval]", ("difference",), significant),
-        Column("in percent", ("percent",), mean_of("{:+.1f}")),
+    notes = (
+        BOTH_AS_REGISTERED,
+        "Two verdicts that differ are no difference that is shown: whether a variant's CV differs from its parent's "
+        "is tested in the next table. Intervals are of one architecture each and not adjusted, so that one may leave "
+        "out 0 where p is above 0.05.",
     )
-    tests = (
-        P_HOLM,
-        N_TESTS,
-        Column(
-            "Shown", ("shown",), lambda shown: "not tested" if shown is None else shown_text(shown), numeric=False
-        ),
+    return Table("Variants: does PD depend on the activation?", columns, rows, notes)
+
+
+def _parent_text(quantity: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if is_cv(quantity) else f"{value:#.4g}"
+
+
+def _difference_text(quantity: str, difference: Estimate) -> str:
+    return f"{with_interval(2, 100)(difference)} points" if is_cv(quantity) else significant(difference)
+
+
+def _percent_text(quantity: str, percent: Estimate) -> str:
+    return ABSENT if is_cv(quantity) else mean_of("{:+.1f}")(percent)
+
+
+EFFECT = (
+    MODEL,
+    QUANTITY,
+    Column("Parent's", ("quantity", "of_parent"), _parent_text),
+    Column("Difference [95 % interval]", ("quantity", "difference"), _difference_text),
+    Column("in % of the parent's", ("quantity", "percent"), _percent_text),
+)
+
+
+def _part_effects(findings: Findings) -> list[Table]:
+    tested = [each.row() for each in findings.part_effects if metric_of(each.quantity) in primary()]
+    described = [each.row() for each in findings.part_effects if metric_of(each.quantity) not in primary()]
+    by_activation = [each.row() | {"activation": name} for name, each in findings.part_effects_by_activation]
+    shown = Column(
+        "Shown", ("shown",), lambda shown: "not tested" if shown is None else shown_text(shown), numeric=False
     )
     counts = (Column("Activations", ("n_activations",), plain), N_SHARED)
     names = listed(in_prose(METRICS[name].label) for name in primary())
     notes = (
-        "The variant's value minus its parent's, over the activations and the seeds that both have; of a metric its "
-        "mean over activations, and of its CV (a fraction) the one observed, which contains the noise of the trials, "
-        "so that a variant whose seeds vary more has a higher one. In percent: of the parent's value, which is taken "
-        "as known; of a CV in percentage points.",
-        f"p, Holm: jackknife-t over seeds, of {names} only, adjusted over all variants by both metrics, means and "
-        "CVs each a family. All else is description. Intervals are of one comparison each, and not adjusted.",
+        "The variant's value minus its parent's, over the activations and the seeds that both have: of a metric its "
+        "mean over activations, and of its CV the one observed, which contains the noise of the trials, so that a "
+        "variant whose seeds vary more has a higher one. The parent's value is taken as known in percent.",
+        f"p, Holm: jackknife-t over seeds, of {names}, adjusted over all variants by both metrics, means and CVs "
+        "each a family. Intervals are of one comparison each, and not adjusted. Shown is said of the mean over these "
+        "activations, over seeds: text, contexts, activations and learning rates are fixed.",
         "A variant has its parent's size, and so another width or hidden layer where the part took room. Where it "
         "has another learning rate, the difference is that of both.",
     )
-    at_one_rate = [each.row() for each in findings.part_effects_at_one_rate]
-    said = "Variants trained at their parent's learning rate too, in another study. Description: nothing is tested."
     return [
-        Table("Variants: does PD depend on the activation?", verdict_columns, rows, (BOTH_AS_REGISTERED,)),
-        Table("Variants against their parents", (*sizes, *tests, *counts), [each.row() for each in effects], notes),
-        *([Table("At the parent's learning rate", (*sizes, *counts), at_one_rate, (said,))] if at_one_rate else []),
+        Table("Variants against their parents", (*EFFECT, P_HOLM, N_TESTS, shown, *counts), tested, notes),
+        Table("... by what is not tested", (*EFFECT, *counts), described),
+        Table(
+            "... by relative PD with each activation, not tested",
+            (EFFECT[0], ACTIVATION, *EFFECT[2:], N_SHARED),
+            by_activation,
+        ),
     ]
 
 

@@ -109,6 +109,18 @@ def part_effects(measured: list[MeasuredCell]) -> list[PartEffect]:
     ]
 
 
+def effects_by_activation(measured: list[MeasuredCell]) -> list[tuple[str, PartEffect]]:
+    """The differences of relative PD of which ``part_effects`` has the mean, with their activations. Description."""
+    groups, found = by_model(measured), []
+    for model, cells in groups.items():
+        parents = {cell.activation: cell for cell in groups.get(PARENTS.get(model, ""), [])}
+        for cell in cells:
+            parent = parents.get(cell.activation)
+            if parent and (effect := _effect([cell], [parent], "relative_pd")):
+                found.append((cell.activation, effect))
+    return found
+
+
 def at_the_parent_s_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
     """As ``part_effects``, of the variants that have another learning rate than their parent and were trained at the
     parent's too, in another study: those cells against the parent's. Description, without a test."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, TypeVar
 
+from analysis import omnibus
 from analysis.findings import Findings
 from analysis.measure import UNKNOWN, MeasuredCell, varied
 from analysis.stats import Estimate
@@ -69,7 +70,7 @@ class Ours:
 def _cv(cells: list[MeasuredCell], activations: frozenset[str]) -> Estimate:
     compared = [cell for cell in cells if cell.activation in activations]
     whole = len(compared) == len(activations) > 1
-    return Findings(compared).sensitivities()[0].cv if whole else UNKNOWN
+    return omnibus.sensitivities(compared, ("relative_pd",))["relative_pd"][0].cv if whole else UNKNOWN
 
 
 def steps_of(cells: list[dict]) -> int:

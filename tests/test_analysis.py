@@ -209,7 +209,7 @@ def test_sizes_are_named_and_ordered_by_their_numbers():
     names = ["charlm@100M", "mine@x", "charlm@5M", "minigpt", "charlm@0.25M", "charlm"]
     ordered = ["charlm", "charlm@0.25M", "charlm@5M", "charlm@100M", "minigpt", "mine@x"]
     assert labels.in_order(names) == ordered
-    assert labels.label("charlm@0.25M") == "CharLM, 0.25 M" and labels.label("mine@x") == "mine@x"
+    assert labels.label("charlm@0.25M") == "CharLM at 0.25 M" and labels.label("mine@x") == "mine@x"
 
 
 def test_over_training_ends_with_the_cell_s_own_estimate():

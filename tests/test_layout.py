@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "analysis": {"config", "config_trained", "cores", "labels", "metrics", "probabilities"},
     "audit": {"analysis", "config", "labels", "metrics"},
     "plot_utils": {"analysis", "labels", "metrics"},
-    "views": {"analysis", "audit", "config", "labels", "metrics", "plot_utils"},
+    "views": {"analysis", "audit", "config", "config_trained", "labels", "metrics", "plot_utils"},
     # Model and pilots for the docs alone.
     "analyze_results": {"analysis", "audit", "cores", "labels", "model", "runner", "study", "views"},
     "compare": {"analysis", "labels", "study", "views"},

@@ -220,8 +220,17 @@ def test_an_architecture_needs_three_sizes_and_activations_in_common():
 
 def test_the_tables_name_part_size_and_verdict():
     findings = Findings.of_study(variant_cells(), "cpu")
-    verdicts, effects = (csv_text(table) for table in TABLES["parts"](findings))
-    assert "charlm_one_head" in verdicts and "minigpt" not in verdicts + effects
+    verdicts, tested, described, by_activation = TABLES["parts"](findings)
+    assert "charlm_one_head" in csv_text(verdicts)
+    assert not any("minigpt" in csv_text(table) for table in (verdicts, tested, described, by_activation))
+    quantities = [row["quantity"] for row in (*tested.rows, *described.rows)]
+    assert sorted(quantities) == sorted(variants.QUANTITIES)
+    assert [row["activation"] for row in by_activation.rows] == ["relu", "gelu", "swiglu"]
+    mean = sum(row["difference"].mean for row in by_activation.rows) / 3
+    (of_pd,) = (row for row in tested.rows if row["quantity"] == "relative_pd")
+    assert mean == pytest.approx(of_pd["difference"].mean, abs=0.01)  # one seed of GELU diverged
+    shown = {row["quantity"]: text for row, text in zip(tested.rows, tested.texts(), strict=True)}
+    assert shown["CV of relative_pd"][2].endswith(" %") and shown["CV of relative_pd"][3].endswith(" points")
     points, trends = (csv_text(table) for table in TABLES["sizes"](findings))
     assert [line.split(",")[0] for line in points.splitlines()[1:]] == ["minigpt@0.1M", "minigpt@1M", "minigpt@10M"]
     assert trends.count("equal loss") == 4 and "charlm" not in points + trends

@@ -1,13 +1,18 @@
 """What the docs and the README say of what was registered: expectations, what is missing, what it took."""
 
 import json
+import re
 from collections import Counter
 
-from analysis import answer, registered
+from analysis import registered
 from analysis.expectation import Outcome
 from analysis.registration import REGISTERED
+from analysis.stats import Estimate
+from analysis.table import with_interval
+from analysis.variants import CV
+from config_trained import GOOD_ENOUGH
 from labels import counted, label, listed
-from views.doc_studies import StudyNumbers, duration
+from views.doc_studies import MINUS, StudyNumbers, duration
 
 
 class RegisteredNumbers(StudyNumbers):
@@ -20,7 +25,21 @@ class RegisteredNumbers(StudyNumbers):
 
     def expectation(self, study: str, number: int) -> str:
         """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
-        return next(found for each, found, _ in registered.judged(self.findings(study)) if each.number == number)
+        found = next(found for each, found, _ in registered.judged(self.findings(study)) if each.number == number)
+        return re.sub(r"(?<!\w)-(?=\d)", MINUS, found)
+
+    def is_open(self, study: str, number: int) -> bool:
+        """Whether one of them waits for trials of the registered study."""
+        return not self.is_there(study) or self._outcome(study, number) in (None, Outcome.OPEN)
+
+    def largest_cv(self, study: str) -> str:
+        """The largest upper limit of a CV of PD without noise, such as "2.2 %"."""
+        return f"{100 * max(each.cv.high for each in self.findings(study).sensitivities() if each.tested):.1f} %"
+
+    def n_effects_shown(self, study: str, quantity: str) -> str:
+        """Of how many variants the difference from their parent is shown, such as "0 of 4 variants"."""
+        effects = [each for each in self.findings(study).part_effects if each.quantity == quantity]
+        return f"{sum(bool(each.shown) for each in effects)} of {counted(len(effects), 'variant')}"
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -51,11 +70,7 @@ class RegisteredNumbers(StudyNumbers):
             "size": ("sizes", 7),
             "attention dropout": ("attention_dropout", 6),
         }
-        waiting = [
-            what
-            for what, (study, number) in asked.items()
-            if not self.is_there(study) or self._outcome(study, number) is Outcome.OPEN
-        ]
+        waiting = [what for what, (study, number) in asked.items() if self.is_open(study, number)]
         return f" Not answered yet: {listed(waiting)}." if waiting else ""
 
     def _outcome(self, study: str, number: int) -> Outcome | None:
@@ -63,18 +78,28 @@ class RegisteredNumbers(StudyNumbers):
         return next((outcome for each, _, outcome in found if each.number == number), None)
 
     def not_good_enough(self, study: str) -> str:
-        """A sentence on the architectures whose loss is above what was registered as good enough, or nothing."""
+        """A sentence on the cells whose loss is above what was registered as good enough, or nothing."""
         said = [
-            f"{label(each.sensitivity.model)} ({each.short} of {counted(len(each.cells), 'cell')})"
-            for each in answer.architecture_answers(self.findings(study))
-            if each.short
+            f"{label(cell.model)} with {label(cell.activation)} ({cell.mean('val_loss'):.4f}, limit "
+            f"{GOOD_ENOUGH[cell.model]:.2f})"
+            for cell in self.findings(study).measured
+            if cell.good_enough() is False
         ]
-        return f" Not trained as far as intended: {listed(said)}." if said else ""
+        return f" Loss above what was registered as good enough: {listed(said)}." if said else ""
 
     def at_one_rate(self, study: str) -> str:
-        """The variants that were trained at their parent's learning rate too, or nothing."""
-        models = dict.fromkeys(each.model for each in self.findings(study).part_effects_at_one_rate)
-        return listed(map(label, models)) if models else ""
+        """The variants that were trained at their parent's learning rate too, with what PD is there, or nothing.
+
+        Such as "CharLM with one head (PD 1.2 [0.1, 2.3] % above CharLM's, its CV 0.1 [-0.2, 0.4] points above)".
+        """
+        found = {(each.model, each.quantity): each for each in self.findings(study).part_effects_at_one_rate}
+        said = [
+            f"{label(model)} (PD {_above(each.percent, '%')} {label(each.parent)}'s, its CV "
+            f"{_above(found[model, CV + quantity].percent, 'points')})"
+            for (model, quantity), each in found.items()
+            if quantity == "relative_pd"
+        ]
+        return listed(said).replace("-", MINUS) if said else ""
 
     def cost_with_pilots(self, *studies: str) -> str:
         """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
@@ -83,3 +108,11 @@ class RegisteredNumbers(StudyNumbers):
         piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
         trials = [trial for group in (*trained, *piloted) for trial in group]
         return duration(sum(trial.get("training_time", 0) + trial.get("evaluation_time", 0) for trial in trials))
+
+
+def _above(difference: Estimate, unit: str) -> str:
+    """Such as "1.2 [0.1, 2.3] % above", or with the sign turned "below"."""
+    if difference.mean < 0:
+        difference = Estimate(-difference.mean, -difference.high, -difference.low, difference.n)
+        return f"{with_interval(1)(difference)} {unit} below"
+    return f"{with_interval(1)(difference)} {unit} above"

@@ -51,7 +51,7 @@ def parts(findings: Findings, _: dict[str, str]) -> Figure:
     figure.legend(handles=legend, loc="outside lower center", ncols=3)
     parents = listed(label(name) for name in dict.fromkeys(each.parent for each in effects))
     rates = (
-        " Variants with a learning rate have another than their parent." if any(e.other_rate for e in effects) else ""
+        " Where a learning rate is named, it differs from the parent's." if any(e.other_rate for e in effects) else ""
     )
     figure.suptitle(
         f"What each part moves: variants against {parents}, with 95 % intervals\n"
