@@ -60,7 +60,7 @@ class PartEffect:
     def size(self) -> str:
         """Such as "+3.1 %", or of a CV "+0.4 percentage points"; with the learning rates where they differ."""
         size = f"{self.percent.mean:+.1f} {'percentage points' if is_cv(self.quantity) else '%'}"
-        return f"{size}, at a learning rate of {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else size
+        return f"{size}, at rate {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else size
 
     @property
     def other_rate(self) -> bool:

@@ -205,7 +205,7 @@ def test_a_variant_at_another_rate_is_compared_at_its_parent_s_too_where_that_wa
     findings = Findings.of_study([*parent, *at_its_own, *at_a_third, *at_parents], "parts")
     (own,) = (each for each in findings.part_effects if each.quantity == "relative_pd")
     assert own.percent.mean == pytest.approx(-12.5, abs=0.5)
-    assert own.size.endswith(" %, at a learning rate of 0.002, not 0.004")
+    assert own.size.endswith(" %, at rate 0.002, not 0.004")
     (at_one,) = (each for each in findings.part_effects_at_one_rate if each.quantity == "relative_pd")
     assert at_one.percent.mean == pytest.approx(12.5, abs=0.5) and at_one.shown is None and not at_one.n_tests
     assert [table.title for table in TABLES["parts"](findings)][-1] == "At the parent's learning rate"
