@@ -3,9 +3,10 @@
 import json
 import re
 from collections import Counter
+from functools import cache
 
 from analysis import registered
-from analysis.expectation import Outcome
+from analysis.expectation import NOTHING, Found, Outcome
 from analysis.registration import REGISTERED
 from analysis.stats import Estimate
 from analysis.table import with_interval
@@ -20,17 +21,22 @@ class RegisteredNumbers(StudyNumbers):
 
     def expectations(self, study: str) -> str:
         """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
-        outcomes = Counter(outcome for _, _, outcome in registered.judged(self.findings(study)))
+        outcomes = Counter(outcome for _, outcome in self._judged(study).values())
         return listed(f"{n} {outcome}" for outcome, n in outcomes.items())
 
     def expectation(self, study: str, number: int) -> str:
         """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
-        found = next(found for each, found, _ in registered.judged(self.findings(study)) if each.number == number)
+        found, _ = self._judged(study)[number]
         return re.sub(r"(?<!\w)-(?=\d)", MINUS, found)
 
     def is_open(self, study: str, number: int) -> bool:
         """Whether one of them waits for trials of the registered study."""
-        return not self.is_there(study) or self._outcome(study, number) in (None, Outcome.OPEN)
+        return not self.is_there(study) or self._judged(study).get(number, NOTHING)[1] is Outcome.OPEN
+
+    @cache  # noqa: B019  (lives as long as the command)
+    def _judged(self, study: str) -> dict[int, Found]:
+        """What was found of each expectation and its outcome, by number."""
+        return {each.number: (found, outcome) for each, found, outcome in registered.judged(self.findings(study))}
 
     def largest_cv(self, study: str) -> str:
         """The largest upper limit of a CV of PD without noise, such as "2.2 %"."""
@@ -72,10 +78,6 @@ class RegisteredNumbers(StudyNumbers):
         }
         waiting = [what for what, (study, number) in asked.items() if self.is_open(study, number)]
         return f" Not answered yet: {listed(waiting)}." if waiting else ""
-
-    def _outcome(self, study: str, number: int) -> Outcome | None:
-        found = registered.judged(self.findings(study))
-        return next((outcome for each, _, outcome in found if each.number == number), None)
 
     def not_good_enough(self, study: str) -> str:
         """A sentence on the cells whose loss is above what was registered as good enough, or nothing."""
