@@ -25,8 +25,9 @@ QUESTION = "Does the activation function change how reproducible a language mode
 
 
 def headline(findings: Findings) -> str:
-    """The answer of a study: a sentence for each verdict, what is not settled, and the family of the tests."""
-    return " ".join([*sentences(findings), *not_settled(findings), *family(findings)])
+    """The answer of a study: a sentence for each verdict, what was not trained to the end, and the family of the
+    tests."""
+    return " ".join([*sentences(findings), *not_settled(findings), *not_good_enough(findings), *family(findings)])
 
 
 def sentences(findings: Findings) -> list[str]:
@@ -105,6 +106,17 @@ def not_settled(findings: Findings) -> list[str]:
         f"{share}{' each' if len(names) > 1 else ''} in {listed(names)}" for share, names in by_share.items()
     )
     return [f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %): {where}."]
+
+
+def not_good_enough(findings: Findings) -> list[str]:
+    """Which cells have a loss above what was registered as good enough, in a sentence; nothing where none has."""
+    said = [
+        f"{label(cell.model)} with {label(cell.activation)} (loss {cell.mean('val_loss'):.4f}, registered limit "
+        f"{config_trained.GOOD_ENOUGH[cell.model]:.2f})"
+        for cell in findings.measured
+        if cell.good_enough() is False
+    ]
+    return [f"Not trained as far as intended: {listed(said)}."] if said else []
 
 
 def _to_the_end(measured: list[MeasuredCell]) -> bool:

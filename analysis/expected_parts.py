@@ -54,7 +54,7 @@ def _may_be_shown(findings: Findings, quantity: str) -> int:
 
 
 def _said(effects: list[PartEffect]) -> str:
-    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 %)"."""
+    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
     shown = [f"{label(each.model)}: {each.size}" for each in effects if each.shown]
     return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (
         f" ({'; '.join(shown)})" if shown else ""

@@ -45,11 +45,12 @@ def _most_different(cells: list[MeasuredCell]) -> str:
 
 
 def _relu_is_higher(findings: Findings) -> Found:
-    shown = [each for each in findings.against_first if each.shown and each.activation in SMOOTH]
+    asked = [each for each in findings.against_first if each.activation in SMOOTH]
+    shown = [each for each in asked if each.shown]
     less = [each for each in shown if each.estimate.mean > 0]
     rates = {(cell.model, cell.activation): cell.config.get("learning_rate", math.nan) for cell in findings.measured}
     slower = sum(rates[each.model, each.other] < rates[each.model, each.activation] for each in less)
-    found = f"ReLU has the lower PD in {len(less)} of {counted(len(shown), 'pair')} shown"
+    found = f"ReLU has the lower PD in {len(less)} of {counted(len(shown), 'pair')} shown (of {len(asked)})"
     if slower:
         found += f", in {slower} of which it also has the lower learning rate"
     return found, Outcome.of(len(less) >= len(shown) / 2) if shown else Outcome.UNDECIDED

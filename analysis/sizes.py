@@ -18,7 +18,7 @@ from analysis.registration import incomplete_models, registration_of
 from analysis.stats import FEWEST, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
-from analysis.variants import CV, in_all, metric_of, quantity_of, seed_values
+from analysis.variants import CV, in_all, is_cv, metric_of, quantity_of, seed_values
 from config import base_name, size_in
 
 FEWEST_SIZES = 3
@@ -139,15 +139,12 @@ def size_trends(measured: list[MeasuredCell]) -> list[SizeTrend]:
 
 def _adjusted(found: list[SizeTrend]) -> list[SizeTrend]:
     tested = [each.p_alone if each.quantity in TESTED and each.when == END else math.nan for each in found]
-    n_tests = sum(not math.isnan(p) for p in tested)
-    return [
-        replace(each, p=float(p), n_tests=0 if math.isnan(p) else n_tests)
-        for each, p in zip(found, stats.holm(tested), strict=True)
-    ]
+    family = stats.holm_family(tested)
+    return [replace(each, p=p, n_tests=n_tests) for each, (p, n_tests) in zip(found, family, strict=True)]
 
 
 def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str, level: float) -> SizeTrend | None:
-    if quantity.startswith(CV) and len(groups[0]) < 2:
+    if is_cv(quantity) and len(groups[0]) < 2:
         return None
     cells = list(chain(*groups))
     seeds, values = seed_values(cells, metric_of(quantity))

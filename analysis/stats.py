@@ -223,6 +223,12 @@ def holm(p_values: Sequence[float] | np.ndarray, planned: int = 0) -> np.ndarray
     return adjusted
 
 
+def holm_family(p_values: Sequence[float], planned: int = 0) -> list[tuple[float, int]]:
+    """Of each p-value the adjusted one, by ``holm``, and how many tests its family has; 0 of NaN, in none."""
+    n_tests = max(planned, sum(not math.isnan(p) for p in p_values))
+    return [(float(p), 0 if math.isnan(p) else n_tests) for p in holm(p_values, planned)]
+
+
 # Planning
 
 

@@ -58,8 +58,10 @@ class PartEffect:
 
     @property
     def size(self) -> str:
-        """Such as "+3.1 %", or of a CV "+0.4 percentage points"; with the learning rates where they differ."""
-        size = f"{self.percent.mean:+.1f} {'percentage points' if is_cv(self.quantity) else '%'}"
+        """Such as "+3.1 % [2.0, 4.2]", or of a CV "+0.4 percentage points [0.1, 0.7]"; with the learning rates where
+        they differ."""
+        change, unit = self.percent, "percentage points" if is_cv(self.quantity) else "%"
+        size = f"{change.mean:+.1f} {unit} [{change.low:.1f}, {change.high:.1f}]"
         return f"{size}, at rate {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else size
 
     @property
@@ -150,11 +152,8 @@ def quantity_label(quantity: str) -> str:
 
 def _adjusted(found: list[PartEffect], planned: int) -> list[PartEffect]:
     tested = [each.p_alone if metric_of(each.quantity) in primary() else math.nan for each in found]
-    n_tests = max(planned, sum(not math.isnan(p) for p in tested))
-    return [
-        replace(each, p=float(p), n_tests=0 if math.isnan(p) else n_tests)
-        for each, p in zip(found, stats.holm(tested, planned), strict=True)
-    ]
+    family = stats.holm_family(tested, planned)
+    return [replace(each, p=p, n_tests=n_tests) for each, (p, n_tests) in zip(found, family, strict=True)]
 
 
 def in_all(groups: Sequence[list[MeasuredCell]]) -> list[list[MeasuredCell]]:

@@ -4,7 +4,6 @@ what a step costs.
 The steps are all on the first batch, whose loss must then fall.
 """
 
-import hashlib
 import statistics
 import time
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 
 from own.plan import Cost
-from own.task import Task
+from own.task import Task, hashed
 from own.trial import Job, OwnTrial
 from runner.first_step import size_warnings
 from study.files import UserError
@@ -71,25 +70,6 @@ def look(task: Task, job: Job, device: str, own: OwnCode, steps: int | None) -> 
 def batch_loss(trial: OwnTrial) -> float:
     trial.model.eval()
     return float(trial.loss(*trial.batch(0)))
-
-
-def hashed(value: object) -> str:
-    """A hash of all tensors in a value."""
-    found = hashlib.sha256()
-
-    def add(part: object) -> None:
-        if isinstance(part, torch.Tensor):
-            found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        elif isinstance(part, Mapping):
-            for name in part:
-                found.update(str(name).encode())
-                add(part[name])
-        elif isinstance(part, tuple | list):
-            for each in part:
-                add(each)
-
-    add(value)
-    return found.hexdigest()
 
 
 # ---------------------------------------------------------------- what is checked

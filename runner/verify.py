@@ -45,7 +45,8 @@ def kind_of(error: ResultError) -> str:
 def report_verification(study: Study, jobs: list[Job]) -> int:
     """Check every result of ``jobs`` and print what is wrong; returns the exit code."""
     unchecked: list[Path] = []
-    findings = [*verify(study, jobs, unchecked.append), *verify_summary(study.store)]
+    found = [*verify(study, jobs, unchecked.append), *verify_summary(study.store)]
+    findings = list(dict.fromkeys(found))  # a damaged record is found by itself and on the way to its cell
     for kind, what in findings:
         cli.say(f"{kind:8} {what}")
     for path in unchecked:

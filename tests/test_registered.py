@@ -148,5 +148,5 @@ def test_learning_rates_that_pilots_chose_are_said_and_are_no_obstacle():
 def test_the_readme_counts_outcomes_and_quotes_what_was_found():
     numbers = Numbers(cells_of(relu=0.6), {}, ROOT)
     assert numbers.expectations("trained") == "7 not shown wrong and 1 wrong"
-    assert numbers.expectation("trained", 4) == "ReLU has the lower PD in 0 of 24 pairs shown"
+    assert numbers.expectation("trained", 4) == "ReLU has the lower PD in 0 of 24 pairs shown (of 24)"
     assert Numbers(cells_of(["charlm"]), {}, ROOT).expectations("trained") == f"8 {registered.Outcome.OPEN}"

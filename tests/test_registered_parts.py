@@ -1,5 +1,7 @@
 """The studies of parts, sizes, gated activations and attention dropout are judged by what was registered of them."""
 
+import re
+
 import numpy as np
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial
@@ -205,12 +207,12 @@ def test_a_variant_at_another_rate_is_compared_at_its_parent_s_too_where_that_wa
     findings = Findings.of_study([*parent, *at_its_own, *at_a_third, *at_parents], "parts")
     (own,) = (each for each in findings.part_effects if each.quantity == "relative_pd")
     assert own.percent.mean == pytest.approx(-12.5, abs=0.5)
-    assert own.size.endswith(" %, at rate 0.002, not 0.004")
+    assert re.fullmatch(r"-12\.\d % \[-1\d\.\d, -\d+\.\d\], at rate 0\.002, not 0\.004", own.size)
     (at_one,) = (each for each in findings.part_effects_at_one_rate if each.quantity == "relative_pd")
     assert at_one.percent.mean == pytest.approx(12.5, abs=0.5) and at_one.shown is None and not at_one.n_tests
     assert [table.title for table in TABLES["parts"](findings)][-1] == "At the parent's learning rate"
     said = Numbers([*parent, *at_its_own, *at_a_third, *at_parents], {}, ROOT).at_one_rate("parts")
-    assert said.startswith("CharLM with one head (PD 12.") and "] % above CharLM's, its CV " in said
+    assert said.startswith("CharLM with one head has a PD 12.") and "] % above CharLM's, with a CV " in said
     own_rate_only = [*parent, *at_its_own, *at_a_third]
     assert Numbers(own_rate_only, {}, ROOT).at_one_rate("parts") == ""
     assert "learning rate 0.002" in parts_figure.parts(findings, {}).axes[0].get_yticklabels()[0].get_text()

@@ -5,13 +5,12 @@ import re
 from collections import Counter
 from functools import cache
 
-from analysis import registered
+from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
 from analysis.registration import REGISTERED
 from analysis.stats import Estimate
 from analysis.table import with_interval
 from analysis.variants import CV
-from config_trained import GOOD_ENOUGH
 from labels import counted, label, listed
 from views.doc_studies import MINUS, StudyNumbers, duration
 
@@ -47,6 +46,12 @@ class RegisteredNumbers(StudyNumbers):
         effects = [each for each in self.findings(study).part_effects if each.quantity == quantity]
         return f"{sum(bool(each.shown) for each in effects)} of {counted(len(effects), 'variant')}"
 
+    def part_effect(self, study: str, model: str, quantity: str) -> str:
+        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]"."""
+        effects = self.findings(study).part_effects
+        found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
+        return found.size.replace("-", MINUS)
+
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
 
@@ -80,24 +85,18 @@ class RegisteredNumbers(StudyNumbers):
         return f" Not answered yet: {listed(waiting)}." if waiting else ""
 
     def not_good_enough(self, study: str) -> str:
-        """A sentence on the cells whose loss is above what was registered as good enough, or nothing."""
-        said = [
-            f"{label(cell.model)} with {label(cell.activation)} ({cell.mean('val_loss'):.4f}, limit "
-            f"{GOOD_ENOUGH[cell.model]:.2f})"
-            for cell in self.findings(study).measured
-            if cell.good_enough() is False
-        ]
-        return f" Loss above what was registered as good enough: {listed(said)}." if said else ""
+        return " ".join(answer.not_good_enough(self.findings(study)))
 
     def at_one_rate(self, study: str) -> str:
         """The variants that were trained at their parent's learning rate too, with what PD is there, or nothing.
 
-        Such as "CharLM with one head (PD 1.2 [0.1, 2.3] % above CharLM's, its CV 0.1 [-0.2, 0.4] points above)".
+        Such as "CharLM with one head has a PD 1.2 [0.1, 2.3] % above CharLM's, with a CV 0.1 [-0.2, 0.4] points
+        above".
         """
         found = {(each.model, each.quantity): each for each in self.findings(study).part_effects_at_one_rate}
         said = [
-            f"{label(model)} (PD {_above(each.percent, '%')} {label(each.parent)}'s, its CV "
-            f"{_above(found[model, CV + quantity].percent, 'points')})"
+            f"{label(model)} has a PD {_above(each.percent, '%')} {label(each.parent)}'s, with a CV "
+            f"{_above(found[model, CV + quantity].percent, 'points')}"
             for (model, quantity), each in found.items()
             if quantity == "relative_pd"
         ]
