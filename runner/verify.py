@@ -162,8 +162,10 @@ def verify_cell(study: Study, cell: Cell, on_unchecked: Callable[[Path], None]) 
             rebuilt = build_cell(study, cell, records, previous=None, known={})
             if "pooled" in found:
                 rebuilt = expand(path, compact(rebuilt))
-            of_the_run = ("planned_trials", "status")
-            wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
+            others = {"planned_trials", "status"}  # of the run
+            if "pooled" in found:  # its mean is checked when it is read, to the digits that its pairs have
+                others.add("mean_relative_pd")
+            wrong = [name for name in rebuilt if name not in others and not same(rebuilt[name], found.get(name))]
             if wrong:
                 yield "damaged", f"{path} does not agree with its trials ({', '.join(wrong)})"
         elif unchecked:
