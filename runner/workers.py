@@ -194,7 +194,7 @@ def start_context(device: str) -> SpawnContext | ForkServerContext:
     if device != "cpu" or sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train"])
+    context.set_forkserver_preload(["runner.preload"])
     return context
 
 

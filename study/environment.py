@@ -75,8 +75,7 @@ def environment(device: str) -> dict:
         "blas_rounding": optional(blas_rounding),
         "torch_rounding": optional(torch_rounding),
         **{name: os.environ.get(name) for name in VARIABLES},
-        "commit": optional(commit),
-        "code_sha256": optional(code_digest),
+        **code_facts(),
     }
 
 
@@ -182,6 +181,12 @@ def torch_rounding() -> str:
 
 
 # ---------------------------------------------------------------- the code
+
+
+@cache
+def code_facts() -> dict[str, str | None]:
+    """Which code this process has: what is on the disk when it is first asked, as soon as the code is loaded."""
+    return {"commit": optional(commit), "code_sha256": optional(code_digest)}
 
 
 def commit() -> str | None:
