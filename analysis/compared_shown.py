@@ -8,7 +8,7 @@ from analysis.comparing import MARGIN, Compared, Comparison, Group
 from analysis.predictions import MISMATCHES
 from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
 from analysis.stats_many import ALPHA, EffectVerdict
-from analysis.table import ABSENT, Column, Row, Table, number, p_text, plain, with_interval
+from analysis.table import ABSENT, Column, Row, Table, finite, number, p_text, plain, with_interval
 from labels import counted
 from metrics import PAIR_METRICS
 
@@ -50,8 +50,8 @@ def _group_json(group: Group) -> dict:
         "name": group.name,
         "n_models": group.n_models,
         "n_samples": group.n_samples,
-        "accuracy": _or_none(group.accuracy),
-        "loss": _or_none(group.loss),
+        "accuracy": finite(group.accuracy),
+        "loss": finite(group.loss),
         "metrics": _estimates(group.metrics),
         "over_samples": _estimates(group.over_samples) or None,
         "models": list(group.models),
@@ -66,7 +66,7 @@ def _comparison_json(each: Comparison) -> dict:
         "metrics": {
             metric: {
                 **_difference(effect.difference),
-                "p": _or_none(effect.p),
+                "p": finite(effect.p),
                 "ratio": estimate_json(effect.ratio),
                 "verdict": str(effect.verdict),
             }
@@ -81,7 +81,7 @@ def _comparison_json(each: Comparison) -> dict:
 
 
 def estimate_json(value: Estimate) -> dict[str, float | None]:
-    return {"mean": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
+    return {"mean": finite(value.mean), "low": finite(value.low), "high": finite(value.high)}
 
 
 def _estimates(values: dict[str, Estimate]) -> dict[str, dict]:
@@ -89,11 +89,7 @@ def _estimates(values: dict[str, Estimate]) -> dict[str, dict]:
 
 
 def _difference(value: Estimate) -> dict[str, float | None]:
-    return {"difference": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {"difference": finite(value.mean), "low": finite(value.low), "high": finite(value.high)}
 
 
 # ---------------------------------------------------------------- in words

@@ -9,7 +9,7 @@ from analysis.sizes import END, SizeTrend
 from analysis.stats import holm
 from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.variants import CV, PartEffect, is_cv
-from config import ONLY_WITH_DROPOUT, PARENTS
+from config import ONLY_WITH_DROPOUT, PARENTS, base_name
 from labels import counted, label, listed
 
 MODELS = REGISTERED["parts"].config.models
@@ -104,7 +104,10 @@ def _of_trends(
     for each in trends:
         low, mean, high = (form.format(scale * x) for x in (each.slope.low, each.slope.mean, each.slope.high))
         said.append(f"{mean} [{low}, {high}] in {label(each.base)}")
-    return f"{what} for a tenfold size: {listed(said)}", trends
+    bases = dict.fromkeys(map(base_name, REGISTERED["sizes"].config.models))
+    lacking = [label(base) for base in bases if base not in {each.base for each in trends}]
+    without = f" ({listed(lacking)} may change this, whose sizes are not all there)" if lacking else ""
+    return f"{what} for a tenfold size: {listed(said)}{without}", trends
 
 
 def _no_trend_as_the_report_s(findings: Findings) -> Found:

@@ -15,7 +15,7 @@ import numpy as np
 import config_trained
 from analysis import stats
 from analysis.stats import Estimate
-from analysis.table import Row
+from analysis.table import Row, finite
 from config import STREAMS, family_of
 from labels import in_order
 from metrics import METRICS, PAIR_METRICS, TRIAL_METRICS
@@ -429,8 +429,3 @@ def _compared(model: str, cells: list[MeasuredCell]) -> dict:
             f"cv_{metric}": finite(100 * spread.cv),  # in percent, as the report has it
         }
     return compared
-
-
-def finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None

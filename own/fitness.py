@@ -15,7 +15,7 @@ import torch
 from own.plan import Cost
 from own.task import Task, hashed
 from own.trial import Job, OwnTrial
-from runner.first_step import size_warnings
+from runner.first_step import alike, size_warnings
 from study.files import UserError
 from study.own_code import OwnCode, explaining_gates
 from study.users_code import users_code
@@ -90,7 +90,7 @@ def examine(
     shape, *others = dict.fromkeys(each.predictions.shape for each in looks.values())
     if others:
         raise UserError(f"{task.path}: predictions have shape {shape}, with another activation {others[0]}")
-    if same := same_output(looks):
+    if same := alike({name: (each.initial, each.predictions.tobytes()) for name, each in looks.items()}):
         raise UserError(
             f"{task.path}: {same[0]} and {same[1]} give the same predictions after "
             f"{len(looks[same[0]].losses)} steps from equal weights; does model(activation) use its activation?"
@@ -121,16 +121,6 @@ def not_deterministic(first: Look, again: Look) -> str | None:
         return "losses from equal weights and batches (in the forward pass, the loss or the optimizer)"
     if not np.array_equal(first.predictions, again.predictions, equal_nan=True):
         return "predictions after equal losses (in the optimizer, predict or the forward pass of eval mode)"
-    return None
-
-
-def same_output(looks: Mapping[str, Look]) -> tuple[str, str] | None:
-    """Two activations whose models began with equal weights and, after some steps, still predict the same."""
-    seen: dict[tuple[str, bytes], str] = {}
-    for name, each in looks.items():
-        other = seen.setdefault((each.initial, each.predictions.tobytes()), name)
-        if other != name:
-            return other, name
     return None
 
 

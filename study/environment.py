@@ -6,7 +6,6 @@ trial's identity: the same settings on another machine are the same trial, whose
 PyTorch takes seconds to load, so what needs it imports it where it is used: environments are compared without.
 """
 
-import ast
 import os
 import platform
 import re
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from study.files import ROOT, digest
+from study.users_code import imported_files
 
 if TYPE_CHECKING:
     import torch
@@ -216,18 +216,5 @@ def code_digest(root: Path = ROOT) -> str:
         name = path.relative_to(root).as_posix()
         if name not in found:
             found[name] = path.read_bytes().replace(b"\r\n", b"\n")
-            waiting += imported_files(found[name], root)
+            waiting += imported_files(path, found[name], root)
     return digest(b"\0".join(part for name in sorted(found) for part in (name.encode(), found[name])))
-
-
-def imported_files(source: bytes, root: Path) -> list[Path]:
-    """The files below ``root`` that a module imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    places = [root / name.replace(".", "/") for name in names]
-    files = [path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")]
-    return [path for path in files if path.is_file()]

@@ -147,7 +147,7 @@ def test_the_code_s_digest_covers_every_module_that_a_trial_loads():
         path = waiting.pop()
         if path not in reached:
             reached.add(path)
-            waiting += environment.imported_files(path.read_bytes(), ROOT)
+            waiting += environment.imported_files(path, path.read_bytes(), ROOT)
     named = {"model.py", "activations.py", "config.py", "metrics.py", "study/pairs.py", "study/store.py"}
     training = {f"training/{path.name}" for path in (ROOT / "training").glob("[!_]*.py")} - {"training/landscape.py"}
     assert named | training <= {path.relative_to(ROOT).as_posix() for path in reached}

@@ -59,10 +59,10 @@ def verdicts_table(record: Mapping[str, Any]) -> Table:
         }
         for each, without in found
     ]
-    n_tests = {each.metric: each.n_tests for each, _ in found}
+    n_tests = max(each.n_tests for each, _ in found if each.metric == PRIMARY[0])
     notes = (
         f"CV over activations, 95 % interval; margin 10 %. p: adjusted by Holm's method over "
-        f"{counted(n_tests[PRIMARY[0]], 'test')}, every domain by top-1 mismatches and total variation; of the other "
+        f"{counted(n_tests, 'test')}, every domain by top-1 mismatches and total variation; of the other "
         f"metrics over the domains. Left out: the activation whose mean lies furthest from the others', chosen after "
         "looking, so that the verdict without it says whether the effect is one activation's.",
     )
