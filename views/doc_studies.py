@@ -274,9 +274,9 @@ class StudyNumbers:
         return span([cell.mean("relative_pd") for cell in self.findings(study).measured], "{:.2f}")
 
     def verdict(self, study: str, model: str, when: When = When.END) -> str:
-        """The verdict on an architecture by PD."""
+        """The verdict on an architecture by PD, if it is there yet."""
         found = self.findings(study).sensitivities("relative_pd", when)
-        return next(str(each.verdict) for each in found if each.model == model)
+        return next((str(each.verdict) for each in found if each.model == model), "nothing yet")
 
     def lower_pd(self, first: str, others: Sequence[str], *studies: str) -> str:
         """Of the pairs with one of ``others``, in how many ``first`` has the lower PD: "6 of 6 shown (of 24)"."""
