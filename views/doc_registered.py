@@ -7,6 +7,7 @@ from functools import cache
 
 from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
+from analysis.expected_parts import EXPECTATIONS
 from analysis.registration import REGISTERED
 from analysis.stats import Estimate
 from analysis.table import with_interval
@@ -37,9 +38,12 @@ class RegisteredNumbers(StudyNumbers):
         """What was found of each expectation and its outcome, by number."""
         return {each.number: (found, outcome) for each, found, outcome in registered.judged(self.findings(study))}
 
-    def largest_cv(self, study: str) -> str:
-        """The largest upper limit of a CV of PD without noise, such as "2.2 %"."""
-        return f"{100 * max(each.cv.high for each in self.findings(study).sensitivities() if each.tested):.1f} %"
+    def largest_cv(self, study: str, number: int) -> str:
+        """The largest upper limit of a CV of PD without noise, of the architectures that expectation ``number`` is
+        about, such as "2.2 %"."""
+        (about,) = (each.needs for each in EXPECTATIONS[study] if each.number == number)
+        found = self.findings(study).sensitivities()
+        return f"{100 * max(each.cv.high for each in found if each.tested and each.model in about):.1f} %"
 
     def n_effects_shown(self, study: str, quantity: str) -> str:
         """Of how many variants the difference from their parent is shown, such as "0 of 4 variants"."""
