@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import config_trained
 from analysis.differences import compared_cells
 from analysis.findings import Findings
-from analysis.measure import SETTLED, MeasuredCell, untrained
+from analysis.measure import SETTLED, MeasuredCell, untrained_mean
 from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
@@ -67,10 +67,12 @@ def _sentence(found: list["ArchitectureAnswer"], total: int, incomplete: Contain
         difference = f"; a difference is shown{some}" if some else ""
         return f"Undecided {where}: PD has {cv}, and the margin is within its interval{difference}."
     needed = sorted(each.needed for each in found if each.needed)
+    if not needed:
+        return f"Too few trials to tell {where}: it takes at least {FEWEST_JUDGED} of each cell, from the same seeds."
     span = f"{needed[0]}" if needed[0] == needed[-1] else f"{needed[0]} to {needed[-1]}"
     return (
-        f"Too few trials to tell {where}: it would take {span} of each cell to find {100 * TOLD:.0f} % between two "
-        "activations."
+        f"Too few trials to tell {where}: it would take {span} of each cell, from the same seeds, to find "
+        f"{100 * TOLD:.0f} % between two activations."
     )
 
 
@@ -306,17 +308,15 @@ def grid(findings: Findings, metric: str, title: str, digits: int) -> Table:
     """The mean of a metric in every cell: architectures by activations; and of a pair's metric before training."""
     activations = list(dict.fromkeys(cell.activation for cell in findings.measured))
     form = f"{{:.{digits}f}}"
-    baselines = {
-        model: sum(untrained(cell, metric).mean for cell in cells) / len(cells)
-        for model, cells in findings.models.items()
-    }
+    baselines = {model: untrained_mean(cells, metric) for model, cells in findings.models.items()}
     rows = [
-        {"model": model, "untrained": baselines[model], **{cell.activation: cell.estimate(metric) for cell in cells}}
+        {"model": model, "untrained": baselines[model]}
+        | {f"of_{cell.activation}": cell.estimate(metric) for cell in cells}
         for model, cells in findings.models.items()
     ]
     columns = (
         Column("Architecture", ("model",), label, numeric=False),
-        *(Column(label(name), (name,), mean_of(form)) for name in activations),
+        *(Column(label(name), (f"of_{name}",), mean_of(form)) for name in activations),
         *(
             [Column("untrained, mean", ("untrained",), number(form))]
             if any(map(math.isfinite, baselines.values()))

@@ -59,11 +59,13 @@ def cell_metrics(findings: Findings) -> list[Table]:
 
 
 def _metric_table(model: str, cells: list[MeasuredCell]) -> Table:
-    rows = [{"metric": name, **{cell.activation: cell.estimate(name) for cell in cells}} for name in PAIR_METRICS]
+    rows = [
+        {"metric": name} | {f"of_{cell.activation}": cell.estimate(name) for cell in cells} for name in PAIR_METRICS
+    ]
     columns = (
         Column("Metric, mean over pairs [95 % interval]", ("metric",), metric_label, numeric=False),
         *(
-            Column(f"{label(cell.activation)} (N = {trials_text([cell])})", (cell.activation,), significant)
+            Column(f"{label(cell.activation)} (N = {trials_text([cell])})", (f"of_{cell.activation}",), significant)
             for cell in cells
         ),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from analysis.comparing import MARGIN, Compared, Comparison, Group
 from analysis.predictions import MISMATCHES
-from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats import FEWEST, FEWEST_JUDGED, UNKNOWN, Estimate
 from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.table import ABSENT, Column, Row, Table, finite, number, p_text, plain, with_interval
 from labels import counted
@@ -242,7 +242,7 @@ def disagreements(compared: Compared) -> list[Disagreement]:
         Disagreement(
             f"{each.first.name} v {each.second.name}",
             f"{each.first.n_models} v {each.second.n_models}",
-            each.over_samples or {name: Estimate(mean, math.nan, math.nan, 0) for name, mean in each.across.items()},
+            each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()},
             bool(each.over_samples),
         )
         for each in compared.comparisons
@@ -288,17 +288,20 @@ def differences_table(compared: Compared) -> Table:
 
 
 def long_table(compared: Compared) -> Table:
-    """All numbers, a line for each measure of a group (then without a second one) and of two groups."""
+    """All numbers, a line for each measure of a group (then without a second one) and of two groups: what two models
+    disagree on, one of each group, and the first group's minus the second's."""
     shown = ("first", "second", "measure", "n_models", "value", "ratio", "p", "verdict")
     columns = tuple(Column(field, (field,), lambda value: ABSENT if value is None else str(value)) for field in shown)
     rows: list[Row] = []
     for group in compared.groups:
         own = {"accuracy": group.accuracy, "loss": group.loss}
-        single = {name: Estimate(value, math.nan, math.nan, group.n_models) for name, value in own.items()}
-        for name, value in {**single, **group.metrics}.items():
+        single = {name: _single(value, group.n_models) for name, value in own.items()}
+        for name, value in {**single, **(group.over_samples or group.metrics)}.items():
             rows.append({"first": group.name, "measure": name, "n_models": group.n_models, "value": value})
     for each in compared.comparisons:
         both = {"first": each.first.name, "second": each.second.name}
+        across = each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()}
+        rows += [{**both, "measure": f"{name} of one and one", "value": value} for name, value in across.items()]
         rows += [
             {**both, "measure": "accuracy", "value": each.accuracy},
             {**both, "measure": "loss", "value": each.loss},
@@ -306,7 +309,11 @@ def long_table(compared: Compared) -> Table:
         for metric, effect in each.effects.items():
             tested = {"ratio": effect.ratio, "p": effect.p, "verdict": str(effect.verdict)}
             rows.append({**both, "measure": metric, "value": effect.difference, **tested})
-    return Table("", columns, rows)
+    return Table("", columns, [{"ratio": UNKNOWN} | row for row in rows])  # so that the header is always the same
+
+
+def _single(value: float, n: int) -> Estimate:
+    return Estimate(value, math.nan, math.nan, n)
 
 
 def header(metric: str) -> str:

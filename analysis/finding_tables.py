@@ -114,7 +114,7 @@ def pd_difference_rows(findings: Findings, when: When) -> list[Row]:
 def differences(findings: Findings) -> list[Table]:
     of_pd = pd_difference_rows(findings, When.END)
     sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
-    within = f"{WITHIN} Comparisons: {sizes}."
+    within = f"{WITHIN} Comparisons: {sizes or 'none'}."
     pd_notes = (
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
         "reproducible. The interval is of this comparison alone: the jackknife's over the seeds that both completed, "

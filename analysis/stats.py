@@ -52,6 +52,9 @@ class Estimate:
         return not math.isnan(self.low)
 
 
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
+
+
 @dataclass(frozen=True)
 class Significance:
     """The outcome of a test.
@@ -248,7 +251,7 @@ def spread_and_correlation(distances: np.ndarray) -> tuple[float, float]:
     k, variance = len(covariance), float(np.diagonal(covariance).mean())
     if k == 1 or variance == 0:
         return math.sqrt(variance), 0.0 if variance else math.nan
-    return math.sqrt(variance), float((covariance.sum() / variance - k) / (k * (k - 1)))
+    return math.sqrt(variance), min(float((covariance.sum() / variance - k) / (k * (k - 1))), 1.0)
 
 
 def trials_needed(

@@ -785,6 +785,7 @@ def models(n: int, noise: dict[str, float], seed: int) -> dict[str, list[np.ndar
         (8, (0.3, 0.9), (0.3, 0.9), "matters", "The activation matters for how much two trainings disagree"),
         (20, (0.6, 0.6), (0.6, 0.6), "no difference above the margin", "No difference above 10 %"),
         (4, (0.3, 0.9), (0.3, 0.9), "too few trials to tell", "Too few trials to tell: about"),
+        (2, (0.3, 0.9), (0.3, 0.9), "too few trials to tell", "Too few trials to tell: about"),
         (8, (0.6, 1.2), (0.3, 0.6), "not settled", "Not settled: disagreement rose"),
     ],
 )
@@ -796,8 +797,10 @@ def test_the_verdict_is_that_of_known_differences(n, late, early, verdict, said)
     assert answer.settled is (verdict != "not settled")
     words = list(sentences(answer, 100, minutes_a_seed=2.5))
     assert words[0].startswith(said)
+    noise = "with" if n == 2 else "without"  # of two seeds, how much is noise cannot be told
+    assert verdict == "not settled" or f"(CV {noise} the noise of seeds" in words[0]
     if verdict == "too few trials to tell":
-        more = answer.seeds_needed - n if answer.seeds_needed > 6 else 2
+        more = max(answer.seeds_needed or 0, 6) - n
         assert f"{more} more, which take about {int(np.ceil(2.5 * more))} min" in words[0]
     if verdict == "not settled":
         assert words[1].startswith("At that step: the activation matters")

@@ -166,7 +166,7 @@ def test_an_added_metric_is_in_every_table_of_metrics(added):
     assert {each.when for each in findings.metric_verdicts if each.sensitivity.metric == added} == set(When)
     estimate = findings.measured[0].estimate(added)
     assert estimate.has_interval
-    shown = next(row for row in tables["cell_metrics"][0].rows if row["metric"] == added)["relu"]
+    shown = next(row for row in tables["cell_metrics"][0].rows if row["metric"] == added)["of_relu"]
     assert shown == estimate
     assert f"{estimate.mean},{estimate.std},{estimate.low},{estimate.high}" in csv_text(tables["cell_metrics"][0])
     companion = next(row for row in tables["companions"][0].rows if row["metric"] == added)

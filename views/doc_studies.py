@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis import answer, contexts
 from analysis.course import cells_at, loss_at, shared_steps
-from analysis.differences import Difference
+from analysis.differences import Difference, between
 from analysis.expected_trained import SMOOTH
 from analysis.findings import Findings, When
 from analysis.loss_alone import caveat
@@ -232,10 +232,10 @@ class StudyNumbers:
         return _signed(self._difference(study, model, first, second, metric, when))
 
     def _difference(self, study: str, model: str, first: str, second: str, metric: str, when: When) -> Difference:
-        for each in self.findings(study).differences(metric, when):
-            if each.model == model and {each.activation, each.other} == {first, second}:
-                return each if each.activation == first else each.reversed
-        raise KeyError((study, model, first, second))
+        found = between(self.findings(study).differences(metric, when), model, first, second)
+        if found is None:
+            raise KeyError((study, model, first, second))
+        return found
 
     def shown(self, study: str, first: str, second: str, metric: str, when: When = When.END) -> str:
         """For each architecture in which it is shown, the difference of a metric between two activations.
