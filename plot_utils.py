@@ -86,8 +86,10 @@ COLOURS = {
     "smelu_025": "#004411",
     "smelu_2": "#990088",
 }
-OTHER_COLOURS = ("#000000", "#888888", "#EE9977", "#664400", "#66CC66", "#442244", "#0055FF", "#113333", "#AACC00")
-OTHER_COLOURS += ("#FF11AA", "#7700BB", "#AABB88")
+OTHER_COLOURS = (
+    *("#000000", "#888888", "#EE9977", "#664400", "#66CC66", "#442244"),
+    *("#0055FF", "#113333", "#AACC00", "#FF11AA", "#7700BB", "#AABB88"),
+)
 MARKERS = "os^Dv<>PX*phd8"
 GREY, DARK, LIGHT = "#666666", "#222222", "#DDDDDD"
 # Deviations in percent, in steps: small ones can be told apart too. Light enough for black numbers.
