@@ -222,7 +222,7 @@ class Findings:
 
     @cached_property
     def part_effects_at_one_rate(self) -> list[variants.PartEffect]:
-        return variants.at_the_parent_s_rate(self.measured)
+        return variants.at_one_rate(self.measured)
 
     @cached_property
     def size_trends(self) -> list[sizes.SizeTrend]:

@@ -123,18 +123,23 @@ def effects_by_activation(measured: list[MeasuredCell]) -> list[tuple[str, PartE
     return found
 
 
-def at_the_parent_s_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
-    """As ``part_effects``, of the variants that have another learning rate than their parent and were trained at the
-    parent's too, in another study: those cells against the parent's. Description, without a test."""
+def at_one_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
+    """As ``part_effects``, of the variants that have another learning rate than their parent, where one of the two
+    was trained at the other's rate too, in another study: both at that rate. Description, without a test."""
     groups = by_model(measured)
     found = []
     for model, cells in groups.items():
         parents = groups.get(PARENTS.get(model, ""), [])
-        rate = rate_of(parents)
-        others = [other for cell in cells for other in cell.at_other_rates if rate_of([other]) == rate]
-        if parents and others:
-            found += [effect for quantity in QUANTITIES if (effect := _effect(others, parents, quantity))]
+        at_the_parents, at_its_own = _at(rate_of(parents), cells), _at(rate_of(cells), parents)
+        pair = (at_the_parents, parents) if at_the_parents else (cells, at_its_own)
+        if all(pair):
+            found += [effect for quantity in QUANTITIES if (effect := _effect(*pair, quantity))]
     return found
+
+
+def _at(rate: float, cells: list[MeasuredCell]) -> list[MeasuredCell]:
+    """What was trained at that rate, in another study, of those ``cells``."""
+    return [other for cell in cells for other in cell.at_other_rates if rate_of([other]) == rate]
 
 
 def is_cv(quantity: str) -> bool:

@@ -91,18 +91,18 @@ class RegisteredNumbers(StudyNumbers):
     def not_good_enough(self, study: str) -> str:
         return " ".join(answer.not_good_enough(self.findings(study)))
 
-    def at_one_rate(self, study: str) -> str:
-        """The variants that were trained at their parent's learning rate too, with what PD is there, or nothing.
+    def at_one_rate(self, study: str, parent: str) -> str:
+        """What PD is of the variants of ``parent`` that were compared with it at one learning rate too, or nothing.
 
-        Such as "CharLM with one head has a PD 1.2 [0.1, 2.3] % above CharLM's, with a CV 0.1 [-0.2, 0.4] points
-        above".
+        Such as "at 0.004, CharLM with one head has a PD 1.2 [0.1, 2.3] % above CharLM's, with a CV 0.1 [-0.2, 0.4]
+        points above".
         """
         found = {(each.model, each.quantity): each for each in self.findings(study).part_effects_at_one_rate}
         said = [
-            f"{label(model)} has a PD {_above(each.percent, '%')} {label(each.parent)}'s, with a CV "
+            f"at {each.rates[0]:g}, {label(model)} has a PD {_above(each.percent, '%')} {label(parent)}'s, with a CV "
             f"{_above(found[model, CV + quantity].percent, 'points')}"
             for (model, quantity), each in found.items()
-            if quantity == "relative_pd"
+            if quantity == "relative_pd" and each.parent == parent
         ]
         return listed(said).replace("-", MINUS) if said else ""
 
