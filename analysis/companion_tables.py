@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from analysis import contexts, metrics_compared
 from analysis.controls import NOTHING
+from analysis.equal_loss import When
 from analysis.finding_tables import (
     METRIC,
     N_SHARED,
@@ -16,7 +17,7 @@ from analysis.finding_tables import (
     sensitivity_table,
     trials_text,
 )
-from analysis.findings import Findings, When
+from analysis.findings import Findings
 from analysis.landscape import LANDSCAPE, Prediction, with_landscape
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, spread_over

@@ -1,11 +1,12 @@
 """What was expected of parts, sizes and gated activations before they were run: docs/preregistration_parts.md."""
 
 from analysis import omnibus
+from analysis.equal_loss import When
 from analysis.expectation import PD, Expectation, Found, Outcome, in_models, where
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, spread_over
 from analysis.registration import REGISTERED, complete_models
-from analysis.sizes import END, SizeTrend
+from analysis.sizes import SizeTrend
 from analysis.stats import holm
 from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.variants import CV, PartEffect, is_cv
@@ -99,7 +100,7 @@ def _of_trends(
     findings: Findings, quantity: str, what: str, form: str, scale: float = 1
 ) -> tuple[str, list[SizeTrend]]:
     """Such as "PD for a tenfold size: +0.012 [-0.003, +0.027] in CharLM", and the trends that it is said of."""
-    trends = [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, END)]
+    trends = [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, When.END)]
     said = []
     for each in trends:
         low, mean, high = (form.format(scale * x) for x in (each.slope.low, each.slope.mean, each.slope.high))

@@ -6,7 +6,8 @@ Pure functions of ``Findings``, which has computed what they show.
 from collections import Counter
 
 from analysis.differences import Difference
-from analysis.findings import Findings, When
+from analysis.equal_loss import When
+from analysis.findings import Findings
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, trial_counts
 from analysis.metrics_compared import metric_label

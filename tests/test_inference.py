@@ -22,7 +22,8 @@ from analysis import (
     stats_many,
     trade_off,
 )
-from analysis.findings import Findings, MetricVerdict, When
+from analysis.equal_loss import When
+from analysis.findings import Findings, MetricVerdict
 from analysis.measure import MeasuredCell
 from analysis.ranks import Ranking
 from analysis.stats_many import EffectVerdict

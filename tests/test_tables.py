@@ -11,7 +11,8 @@ from synthetic_cells import awkward_cells, make_pair, random_cell, variant_cells
 import metrics
 from analysis import differences, measure, stats, stats_many
 from analysis.answer import architecture_answers, headline, short_tables
-from analysis.findings import Findings, When
+from analysis.equal_loss import When
+from analysis.findings import Findings
 from analysis.table import ABSENT, Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables

@@ -10,8 +10,9 @@ import numpy as np
 from analysis import answer, contexts
 from analysis.course import cells_at, loss_at, shared_steps
 from analysis.differences import Difference, between
+from analysis.equal_loss import When
 from analysis.expected_trained import SMOOTH
-from analysis.findings import Findings, When
+from analysis.findings import Findings
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.metrics_compared import spearman_within
