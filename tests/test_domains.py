@@ -164,8 +164,11 @@ def test_pilots_are_trained_at_every_rate_whatever_the_task_s_are(in_this_proces
     assert len(in_this_process) == 12 and {rate for rate, *_ in in_this_process} == {*GRID.rates}
     best = pilots.rates_of(choose(GRID, found))
     assert best == {"relu": 0.01, "gelu": 0.01}
+    wider = TASK.replace(
+        "nn.Linear(6, 16), activation(), nn.Linear(16, 3)", "nn.Linear(6, 17), activation(), nn.Linear(17, 3)"
+    )
     # Given again, also with other rates, comments and layout: nothing is trained; with other code, all of it.
-    for text, trained in ((TASK.replace("7.0", "0.01") + "\n\n# done", 12), (TASK.replace("16", "17"), 24)):
+    for text, trained in ((TASK.replace("7.0", "0.01") + "\n\n# done", 12), (wider, 24)):
         Path("task.py").write_text(text)
         again = piloted()
         assert len(in_this_process) == trained

@@ -726,9 +726,9 @@ def test_a_plan_ends_in_time_where_workers_do_not_divide_the_trials(workers):
             ends = [0.0] * workers
             for seconds in trials:
                 ends[ends.index(min(ends))] += seconds
-            longest = max(COST.of_trial(name, planned.steps) for name in COST.step)
             assert planned.seconds <= budget or planned.seeds == planning.FEWEST_SEEDS
-            assert planning.START + max(ends) <= planned.seconds + longest
+            # The longest trial takes 4/3 of the mean, so that a round takes up to that.
+            assert max(ends) <= 4 / 3 * (planned.seconds - planning.START)
 
 
 def test_steps_give_way_and_seeds_do_not():
