@@ -86,8 +86,11 @@ COLOURS = {
     "smelu_025": "#004411",
     "smelu_2": "#990088",
 }
-OTHER_COLOURS = ("#000000", "#888888", "#EE9977", "#664400", "#66CC66")
-MARKERS = "os^Dv<>PX*"
+OTHER_COLOURS = (
+    *("#000000", "#888888", "#EE9977", "#664400", "#66CC66", "#442244"),
+    *("#0055FF", "#113333", "#AACC00", "#FF11AA", "#7700BB", "#AABB88"),
+)
+MARKERS = "os^Dv<>PX*phd8"
 GREY, DARK, LIGHT = "#666666", "#222222", "#DDDDDD"
 # Deviations in percent, in steps: small ones can be told apart too. Light enough for black numbers.
 DEVIATION_STEPS = (-20, -10, -5, -2.5, -1, 1, 2.5, 5, 10, 20)

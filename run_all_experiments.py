@@ -200,7 +200,8 @@ def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace)
     config, n_pending = study.config, len(plan.pending)
     found = "a CUDA device is here" if has_cuda() else "no CUDA device is here"
     why = found if args.config == "auto" else "as asked"
-    where = f"the cluster at {args.scheduler}" if args.scheduler else counted(n_workers, "worker")
+    here = counted(n_workers, "worker") if n_workers else "which this machine does not have"
+    where = f"the cluster at {args.scheduler}" if args.scheduler else here
     part = " of this shard" if args.shard[1] > 1 else ""
     cli.say(
         f"study {config.study!r}: the {study.scale.upper()} configuration ({why}), on {study.device}, {where}\n"

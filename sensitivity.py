@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from activations import ACTIVATIONS
 from analysis.compared_shown import tables
 from analysis.own_answer import OwnAnswer, own_answer, own_json, sentences
 from compare import check_output
@@ -25,14 +24,13 @@ from own.fitness import examine
 from own.folder import complete_seeds, facts_of, jobs_of, pending_of, planned_before, write_plan
 from own.plan import DEFAULT_SEEDS, FEWEST_SEEDS, Cost, Plan, duration, extended, plan, seconds_of
 from own.run import train_pending
-from own.task import Task, load_task
+from own.task import Task, chosen_activations, load_task
 from own.trial import Job, Setting
 from runner.study_run import workers_for
 from runner.workers import Event
 from study import cli
 from study.files import UserError, write_bytes
 from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS
-from study.own_code import OwnCode, own_code, short_name
 from study.plan import has_cuda
 from training.seeding import deterministic
 from views.render import render
@@ -175,7 +173,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def prepare(arguments: argparse.Namespace) -> Begun:
     """Check the task and make the plan; nothing is written."""
-    names, own = chosen(arguments.activations)
+    names, own = chosen_activations(arguments.activations)
+    if len(names) < 2:
+        raise UserError("one activation has nothing to be compared with; give two or more")
     if arguments.device == "cuda" and not has_cuda():
         raise UserError("no CUDA device is available here; choose --device cpu")
     device = ("cuda" if has_cuda() else "cpu") if arguments.device == "auto" else arguments.device
@@ -202,18 +202,6 @@ def prepare(arguments: argparse.Namespace) -> Begun:
     setting = Setting(arguments.task.absolute(), folder, planned.steps, device, own, shape=shape)
     pending = pending_of(setting, jobs_of(names, planned.seeds, SEED_BASE))
     return Begun(task, setting, facts, names, cost, planned, workers, pending)
-
-
-def chosen(activations: Sequence[str]) -> tuple[tuple[str, ...], OwnCode]:
-    """The names of the activations asked for, and which of them are the user's own."""
-    asked = [name for part in activations for name in part.split(",") if name]
-    own = own_code([], asked)
-    names = tuple(dict.fromkeys(map(short_name, asked)))
-    if unknown := next((name for name in names if name not in ACTIVATIONS and name not in own.activations), None):
-        raise UserError(f"unknown activation {unknown!r}; choose from {', '.join(ACTIVATIONS)}")
-    if len(names) < 2:
-        raise UserError("one activation has nothing to be compared with; give two or more")
-    return names, own
 
 
 def described(begun: Begun) -> str:

@@ -60,7 +60,7 @@ def which_study(studies: Studies, study: str, chosen: bool) -> list[str]:
     """
     contents = studies.contents
     strongest = strongest_study(contents)
-    if chosen and study != strongest:
+    if chosen and study != strongest and evidence(cells_of(contents, strongest))[0]:
         there = headline(studies[strongest])
         return [f"The strongest evidence here is study {in_short(contents, strongest)}: {there}"]
     others = [name for name in studies.names if name != study and evidence(cells_of(contents, name))[0]]

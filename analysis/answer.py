@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import config_trained
 from analysis.differences import compared_cells
 from analysis.findings import Findings
-from analysis.measure import SETTLED, MeasuredCell, untrained
+from analysis.measure import SETTLED, MeasuredCell, untrained_mean
 from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
@@ -25,8 +25,9 @@ QUESTION = "Does the activation function change how reproducible a language mode
 
 
 def headline(findings: Findings) -> str:
-    """The answer of a study: a sentence for each verdict, what is not settled, and the family of the tests."""
-    return " ".join([*sentences(findings), *not_settled(findings), *family(findings)])
+    """The answer of a study: a sentence for each verdict, what was not trained to the end, and the family of the
+    tests."""
+    return " ".join([*sentences(findings), *not_settled(findings), *not_good_enough(findings), *family(findings)])
 
 
 def sentences(findings: Findings) -> list[str]:
@@ -66,10 +67,12 @@ def _sentence(found: list["ArchitectureAnswer"], total: int, incomplete: Contain
         difference = f"; a difference is shown{some}" if some else ""
         return f"Undecided {where}: PD has {cv}, and the margin is within its interval{difference}."
     needed = sorted(each.needed for each in found if each.needed)
+    if not needed:
+        return f"Too few trials to tell {where}: it takes at least {FEWEST_JUDGED} of each cell, from the same seeds."
     span = f"{needed[0]}" if needed[0] == needed[-1] else f"{needed[0]} to {needed[-1]}"
     return (
-        f"Too few trials to tell {where}: it would take {span} of each cell to find {100 * TOLD:.0f} % between two "
-        "activations."
+        f"Too few trials to tell {where}: it would take {span} of each cell, from the same seeds, to find "
+        f"{100 * TOLD:.0f} % between two activations."
     )
 
 
@@ -105,6 +108,17 @@ def not_settled(findings: Findings) -> list[str]:
         f"{share}{' each' if len(names) > 1 else ''} in {listed(names)}" for share, names in by_share.items()
     )
     return [f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %): {where}."]
+
+
+def not_good_enough(findings: Findings) -> list[str]:
+    """Which cells have a loss above what was registered as good enough, in a sentence; nothing where none has."""
+    said = [
+        f"{label(cell.model)} with {label(cell.activation)} (loss {cell.mean('val_loss'):.4f}, registered limit "
+        f"{config_trained.GOOD_ENOUGH[cell.model]:.2f})"
+        for cell in findings.measured
+        if cell.good_enough() is False
+    ]
+    return [f"Not trained as far as intended: {listed(said)}."] if said else []
 
 
 def _to_the_end(measured: list[MeasuredCell]) -> bool:
@@ -294,17 +308,15 @@ def grid(findings: Findings, metric: str, title: str, digits: int) -> Table:
     """The mean of a metric in every cell: architectures by activations; and of a pair's metric before training."""
     activations = list(dict.fromkeys(cell.activation for cell in findings.measured))
     form = f"{{:.{digits}f}}"
-    baselines = {
-        model: sum(untrained(cell, metric).mean for cell in cells) / len(cells)
-        for model, cells in findings.models.items()
-    }
+    baselines = {model: untrained_mean(cells, metric) for model, cells in findings.models.items()}
     rows = [
-        {"model": model, "untrained": baselines[model], **{cell.activation: cell.estimate(metric) for cell in cells}}
+        {"model": model, "untrained": baselines[model]}
+        | {f"of_{cell.activation}": cell.estimate(metric) for cell in cells}
         for model, cells in findings.models.items()
     ]
     columns = (
         Column("Architecture", ("model",), label, numeric=False),
-        *(Column(label(name), (name,), mean_of(form)) for name in activations),
+        *(Column(label(name), (f"of_{name}",), mean_of(form)) for name in activations),
         *(
             [Column("untrained, mean", ("untrained",), number(form))]
             if any(map(math.isfinite, baselines.values()))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from analysis import contexts, metrics_compared
 from analysis.controls import NOTHING
+from analysis.equal_loss import When
 from analysis.finding_tables import (
     METRIC,
     N_SHARED,
@@ -16,7 +17,7 @@ from analysis.finding_tables import (
     sensitivity_table,
     trials_text,
 )
-from analysis.findings import Findings, When
+from analysis.findings import Findings
 from analysis.landscape import LANDSCAPE, Prediction, with_landscape
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, spread_over
@@ -59,11 +60,13 @@ def cell_metrics(findings: Findings) -> list[Table]:
 
 
 def _metric_table(model: str, cells: list[MeasuredCell]) -> Table:
-    rows = [{"metric": name, **{cell.activation: cell.estimate(name) for cell in cells}} for name in PAIR_METRICS]
+    rows = [
+        {"metric": name} | {f"of_{cell.activation}": cell.estimate(name) for cell in cells} for name in PAIR_METRICS
+    ]
     columns = (
         Column("Metric, mean over pairs [95 % interval]", ("metric",), metric_label, numeric=False),
         *(
-            Column(f"{label(cell.activation)} (N = {trials_text([cell])})", (cell.activation,), significant)
+            Column(f"{label(cell.activation)} (N = {trials_text([cell])})", (f"of_{cell.activation}",), significant)
             for cell in cells
         ),
     )

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from analysis.comparing import MARGIN, Compared, Comparison, Group
 from analysis.predictions import MISMATCHES
-from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats import FEWEST, FEWEST_JUDGED, UNKNOWN, Estimate
 from analysis.stats_many import ALPHA, EffectVerdict
-from analysis.table import ABSENT, Column, Row, Table, number, p_text, plain, with_interval
+from analysis.table import ABSENT, Column, Row, Table, finite, number, p_text, plain, with_interval
 from labels import counted
 from metrics import PAIR_METRICS
 
@@ -50,8 +50,8 @@ def _group_json(group: Group) -> dict:
         "name": group.name,
         "n_models": group.n_models,
         "n_samples": group.n_samples,
-        "accuracy": _or_none(group.accuracy),
-        "loss": _or_none(group.loss),
+        "accuracy": finite(group.accuracy),
+        "loss": finite(group.loss),
         "metrics": _estimates(group.metrics),
         "over_samples": _estimates(group.over_samples) or None,
         "models": list(group.models),
@@ -66,7 +66,7 @@ def _comparison_json(each: Comparison) -> dict:
         "metrics": {
             metric: {
                 **_difference(effect.difference),
-                "p": _or_none(effect.p),
+                "p": finite(effect.p),
                 "ratio": estimate_json(effect.ratio),
                 "verdict": str(effect.verdict),
             }
@@ -81,7 +81,7 @@ def _comparison_json(each: Comparison) -> dict:
 
 
 def estimate_json(value: Estimate) -> dict[str, float | None]:
-    return {"mean": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
+    return {"mean": finite(value.mean), "low": finite(value.low), "high": finite(value.high)}
 
 
 def _estimates(values: dict[str, Estimate]) -> dict[str, dict]:
@@ -89,11 +89,7 @@ def _estimates(values: dict[str, Estimate]) -> dict[str, dict]:
 
 
 def _difference(value: Estimate) -> dict[str, float | None]:
-    return {"difference": _or_none(value.mean), "low": _or_none(value.low), "high": _or_none(value.high)}
-
-
-def _or_none(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {"difference": finite(value.mean), "low": finite(value.low), "high": finite(value.high)}
 
 
 # ---------------------------------------------------------------- in words
@@ -246,7 +242,7 @@ def disagreements(compared: Compared) -> list[Disagreement]:
         Disagreement(
             f"{each.first.name} v {each.second.name}",
             f"{each.first.n_models} v {each.second.n_models}",
-            each.over_samples or {name: Estimate(mean, math.nan, math.nan, 0) for name, mean in each.across.items()},
+            each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()},
             bool(each.over_samples),
         )
         for each in compared.comparisons
@@ -292,17 +288,20 @@ def differences_table(compared: Compared) -> Table:
 
 
 def long_table(compared: Compared) -> Table:
-    """All numbers, a line for each measure of a group (then without a second one) and of two groups."""
+    """All numbers, a line for each measure of a group (then without a second one) and of two groups: what two models
+    disagree on, one of each group, and the first group's minus the second's."""
     shown = ("first", "second", "measure", "n_models", "value", "ratio", "p", "verdict")
     columns = tuple(Column(field, (field,), lambda value: ABSENT if value is None else str(value)) for field in shown)
     rows: list[Row] = []
     for group in compared.groups:
         own = {"accuracy": group.accuracy, "loss": group.loss}
-        single = {name: Estimate(value, math.nan, math.nan, group.n_models) for name, value in own.items()}
-        for name, value in {**single, **group.metrics}.items():
+        single = {name: _single(value, group.n_models) for name, value in own.items()}
+        for name, value in {**single, **(group.over_samples or group.metrics)}.items():
             rows.append({"first": group.name, "measure": name, "n_models": group.n_models, "value": value})
     for each in compared.comparisons:
         both = {"first": each.first.name, "second": each.second.name}
+        across = each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()}
+        rows += [{**both, "measure": f"{name} of one and one", "value": value} for name, value in across.items()]
         rows += [
             {**both, "measure": "accuracy", "value": each.accuracy},
             {**both, "measure": "loss", "value": each.loss},
@@ -310,7 +309,11 @@ def long_table(compared: Compared) -> Table:
         for metric, effect in each.effects.items():
             tested = {"ratio": effect.ratio, "p": effect.p, "verdict": str(effect.verdict)}
             rows.append({**both, "measure": metric, "value": effect.difference, **tested})
-    return Table("", columns, rows)
+    return Table("", columns, [{"ratio": UNKNOWN} | row for row in rows])  # so that the header is always the same
+
+
+def _single(value: float, n: int) -> Estimate:
+    return Estimate(value, math.nan, math.nan, n)
 
 
 def header(metric: str) -> str:

@@ -16,7 +16,7 @@ from scipy import stats as scipy_stats
 from analysis import stats, stats_many
 from analysis.model_files import Pairing
 from analysis.predictions import MISMATCHES, OF_PROBABILITIES, Checked, Distances
-from analysis.stats import FEWEST, FEWEST_JUDGED, Estimate
+from analysis.stats import FEWEST, FEWEST_JUDGED, UNKNOWN, Estimate
 from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.two_groups import distance_difference, distance_ratio, value_difference, welch_test
 from metrics import PAIR_METRICS
@@ -28,7 +28,6 @@ MOST = {
     MISMATCHES: 1.0,
     **{name: PAIR_METRICS[name].most for name in OF_PROBABILITIES},
 }  # mismatches are a share here
-UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)

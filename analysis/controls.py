@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from analysis.measure import MeasuredCell, measure, untrained
+from analysis.stats import UNKNOWN
 from analysis.table import Row
 from config import STREAMS
 
@@ -38,7 +39,9 @@ class Control:
     share: float
 
     def row(self) -> Row:
-        return self.cell.row() | {"varies": self.varies, "share": self.share, "untrained": untrained(self.cell)}
+        # On other contexts models are compared at the end alone.
+        before = UNKNOWN if self.varies == CONTEXTS else untrained(self.cell)
+        return self.cell.row() | {"varies": self.varies, "share": self.share, "untrained": before}
 
 
 def all_controls(measured: list[MeasuredCell]) -> list[Control]:

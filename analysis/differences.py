@@ -145,6 +145,16 @@ class Difference:
         }
 
 
+def between(known: Iterable[Difference], model: str, activation: str, other: str) -> Difference | None:
+    """That of one activation to another, whichever comes first in ``known``."""
+    for each in known:
+        if (each.model, each.activation, each.other) == (model, activation, other):
+            return each
+        if (each.model, each.activation, each.other) == (model, other, activation):
+            return each.reversed
+    return None
+
+
 def difference_of_pairs(first: MeasuredCell, second: MeasuredCell, metric: str = "relative_pd") -> Difference:
     """Of a metric of pairs: the jackknife over seeds, paired. Without its p."""
     seeds, (a, b) = shared_distances([first, second], metric)

@@ -112,16 +112,10 @@ def _judged(asked: Iterable[tuple[str, Mapping, str, Mapping]]) -> list[DomainVe
         )
         for name, domain, metric, effect in asked
     ]
-    adjusted = stats.holm([each.p for _, each in found])
-    n_tests = int(np.isfinite(adjusted).sum())
+    family = stats.holm_family([each.p for _, each in found])
     return [
-        replace(
-            each,
-            p_holm=float(p),
-            n_tests=n_tests,
-            verdict=stats_many.effect_verdict(each.cv, float(p), seeds),
-        )
-        for (seeds, each), p in zip(found, adjusted, strict=True)
+        replace(each, p_holm=p, n_tests=n_tests, verdict=stats_many.effect_verdict(each.cv, p, seeds))
+        for (seeds, each), (p, n_tests) in zip(found, family, strict=True)
     ]
 
 

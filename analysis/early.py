@@ -77,7 +77,7 @@ class EarlyStep:
     @property
     def predicts(self) -> bool:
         """Whether to stop here would have given the verdict of the end and, as far as that can be told, its order."""
-        return self.same_verdict and self.pd_to_pd.low > 0
+        return self.same_verdict and (self.pd_to_pd.low > 0 or not self.pd_to_pd.known)
 
     def row(self) -> Row:
         return {

@@ -8,11 +8,19 @@ between the evaluations around it.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from analysis.measure import MeasuredCell, by_model, measure
 from metrics import PAIR_METRICS
+
+
+class When(StrEnum):
+    """At which point of training models are compared."""
+
+    END = "the end"
+    EQUAL_LOSS = "equal loss"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,15 +1,16 @@
 """What was expected of parts, sizes and gated activations before they were run: docs/preregistration_parts.md."""
 
 from analysis import omnibus
+from analysis.equal_loss import When
 from analysis.expectation import PD, Expectation, Found, Outcome, in_models, where
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, spread_over
 from analysis.registration import REGISTERED, complete_models
-from analysis.sizes import END, SizeTrend
+from analysis.sizes import SizeTrend
 from analysis.stats import holm
 from analysis.stats_many import ALPHA, EffectVerdict
 from analysis.variants import CV, PartEffect, is_cv
-from config import ONLY_WITH_DROPOUT, PARENTS
+from config import ONLY_WITH_DROPOUT, PARENTS, base_name
 from labels import counted, label, listed
 
 MODELS = REGISTERED["parts"].config.models
@@ -54,7 +55,7 @@ def _may_be_shown(findings: Findings, quantity: str) -> int:
 
 
 def _said(effects: list[PartEffect]) -> str:
-    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 %)"."""
+    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
     shown = [f"{label(each.model)}: {each.size}" for each in effects if each.shown]
     return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (
         f" ({'; '.join(shown)})" if shown else ""
@@ -99,12 +100,15 @@ def _of_trends(
     findings: Findings, quantity: str, what: str, form: str, scale: float = 1
 ) -> tuple[str, list[SizeTrend]]:
     """Such as "PD for a tenfold size: +0.012 [-0.003, +0.027] in CharLM", and the trends that it is said of."""
-    trends = [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, END)]
+    trends = [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, When.END)]
     said = []
     for each in trends:
         low, mean, high = (form.format(scale * x) for x in (each.slope.low, each.slope.mean, each.slope.high))
         said.append(f"{mean} [{low}, {high}] in {label(each.base)}")
-    return f"{what} for a tenfold size: {listed(said)}", trends
+    bases = dict.fromkeys(map(base_name, REGISTERED["sizes"].config.models))
+    lacking = [label(base) for base in bases if base not in {each.base for each in trends}]
+    without = f" ({listed(lacking)} may change this, whose sizes are not all there)" if lacking else ""
+    return f"{what} for a tenfold size: {listed(said)}{without}", trends
 
 
 def _no_trend_as_the_report_s(findings: Findings) -> Found:

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from analysis.differences import Difference, compared_cells
+from analysis.differences import Difference, between, compared_cells
 from analysis.expectation import PD, Expectation, Found, Outcome, in_models, where
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell, spread_over, untrained
+from analysis.measure import MeasuredCell, spread_over, untrained_mean
 from analysis.stats import coefficient_of_variation
 from analysis.stats_many import EffectVerdict
 from config_trained import CONFIG
@@ -45,11 +45,12 @@ def _most_different(cells: list[MeasuredCell]) -> str:
 
 
 def _relu_is_higher(findings: Findings) -> Found:
-    shown = [each for each in findings.against_first if each.shown and each.activation in SMOOTH]
+    asked = [each for each in findings.against_first if each.activation in SMOOTH]
+    shown = [each for each in asked if each.shown]
     less = [each for each in shown if each.estimate.mean > 0]
     rates = {(cell.model, cell.activation): cell.config.get("learning_rate", math.nan) for cell in findings.measured}
     slower = sum(rates[each.model, each.other] < rates[each.model, each.activation] for each in less)
-    found = f"ReLU has the lower PD in {len(less)} of {counted(len(shown), 'pair')} shown"
+    found = f"ReLU has the lower PD in {len(less)} of {counted(len(shown), 'pair')} shown (of {len(asked)})"
     if slower:
         found += f", in {slower} of which it also has the lower learning rate"
     return found, Outcome.of(len(less) >= len(shown) / 2) if shown else Outcome.UNDECIDED
@@ -66,11 +67,8 @@ def _smelu_1_stands_out(findings: Findings) -> Found:
 
 def _shown_below(differences: list[Difference], model: str, one: str, other: str) -> bool:
     """Whether ``one`` is shown to have less than ``other``."""
-    for each in differences:
-        for way in (each, each.reversed):
-            if (way.model, way.activation, way.other) == (model, one, other):
-                return bool(way.shown) and way.estimate.mean < 0
-    return False
+    found = between(differences, model, one, other)
+    return found is not None and bool(found.shown) and found.estimate.mean < 0
 
 
 def _mismatches_say_less(findings: Findings) -> Found:
@@ -82,10 +80,7 @@ def _mismatches_say_less(findings: Findings) -> Found:
 
 
 def _more_than_untrained(findings: Findings) -> Found:
-    means = {
-        model: (spread_over(cells, PD).mean, sum(untrained(cell).mean for cell in cells) / len(cells))
-        for model, cells in findings.models.items()
-    }
+    means = {model: (spread_over(cells, PD).mean, untrained_mean(cells)) for model, cells in findings.models.items()}
     below = [model for model, (end, start) in means.items() if end < start]
     said = [f"{label(model)} {start:.3f} to {end:.3f}" for model, (end, start) in means.items()]
     return f"from step 0 to the end: {listed(said)}", Outcome.of(bool(below))

@@ -6,7 +6,8 @@ Pure functions of ``Findings``, which has computed what they show.
 from collections import Counter
 
 from analysis.differences import Difference
-from analysis.findings import Findings, When
+from analysis.equal_loss import When
+from analysis.findings import Findings
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, trial_counts
 from analysis.metrics_compared import metric_label
@@ -114,7 +115,7 @@ def pd_difference_rows(findings: Findings, when: When) -> list[Row]:
 def differences(findings: Findings) -> list[Table]:
     of_pd = pd_difference_rows(findings, When.END)
     sizes = " or ".join(map(str, sorted(set(Counter(row["model"] for row in of_pd).values()))))
-    within = f"{WITHIN} Comparisons: {sizes}."
+    within = f"{WITHIN} Comparisons: {sizes or 'none'}."
     pd_notes = (
         "Mean relative PD (all classes) of the first activation minus that of the second; below 0 the first is more "
         "reproducible. The interval is of this comparison alone: the jackknife's over the seeds that both completed, "

@@ -6,7 +6,6 @@ Tables, page, figures and audit are functions of ``Findings``.
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property, wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,6 +29,7 @@ from analysis import (
     variants,
 )
 from analysis.differences import Difference
+from analysis.equal_loss import When
 from analysis.measure import MeasuredCell, by_model, measure_study
 from analysis.omnibus import Sensitivity
 from analysis.ranks import Ranking
@@ -55,13 +55,6 @@ def once(method: Callable[P, R]) -> Callable[P, R]:
         return answers[key]
 
     return call
-
-
-class When(StrEnum):
-    """At which point of training models are compared."""
-
-    END = "the end"
-    EQUAL_LOSS = "equal loss"
 
 
 @dataclass(frozen=True)
@@ -222,7 +215,7 @@ class Findings:
 
     @cached_property
     def part_effects_at_one_rate(self) -> list[variants.PartEffect]:
-        return variants.at_the_parent_s_rate(self.measured)
+        return variants.at_one_rate(self.measured)
 
     @cached_property
     def size_trends(self) -> list[sizes.SizeTrend]:

@@ -14,14 +14,13 @@ import numpy as np
 
 import config_trained
 from analysis import stats
-from analysis.stats import Estimate
-from analysis.table import Row
+from analysis.stats import UNKNOWN, Estimate
+from analysis.table import Row, finite
 from config import STREAMS, family_of
 from labels import in_order
 from metrics import METRICS, PAIR_METRICS, TRIAL_METRICS
 
 SETTLED = 0.02  # the share of its loss that a cell may still lose in the last fifth of training
-UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +168,7 @@ class MeasuredCell:
 def measure(content: dict, others: Iterable[dict] = ()) -> MeasuredCell:
     """The cell whose file has ``content``, with its estimates, and what it can be compared with among ``others``."""
     cell = MeasuredCell(content, {})
-    of_trials = {metric: _of_values(cell.values(metric)) for metric in TRIAL_METRICS}
+    of_trials = {metric: _of_values(cell.values(metric), metric) for metric in TRIAL_METRICS}
     of_pairs = {metric: _of_pairs(cell.pairs, metric, cell.n_trials) for metric in PAIR_METRICS}
     others = list(others)
     return replace(
@@ -193,7 +192,7 @@ def over_training(cell: MeasuredCell, metric: str = "relative_pd") -> list[Row]:
         losses = [trial["history"]["val_loss"][place] for trial in cell.completed]
         then = [pair | {metric: pair["history"][metric][place]} for pair in pairs]
         of_pairs = _of_pairs(then, metric, cell.n_trials)
-        points.append({"step": step, "val_loss": _of_values(losses), metric: of_pairs})
+        points.append({"step": step, "val_loss": _of_values(losses, "val_loss"), metric: of_pairs})
     return points
 
 
@@ -205,9 +204,15 @@ def untrained(cell: MeasuredCell, metric: str = "relative_pd") -> Estimate:
     return _of_pairs([pair | {metric: pair["history"][metric][0]} for pair in cell.pairs], metric, cell.n_trials)
 
 
-def _of_values(values: list[float]) -> Estimate:
-    """The estimate from one value for each trial."""
-    return replace(stats.mean_estimate(np.array(values)), std=_std(values)) if values else UNKNOWN
+def untrained_mean(cells: list[MeasuredCell], metric: str = "relative_pd") -> float:
+    """``untrained`` as a mean over those of ``cells`` of which it is known; NaN if of none."""
+    known = [before.mean for cell in cells if (before := untrained(cell, metric)).known]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _of_values(values: list[float], metric: str) -> Estimate:
+    """The estimate from one value for each trial. The interval is cut off as in ``_of_pairs``."""
+    return _cut_off(stats.mean_estimate(np.array(values)), metric, _std(values)) if values else UNKNOWN
 
 
 def _of_pairs(pairs: list[dict], metric: str, n_trials: int) -> Estimate:
@@ -221,8 +226,12 @@ def _of_pairs(pairs: list[dict], metric: str, n_trials: int) -> Estimate:
     bounds = UNKNOWN
     if len(values) == math.comb(n_trials, 2):
         bounds = stats.pairwise_estimate(pair_matrix(pairs, metric)[1])
-    low, high = np.clip([bounds.low, bounds.high], PAIR_METRICS[metric].least, PAIR_METRICS[metric].most)
-    return Estimate(float(np.mean(values)), float(low), float(high), n_trials, _std(values))
+    return _cut_off(replace(bounds, mean=float(np.mean(values)), n=n_trials), metric, _std(values))
+
+
+def _cut_off(found: Estimate, metric: str, std: float) -> Estimate:
+    low, high = np.clip([found.low, found.high], METRICS[metric].least, METRICS[metric].most)
+    return replace(found, low=float(low), high=float(high), std=std)
 
 
 def _std(values: list[float]) -> float:
@@ -429,8 +438,3 @@ def _compared(model: str, cells: list[MeasuredCell]) -> dict:
             f"cv_{metric}": finite(100 * spread.cv),  # in percent, as the report has it
         }
     return compared
-
-
-def finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return float(value) if math.isfinite(value) else None

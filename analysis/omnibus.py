@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from analysis import stats, stats_many
 from analysis.differences import SharedSeeds, compared_cells, shared_distances, shared_seeds
-from analysis.measure import UNKNOWN, MeasuredCell, by_model
+from analysis.measure import MeasuredCell, by_model
 from analysis.registration import registration_of
-from analysis.stats import FEWEST_JUDGED, Estimate
+from analysis.stats import FEWEST_JUDGED, UNKNOWN, Estimate
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Row
 from labels import counted, in_prose, listed
@@ -159,7 +159,8 @@ def _judged(
 def _sensitivity(cells: list[MeasuredCell], metric: str, family: Family, incomplete: bool) -> Sensitivity:
     compared = compared_cells(cells, metric)
     seeds, distances = shared_distances(compared, metric)
-    nothing = Sensitivity(cells[0].model, metric, len(compared), len(cells), shared_seeds(cells, seeds), family)
+    shared = shared_seeds(compared or cells, seeds)
+    nothing = Sensitivity(cells[0].model, metric, len(compared), len(cells), shared, family)
     if len(compared) < 2 or incomplete:
         return nothing
     bounds = stats_many.cv_without_noise_interval(distances)
@@ -210,7 +211,7 @@ def plans(measured: list[MeasuredCell], metric: str = "relative_pd") -> list[Pla
         spread, correlation = math.nan, math.nan
         if len(seeds) >= stats.FEWEST:
             spread, correlation = stats.spread_and_correlation(distances)
-        counts = shared_seeds(cells, seeds)
+        counts = shared_seeds(pilot or cells, seeds)
         for comparisons in sorted({1, math.comb(len(cells), 2) or 1}):
             trials = {x: _trials(x, spread, correlation, comparisons) for x in PLANNED_DIFFERENCES}
             found.append(Plan(model, len(pilot), len(cells), comparisons, spread, correlation, trials, counts))

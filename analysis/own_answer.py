@@ -153,7 +153,8 @@ def sentences(answer: OwnAnswer, steps: int, minutes_a_seed: float) -> Iterator[
 def _verdict(answer: OwnAnswer, minutes_a_seed: float) -> str:
     of_what = "how much two trainings disagree (top-1 mismatches)"
     margin = f"{100 * MARGIN:.0f} %"
-    size = f"over activations it varies by {100 * answer.cv.mean:.1f} % (CV without the noise of seeds"
+    noise = "without" if answer.cv.has_interval else "with"
+    size = f"over activations it varies by {100 * answer.cv.mean:.1f} % (CV {noise} the noise of seeds"
     if answer.cv.has_interval:
         size += f"; 95 % interval {100 * answer.cv.low:.1f} to {100 * answer.cv.high:.1f} %"
     size += f"; p {p_text(answer.p)}; {counted(answer.seeds, 'seed')})"

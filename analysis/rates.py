@@ -48,11 +48,10 @@ def rate_effects(measured: list[MeasuredCell]) -> list[RateEffect]:
     found = [
         effect for cell in measured for other in cell.at_other_rates if (effect := _effect(*_by_rate(cell, other)))
     ]
-    adjusted = stats.holm([each.relative_pd.p for each in found])
-    made = int(np.isfinite(adjusted).sum())
+    family = stats.holm_family([each.relative_pd.p for each in found])
     return [
-        replace(each, relative_pd=replace(each.relative_pd, p=float(p), n_tests=made))
-        for each, p in zip(found, adjusted, strict=True)
+        replace(each, relative_pd=replace(each.relative_pd, p=p, n_tests=n_tests))
+        for each, (p, n_tests) in zip(found, family, strict=True)
     ]
 
 

@@ -1,6 +1,6 @@
 """The studies that were registered before their first trial: what is theirs, by name, recipe, rates and seeds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import config_trained
 from analysis.measure import MeasuredCell, by_model
@@ -8,7 +8,9 @@ from analysis.stats import FEWEST_JUDGED
 from config import MODEL_GROUPS, Config
 
 OF_TRAINED, OF_PARTS = "docs/preregistration.md", "docs/preregistration_parts.md"
-SETTINGS = ("iterations", "schedule", "optimizer", "dropout")
+# What a study is a study of, or what each cell may have of its own, is no part of the recipe; all other settings are.
+NO_RECIPE = ("study", "device", "shapes", "models", "activations", "n_trials", "landscape", "rates", "learning_rate")
+SETTINGS = {setting.name: setting.default for setting in fields(Config) if setting.name not in NO_RECIPE}
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,14 @@ class Registration:
     one_rate: bool
 
     def has(self, cell: MeasuredCell) -> bool:
-        """Whether the cell is one of the study."""
+        """Whether the cell is one of the study: of its names and seeds, and trained by its recipe on its text."""
         study = self.config
+        fixed = {"corpus": config_trained.GOOD_ENOUGH_ON, "precision": "float32"}
+        recipe = {name: getattr(study, name) for name in SETTINGS} | fixed
+        there = SETTINGS | fixed | cell.config  # a cell file leaves out what had one value when it was written
         return (
             cell.study == study.study
-            and all(cell.config.get(key) == getattr(study, key) for key in SETTINGS)
+            and all(_plain(there[name]) == _plain(value) for name, value in recipe.items())
             and cell.model in study.models
             and cell.activation in study.activations
             and all(trial["seed"] == study.seed_base + trial["trial"] - 1 for trial in cell.trials)
@@ -42,6 +47,11 @@ class Registration:
                 usual = max(rates, key=rates.count)
                 found += [cell for cell, rate in zip(of_model, rates, strict=True) if rate != usual]
         return found
+
+
+def _plain(value: object) -> object:
+    """As it comes back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _of_parts(

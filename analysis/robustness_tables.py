@@ -123,8 +123,8 @@ def saving(findings: Findings) -> str:
     if shared_steps(findings.measured)[-1] <= PROMISED:
         finding = f"Whether {PROMISED} steps tell enough, a study that ends there cannot say"
     return (
-        f"{finding}: the verdict of the end and something of its order (a rank correlation above 0) are told "
-        f"{', '.join(shares) or 'at no step before the end'}."
+        f"{finding}: the verdict of the end and something of its order (a rank correlation, interval above 0) "
+        f"are told {', '.join(shares) or 'at no step before the end'}."
     )
 
 

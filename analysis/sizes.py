@@ -11,21 +11,20 @@ from itertools import chain
 
 from analysis import stats
 from analysis.differences import SharedSeeds, shared_seeds
-from analysis.equal_loss import at_equal_loss, followed_metrics
+from analysis.equal_loss import When, at_equal_loss, followed_metrics
 from analysis.jackknifed import Jackknifed, slope_of
 from analysis.measure import MeasuredCell, by_model
 from analysis.registration import incomplete_models, registration_of
 from analysis.stats import FEWEST, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
-from analysis.variants import CV, in_all, metric_of, quantity_of, seed_values
+from analysis.variants import CV, in_all, is_cv, metric_of, quantity_of, seed_values
 from config import base_name, size_in
 
 FEWEST_SIZES = 3
 # The report's sizes and CVs over activations of relative PD: CharLM's in its 3.5.2, MiniGPT's in its 3.5.1.
 REPORTED = {430_000: 0.2189, 10_800_000: 0.2694}
 REPORTED_SLOPE = (REPORTED[10_800_000] - REPORTED[430_000]) / math.log10(10_800_000 / 430_000)
-END, EQUAL_LOSS = "the end", "equal loss"
 TESTED = (f"{CV}relative_pd", "relative_pd")
 QUANTITIES = (f"{CV}relative_pd", "relative_pd", f"{CV}top1_mismatches", "top1_mismatches", "val_loss")
 
@@ -50,7 +49,7 @@ class SizeTrend:
 
     base: str
     quantity: str
-    when: str
+    when: When
     n_activations: int
     seeds: SharedSeeds
     points: list[SizePoint]
@@ -74,7 +73,7 @@ class SizeTrend:
     @property
     def reported(self) -> str | None:
         """What is said here of a trend of the report's size, of the quantity of which it has one."""
-        if self.quantity != TESTED[0] or self.when != END:
+        if self.quantity != TESTED[0] or self.when is not When.END:
             return None
         return "ruled out" if self.rules_out_reported else "shown" if self.rises else "within the interval"
 
@@ -131,23 +130,20 @@ def size_trends(measured: list[MeasuredCell]) -> list[SizeTrend]:
         matched = iter(each.matched for each in equal)
         at_loss = [[next(matched) for _ in group] for group in groups]
         for quantity in QUANTITIES:
-            found.append(_trend(base, groups, quantity, END, math.nan))
+            found.append(_trend(base, groups, quantity, When.END, math.nan))
             if metric_of(quantity) in followed:
-                found.append(_trend(base, at_loss, quantity, EQUAL_LOSS, equal[0].level))
+                found.append(_trend(base, at_loss, quantity, When.EQUAL_LOSS, equal[0].level))
     return _adjusted([each for each in found if each])
 
 
 def _adjusted(found: list[SizeTrend]) -> list[SizeTrend]:
-    tested = [each.p_alone if each.quantity in TESTED and each.when == END else math.nan for each in found]
-    n_tests = sum(not math.isnan(p) for p in tested)
-    return [
-        replace(each, p=float(p), n_tests=0 if math.isnan(p) else n_tests)
-        for each, p in zip(found, stats.holm(tested), strict=True)
-    ]
+    tested = [each.p_alone if each.quantity in TESTED and each.when is When.END else math.nan for each in found]
+    family = stats.holm_family(tested)
+    return [replace(each, p=p, n_tests=n_tests) for each, (p, n_tests) in zip(found, family, strict=True)]
 
 
-def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: str, level: float) -> SizeTrend | None:
-    if quantity.startswith(CV) and len(groups[0]) < 2:
+def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: When, level: float) -> SizeTrend | None:
+    if is_cv(quantity) and len(groups[0]) < 2:
         return None
     cells = list(chain(*groups))
     seeds, values = seed_values(cells, metric_of(quantity))

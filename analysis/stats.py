@@ -52,6 +52,9 @@ class Estimate:
         return not math.isnan(self.low)
 
 
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0)
+
+
 @dataclass(frozen=True)
 class Significance:
     """The outcome of a test.
@@ -223,6 +226,12 @@ def holm(p_values: Sequence[float] | np.ndarray, planned: int = 0) -> np.ndarray
     return adjusted
 
 
+def holm_family(p_values: Sequence[float], planned: int = 0) -> list[tuple[float, int]]:
+    """Of each p-value the adjusted one, by ``holm``, and how many tests its family has; 0 of NaN, in none."""
+    n_tests = max(planned, sum(not math.isnan(p) for p in p_values))
+    return [(float(p), 0 if math.isnan(p) else n_tests) for p in holm(p_values, planned)]
+
+
 # Planning
 
 
@@ -242,7 +251,7 @@ def spread_and_correlation(distances: np.ndarray) -> tuple[float, float]:
     k, variance = len(covariance), float(np.diagonal(covariance).mean())
     if k == 1 or variance == 0:
         return math.sqrt(variance), 0.0 if variance else math.nan
-    return math.sqrt(variance), float((covariance.sum() / variance - k) / (k * (k - 1)))
+    return math.sqrt(variance), min(float((covariance.sum() / variance - k) / (k * (k - 1))), 1.0)
 
 
 def trials_needed(

@@ -43,6 +43,11 @@ class Table:
         return [[column.show(row) for column in self.columns] for row in self.rows]
 
 
+def finite(value: float) -> float | None:
+    """The number as JSON has it, which has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
 # ---------------------------------------------------------------- values as text
 
 

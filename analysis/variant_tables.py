@@ -39,13 +39,14 @@ QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)
 
 
 def parts(findings: Findings) -> list[Table]:
-    """Each variant against its parent: verdicts, what is tested, what is not, each activation by itself, and at the
-    parent's learning rate where it has another."""
+    """Each variant against its parent: verdicts, what is tested, what is not, each activation by itself, and at one
+    learning rate where they have two."""
     tables = [_part_verdicts(findings), *_part_effects(findings)]
-    at_one_rate = [each.row() for each in findings.part_effects_at_one_rate]
+    at_one_rate = [each.row() | {"learning_rate": each.rates[0]} for each in findings.part_effects_at_one_rate]
     if at_one_rate:
-        note = "Variants trained at their parent's learning rate too, in another study. Nothing is tested."
-        tables.append(Table("At the parent's learning rate", (*EFFECT, N_SHARED), at_one_rate, (note,)))
+        note = "One of the two was trained at the other's learning rate too, in another study. Nothing is tested."
+        columns = (*EFFECT, LEARNING_RATE, N_SHARED)
+        tables.append(Table("Variant and parent at one learning rate", columns, at_one_rate, (note,)))
     return tables
 
 

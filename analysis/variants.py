@@ -58,8 +58,10 @@ class PartEffect:
 
     @property
     def size(self) -> str:
-        """Such as "+3.1 %", or of a CV "+0.4 percentage points"; with the learning rates where they differ."""
-        size = f"{self.percent.mean:+.1f} {'percentage points' if is_cv(self.quantity) else '%'}"
+        """Such as "+3.1 % [2.0, 4.2]", or of a CV "+0.4 percentage points [0.1, 0.7]"; with the learning rates where
+        they differ."""
+        change, unit = self.percent, "percentage points" if is_cv(self.quantity) else "%"
+        size = f"{change.mean:+.1f} {unit} [{change.low:.1f}, {change.high:.1f}]"
         return f"{size}, at rate {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else size
 
     @property
@@ -121,18 +123,23 @@ def effects_by_activation(measured: list[MeasuredCell]) -> list[tuple[str, PartE
     return found
 
 
-def at_the_parent_s_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
-    """As ``part_effects``, of the variants that have another learning rate than their parent and were trained at the
-    parent's too, in another study: those cells against the parent's. Description, without a test."""
+def at_one_rate(measured: list[MeasuredCell]) -> list[PartEffect]:
+    """As ``part_effects``, of the variants that have another learning rate than their parent, where one of the two
+    was trained at the other's rate too, in another study: both at that rate. Description, without a test."""
     groups = by_model(measured)
     found = []
     for model, cells in groups.items():
         parents = groups.get(PARENTS.get(model, ""), [])
-        rate = rate_of(parents)
-        others = [other for cell in cells for other in cell.at_other_rates if rate_of([other]) == rate]
-        if parents and others:
-            found += [effect for quantity in QUANTITIES if (effect := _effect(others, parents, quantity))]
+        at_the_parents, at_its_own = _at(rate_of(parents), cells), _at(rate_of(cells), parents)
+        pair = (at_the_parents, parents) if at_the_parents else (cells, at_its_own)
+        if all(pair):
+            found += [effect for quantity in QUANTITIES if (effect := _effect(*pair, quantity))]
     return found
+
+
+def _at(rate: float, cells: list[MeasuredCell]) -> list[MeasuredCell]:
+    """What was trained at that rate, in another study, of those ``cells``."""
+    return [other for cell in cells for other in cell.at_other_rates if rate_of([other]) == rate]
 
 
 def is_cv(quantity: str) -> bool:
@@ -150,11 +157,8 @@ def quantity_label(quantity: str) -> str:
 
 def _adjusted(found: list[PartEffect], planned: int) -> list[PartEffect]:
     tested = [each.p_alone if metric_of(each.quantity) in primary() else math.nan for each in found]
-    n_tests = max(planned, sum(not math.isnan(p) for p in tested))
-    return [
-        replace(each, p=float(p), n_tests=0 if math.isnan(p) else n_tests)
-        for each, p in zip(found, stats.holm(tested, planned), strict=True)
-    ]
+    family = stats.holm_family(tested, planned)
+    return [replace(each, p=p, n_tests=n_tests) for each, (p, n_tests) in zip(found, family, strict=True)]
 
 
 def in_all(groups: Sequence[list[MeasuredCell]]) -> list[list[MeasuredCell]]:

@@ -7,11 +7,12 @@ architectures. PD is relative PD over all classes. A difference is "shown" or no
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from analysis.differences import Difference, against
+from analysis.answer import ALIKE
+from analysis.differences import Difference, against, between
 from analysis.findings import Findings
 from analysis.omnibus import Sensitivity
 from analysis.table import ABSENT, Row, interval, with_interval
-from audit.measures import Measurement, between, measured
+from audit.measures import Measurement, measured
 from audit.ours import Ours, where
 from labels import counted, label
 
@@ -61,6 +62,7 @@ def answered(ours: Ours | None) -> list[AnsweredHypothesis]:
 
 def _tally(differences: list[Difference], metric: str = "PD") -> str:
     """How many differences are shown, in which direction, and the extremes with their intervals; ends a sentence."""
+    differences = [each for each in differences if each.estimate.known]
     if not differences:
         return "not compared in this study."
     lower = [each for each in differences if each.shown and each.estimate.mean < 0]
@@ -172,18 +174,24 @@ def early_test(findings: Findings) -> str:
 def steady_loss(findings: Findings) -> str:
     """Std of the loss over trials, by activation, against PD."""
     ranks = []
-    for model, cells in findings.models.items():
+    for model, found in findings.models.items():
+        cells = [cell for cell in found if cell.estimate("relative_pd").known]
+        if not cells:
+            continue
         spreads = sorted(cells, key=lambda cell: cell.estimate("val_loss").std)
         lowest = min(cells, key=lambda cell: cell.mean("relative_pd"))
         ranks.append(f"{label(model)} {label(lowest.activation)} {spreads.index(lowest) + 1} of {len(cells)}")
     return (
         "Rank of the activation with the lowest PD by the standard deviation of its loss, 1 being the steadiest: "
-        f"{'; '.join(ranks)}. Standard deviations of so few trials are uncertain by a factor of two or more."
+        f"{'; '.join(ranks) or 'not measured in this study'}. Standard deviations of so few trials are uncertain by "
+        "a factor of two or more."
     )
 
 
 def one_size(findings: Findings) -> str:
     counts = [cell.n_parameters for cell in findings.measured]
+    if max(counts) >= ALIKE * min(counts):
+        return f"The study has {min(counts):,} to {max(counts):,} parameters: --tables sizes."
     return f"Not measured: the study has one size, {min(counts):,} to {max(counts):,} parameters. See docs/parts.md."
 
 

@@ -12,12 +12,12 @@ from functools import reduce
 import numpy as np
 
 from analysis import stats
-from analysis.differences import Difference
+from analysis.differences import Difference, between
 from analysis.early import over_architectures
 from analysis.findings import Findings
-from analysis.measure import UNKNOWN, MeasuredCell, over_training
-from analysis.metrics_compared import metric_label, rank_correlation, spearman_estimate
-from analysis.stats import Estimate
+from analysis.measure import MeasuredCell, over_training
+from analysis.metrics_compared import metric_label, spearman_within
+from analysis.stats import UNKNOWN, Estimate
 from analysis.table import ABSENT, number, with_interval
 from labels import label
 from metrics import PAIR_METRICS
@@ -51,8 +51,8 @@ class Measurement:
 def about(asked: dict) -> str:
     """Of which metrics the measurements are; "" where they are of none."""
     names = [asked["metric"]] if "metric" in asked else asked.get("metrics", [])
-    between = " over " if asked["measure"] == "metric_ratio" else " and "
-    return between.join("PD" if name == "relative_pd" else metric_label(name) for name in names)
+    joint = " over " if asked["measure"] == "metric_ratio" else " and "
+    return joint.join("PD" if name == "relative_pd" else metric_label(name) for name in names)
 
 
 def measured(findings: Findings, asked: dict) -> list[Measurement]:
@@ -192,16 +192,6 @@ def paired_differences(findings: Findings, metric: str) -> list[Difference]:
     return findings.loss_differences if metric == "val_loss" else []
 
 
-def between(known: list[Difference], model: str, activation: str, other: str) -> Difference | None:
-    """That of one activation to another, whichever comes first in ``known``."""
-    for each in known:
-        if (each.model, each.activation, each.other) == (model, activation, other):
-            return each
-        if (each.model, each.activation, each.other) == (model, other, activation):
-            return each.reversed
-    return None
-
-
 def _shown(one: Difference) -> str:
     return {True: "shown", False: "not shown", None: "not tested"}[one.shown]
 
@@ -232,15 +222,14 @@ def correlation(findings: Findings, asked: dict) -> list[Measurement]:
     The noise of the means is not in the interval.
     """
     first, second = asked["metrics"]
-    groups, n = [], 0
+    groups = []
     for _, own in _models(findings, asked):
         points = np.array([(cell.mean(first), cell.mean(second)) for cell in own])
         points = points[~np.isnan(points).any(axis=1)]
         if len(points) > 1:
             groups.append(points.T)
-            n += len(points) - 1
-    rho = rank_correlation(groups) if groups else None
-    return [] if rho is None else [Measurement("rank correlation", spearman_estimate(rho, n + 1), digits=2)]
+    rho = spearman_within(groups)
+    return [Measurement("rank correlation", rho, digits=2)] if rho.known else []
 
 
 def metric_ratio(findings: Findings, asked: dict) -> list[Measurement]:

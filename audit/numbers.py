@@ -15,11 +15,12 @@ import numpy as np
 
 from analysis import stats
 from analysis.contexts import on_contexts
+from analysis.differences import between
 from analysis.findings import Findings
-from analysis.measure import UNKNOWN, MeasuredCell
-from analysis.stats import Estimate
+from analysis.measure import MeasuredCell
+from analysis.stats import UNKNOWN, Estimate
 from analysis.table import Row
-from audit.measures import between, paired_differences
+from audit.measures import paired_differences
 from audit.ours import Ours, where
 from labels import label
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from analysis import omnibus
 from analysis.findings import Findings
-from analysis.measure import UNKNOWN, MeasuredCell, varied
-from analysis.stats import Estimate
+from analysis.measure import MeasuredCell, varied
+from analysis.stats import UNKNOWN, Estimate
 from config import family_of
 
 R = TypeVar("R")

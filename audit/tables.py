@@ -328,7 +328,7 @@ def sensitivity(audit: Audit) -> str:
 def design(audit: Audit) -> str:
     two, three = stats.smallest_p(2, 2), stats.smallest_p(3, 3)
     ours = max((cell.n_trials for cell in audit.longest.measured), default=0) if audit.longest else 0
-    here = f", our {ours} v {ours} none below {stats.smallest_p(ours, ours):.2g}" if ours else ""
+    here = f"; flipping the signs of our {ours} differences none below {2 / 2**ours:.2g}" if ours else ""
     return (
         f"Permuting 2 v 2 trials gives no p below {two:.2f}, 3 v 3 none below {three:.2f}{here}; the report has no "
         "intervals either, so that nothing shows its rankings to be more than noise."

@@ -4,7 +4,6 @@ what a step costs.
 The steps are all on the first batch, whose loss must then fall.
 """
 
-import hashlib
 import statistics
 import time
 from collections.abc import Mapping
@@ -14,9 +13,9 @@ import numpy as np
 import torch
 
 from own.plan import Cost
-from own.task import Task
+from own.task import Task, hashed
 from own.trial import Job, OwnTrial
-from runner.first_step import size_warnings
+from runner.first_step import alike, size_warnings
 from study.files import UserError
 from study.own_code import OwnCode, explaining_gates
 from study.users_code import users_code
@@ -73,25 +72,6 @@ def batch_loss(trial: OwnTrial) -> float:
     return float(trial.loss(*trial.batch(0)))
 
 
-def hashed(value: object) -> str:
-    """A hash of all tensors in a value."""
-    found = hashlib.sha256()
-
-    def add(part: object) -> None:
-        if isinstance(part, torch.Tensor):
-            found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        elif isinstance(part, Mapping):
-            for name in part:
-                found.update(str(name).encode())
-                add(part[name])
-        elif isinstance(part, tuple | list):
-            for each in part:
-                add(each)
-
-    add(value)
-    return found.hexdigest()
-
-
 # ---------------------------------------------------------------- what is checked
 
 
@@ -110,7 +90,7 @@ def examine(
     shape, *others = dict.fromkeys(each.predictions.shape for each in looks.values())
     if others:
         raise UserError(f"{task.path}: predictions have shape {shape}, with another activation {others[0]}")
-    if same := same_output(looks):
+    if same := alike({name: (each.initial, each.predictions.tobytes()) for name, each in looks.items()}):
         raise UserError(
             f"{task.path}: {same[0]} and {same[1]} give the same predictions after "
             f"{len(looks[same[0]].losses)} steps from equal weights; does model(activation) use its activation?"
@@ -141,16 +121,6 @@ def not_deterministic(first: Look, again: Look) -> str | None:
         return "losses from equal weights and batches (in the forward pass, the loss or the optimizer)"
     if not np.array_equal(first.predictions, again.predictions, equal_nan=True):
         return "predictions after equal losses (in the optimizer, predict or the forward pass of eval mode)"
-    return None
-
-
-def same_output(looks: Mapping[str, Look]) -> tuple[str, str] | None:
-    """Two activations whose models began with equal weights and, after some steps, still predict the same."""
-    seen: dict[tuple[str, bytes], str] = {}
-    for name, each in looks.items():
-        other = seen.setdefault((each.initial, each.predictions.tobytes()), name)
-        if other != name:
-            return other, name
     return None
 
 

@@ -4,23 +4,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import torch
 from msgspec import Struct
 
+from config import RECIPE
 from own.plan import Plan
-from own.task import Task
-from own.trial import Job, Result, Setting
+from own.task import Task, hashed
+from own.trial import Job, Result, Setting, drawn_batch
 from study.files import ROOT, OtherSettings, check_form, digest, read_bytes, read_checked, write_checked
 from study.options import MOST_STEPS
 from study.store import versions
+from study.users_code import users_code
 
 PLAN_NAME = "plan.json"
 MOST_SEEDS = 1_000_000  # far above what was ever planned, and few enough to be looked for one by one
 FACTS = {
     "source": "the task's code",
+    "batch": "the training data",
     "probe": "probe",
+    "targets": "targets",
     "activations": "activations.py",
+    "recipe": "the way trials are trained",
     "device": "the device",
     "torch": "PyTorch's version",
     "numpy": "NumPy's version",
@@ -35,12 +38,17 @@ class PlanForm(Struct):
 
 
 def facts_of(task: Task, device: str) -> dict:
-    """What a trial's numbers depend on, beside its activation, seed and steps."""
-    probe = torch.as_tensor(task.probe).cpu().numpy() if isinstance(task.probe, np.ndarray | torch.Tensor) else None
+    """What a trial's numbers depend on, beside its activation, seed and steps. Of the training data, which may come
+    from a file or another package, the batch of the first step from seed 0 stands for all."""
+    with users_code(task.path):
+        first_batch = hashed(drawn_batch(task, 0, 0))
     return {
         "source": task.source,
-        "probe": digest(b"" if probe is None else probe.tobytes()),
+        "batch": first_batch,
+        "probe": hashed(task.probe),
+        "targets": hashed(task.targets),
         "activations": digest(read_bytes(ROOT / "activations.py")),
+        "recipe": str(RECIPE),
         "device": device,
         **versions(),
     }

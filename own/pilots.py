@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from activations import ACTIVATIONS
 from config import ACTIVATIONS as STUDIED
 from own.fitness import FEWEST_STEPS, check_predictions, look
 from own.folder import facts_of, jobs_of, pending_of
 from own.run import train_pending
-from own.task import Task, load_task
+from own.task import Task, chosen_activations, load_task
 from own.trial import Job, Setting
 from runner.pilots import Choice, Grid, choose, describe
 from runner.study_run import workers_for
@@ -35,6 +34,7 @@ RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 SEED_BASE = 9000
 RESULTS = Path("sensitivity_results")
 LEAST = 1e-12  # a probability whose logarithm is taken
+NOT_OWN = OwnCode()
 
 
 def pilots_of(
@@ -45,22 +45,24 @@ def pilots_of(
     workers: int,
     say: Callable[[str], None],
     shape: tuple[int, ...] | None = None,
+    own: OwnCode = NOT_OWN,
 ) -> list[dict]:
     """Train what is pending and return all pilots as ``runner.pilots.choose`` takes them. ``folder`` may have those
-    of other tasks and versions; ``shape`` is that of predictions. KeyboardInterrupt where a signal stops it."""
+    of other tasks and versions; ``shape`` is that of predictions, ``own`` has the user's activations.
+    KeyboardInterrupt where a signal stops it."""
     facts = {**facts_of(task, "cpu"), "source": source_without_rates(task.path)}
     folder = folder / f"pilots-{digest(repr([facts, grid.iterations]).encode())[:16]}"
     found = []
     for each in grid.rates:
         place = folder / f"rate_{each:g}"
-        setting = Setting(task.path.absolute(), place, grid.iterations, "cpu", rate=each, shape=shape)
+        setting = Setting(task.path.absolute(), place, grid.iterations, "cpu", own, rate=each, shape=shape)
         jobs = jobs_of(activations, len(grid.seeds), grid.seeds[0])
         train_saying(setting, jobs, workers, say, f"{task.path.stem} at rate {each:g}")
         found += [pilot(task, setting, job) for job in jobs]
     return found
 
 
-def examine(task: Task, grid: Grid, activations: Sequence[str]) -> tuple[int, ...]:
+def examine(task: Task, grid: Grid, activations: Sequence[str], own: OwnCode) -> tuple[int, ...]:
     """A few steps of every activation, before anything is spent; returns the shape of predictions. UserError for a
     task that pilots cannot be of."""
     if task.targets is None:
@@ -68,7 +70,7 @@ def examine(task: Task, grid: Grid, activations: Sequence[str]) -> tuple[int, ..
     with deterministic("cpu"):
         for name in activations:
             at_lowest = replace(task, rates={name: grid.rates[0]})
-            found = look(at_lowest, Job(name, grid.seeds[0]), "cpu", OwnCode(), FEWEST_STEPS)
+            found = look(at_lowest, Job(name, grid.seeds[0]), "cpu", own, FEWEST_STEPS)
             check_predictions(task, found)
     return found.predictions.shape
 
@@ -132,7 +134,7 @@ def rates_of(choices: dict[tuple[str, str], Choice]) -> dict[str, float]:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = cli.Parser(prog="own.pilots", description="Find the learning rate of each activation for a task.")
     parser.add_argument("task", type=cli.path, metavar="TASK.py")
-    parser.add_argument("--activations", nargs="+", default=list(STUDIED), choices=ACTIVATIONS, metavar="NAME")
+    parser.add_argument("--activations", nargs="+", default=list(STUDIED), metavar="NAME")
     parser.add_argument(
         "--steps", type=cli.up_to(MOST_STEPS), required=True, metavar="K", help="as many as trials have"
     )
@@ -150,9 +152,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     task = load_task(args.task)
     grid = Grid(tuple(sorted(set(args.rates))), tuple(range(SEED_BASE, SEED_BASE + args.seeds)), args.steps)
-    shape = examine(task, grid, args.activations)
+    names, own = chosen_activations(args.activations)
+    shape = examine(task, grid, names, own)
     folder = (RESULTS / args.task.stem).absolute()
-    found = pilots_of(task, grid, args.activations, folder, args.workers or workers_for("cpu"), cli.say, shape)
+    found = pilots_of(task, grid, names, folder, args.workers or workers_for("cpu"), cli.say, shape, own)
     cli.say(describe(grid, found))
     cli.say(rates_line(choose(grid, found)))
     return 0

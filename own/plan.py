@@ -36,15 +36,26 @@ class Cost:
     def seconds(self, seeds: float, steps: int, workers: int) -> float:
         """By the clock, with ``workers`` that each have a core; a part of a seed is some of its activations."""
         longest = max(self.of_trial(name, steps) for name in self.step)
-        return START + max(seeds * self.of_seed(steps) / workers, longest) if seeds else 0.0
+        return START + max(seeds * self.of_seed(steps) / self.busy(seeds, workers), longest) if seeds else 0.0
+
+    def busy(self, seeds: float, workers: int) -> float:
+        """How many workers train at a time, on average: trials come in rounds, and the last may leave some idle."""
+        trials = math.ceil(seeds * len(self.step))
+        return trials / math.ceil(trials / workers)
 
     def steps_in(self, seconds: float, seeds: int, workers: int) -> int:
         """The most steps with which ``seeds`` end in time; 0 or less if they cannot."""
-        room = (seconds - START) * workers / seeds - sum(self.trial.values())
-        return min(MOST_STEPS, math.floor(room / sum(self.step.values())))
+        time = seconds - START
+        room = time * self.busy(seeds, workers) / seeds - sum(self.trial.values())
+        of_longest = min((time - self.trial[name]) / self.step[name] for name in self.step)
+        return min(MOST_STEPS, math.floor(min(room / sum(self.step.values()), of_longest)))
 
     def seeds_in(self, seconds: float, steps: int, workers: int) -> int:
-        return min(MOST_TRIALS, math.floor((seconds - START) * workers / self.of_seed(steps)))
+        """The most seeds of ``steps`` that end in time."""
+        seeds = max(0, min(MOST_TRIALS, math.floor((seconds - START) * workers / self.of_seed(steps))))
+        while seeds and self.seconds(seeds, steps, workers) > seconds:
+            seeds -= 1
+        return seeds
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 compared. ``docs/sensitivity.md`` says what the file may hold.
 """
 
+import hashlib
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch.nn import functional as F
 from activations import ACTIVATIONS, Activation
 from probabilities import ROW_TOLERANCE
 from study.files import UserError
+from study.own_code import OwnCode, own_code, short_name
 from study.users_code import execute, users_code
 from training.own_model import logits_of
 
@@ -116,6 +118,16 @@ def check_rates(path: Path, module: ModuleType) -> dict[str, float]:
     return dict(rates)
 
 
+def chosen_activations(activations: Sequence[str]) -> tuple[tuple[str, ...], OwnCode]:
+    """The names of the activations asked for, each once, and which of them are the user's own (``my.py:Snake``)."""
+    asked = [name for part in activations for name in part.split(",") if name]
+    own = own_code([], asked)
+    names = tuple(dict.fromkeys(map(short_name, asked)))
+    if unknown := next((name for name in names if name not in ACTIVATIONS and name not in own.activations), None):
+        raise UserError(f"unknown activation {unknown!r}; choose from {', '.join(ACTIVATIONS)}")
+    return names, own
+
+
 # ---------------------------------------------------------------- what models return
 
 
@@ -131,6 +143,27 @@ def to_tensor(value: Any, device: str) -> Any:
     if isinstance(value, dict):
         return {name: to_tensor(part, device) for name, part in value.items()}
     return value
+
+
+def hashed(value: object) -> str:
+    """A hash of all tensors, arrays, numbers and texts in a value."""
+    found = hashlib.sha256()
+
+    def add(part: object) -> None:
+        if isinstance(part, torch.Tensor):
+            found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        elif isinstance(part, Mapping):
+            for name in part:
+                found.update(str(name).encode())
+                add(part[name])
+        elif isinstance(part, tuple | list):
+            for each in part:
+                add(each)
+        elif isinstance(part, str | bytes | int | float):
+            found.update(repr(part).encode())
+
+    add(to_tensor(value, "cpu"))
+    return found.hexdigest()
 
 
 def cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -87,6 +87,15 @@ class Setting:
         return whole and result.early.shape == result.end.shape == (self.shape or result.end.shape)
 
 
+def drawn_batch(task: Task, seed: int, step: int) -> tuple:
+    """Inputs and their classes, drawn from streams of ``seed`` and ``step`` alone."""
+    seed_everything(stream_seed(seed, "batch", step))
+    drawn = task.batch(numpy_stream(seed, "batch", step))
+    if not isinstance(drawn, tuple | list) or len(drawn) != 2:
+        raise UserError(f"{task.path}: batch(rng) must return two things, inputs and their classes")
+    return tuple(drawn)
+
+
 class OwnTrial:
     """A model in training. Its initial values, each batch, step and prediction draw from streams of their own, of the
     seed and the step alone, so a resumed trial draws what an uninterrupted one does."""
@@ -110,11 +119,7 @@ class OwnTrial:
         seed_everything(stream_seed(self.job.seed, stream, step))
 
     def batch(self, step: int) -> tuple:
-        self.seed_generators("batch", step)
-        drawn = self.task.batch(numpy_stream(self.job.seed, "batch", step))
-        if not isinstance(drawn, tuple | list) or len(drawn) != 2:
-            raise UserError(f"{self.task.path}: batch(rng) must return two things, inputs and their classes")
-        return to_tensor(tuple(drawn), self.device)
+        return to_tensor(drawn_batch(self.task, self.job.seed, step), self.device)
 
     def loss(self, x: object, y: object) -> torch.Tensor:
         loss = training_loss(self.task, self.model, x, y, self.computes_loss(x))

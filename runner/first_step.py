@@ -3,8 +3,8 @@ and models of unlike sizes are said."""
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from statistics import median
 
 from config import size_in
@@ -32,7 +32,7 @@ def check_cells(study: Study, cells: Iterable[Cell]) -> None:
         if event.kind == "failed":
             raise UserError(f"{event.job.model} with {event.job.activation}: {event.detail.strip().splitlines()[-1]}")
         if event.kind == "done":
-            seen[event.job] = FirstStep(**event.progress)
+            seen[event.job] = event.result
 
     if here.device == "cpu" and "torch" in sys.modules:
         for cell in cells:
@@ -47,14 +47,14 @@ def rehearse(study: Study, cell: Cell, send: Callable[[Event], None], should_sto
     """The ``workers.Work`` of this part: one step of a cell."""
     from train import TrialRun  # here, because it loads PyTorch
 
-    found: dict = {}
+    found: list[FirstStep] = []
 
-    def do() -> str:
-        found.update(asdict(first_step(study, cell, TrialRun)))
+    def step() -> str:
+        found.append(first_step(study, cell, TrialRun))
         return "works"
 
-    ended = outcome_of(cell, do)
-    return Event(cell, ended.kind, ended.detail, found)
+    ended = outcome_of(cell, step)
+    return replace(ended, result=found[0] if found else None)
 
 
 # ---------------------------------------------------------------- all of them
@@ -67,7 +67,8 @@ def warnings(study: Study, seen: Mapping[Cell, FirstStep]) -> list[str]:
         by_model.setdefault(cell.model, {})[cell.activation] = step
     found = [f"{cell.model} with {cell.activation}: {step.warning}" for cell, step in seen.items() if step.warning]
     for model, steps in by_model.items():
-        if model in study.own.models and (same := same_output(steps)):
+        outputs = {name: (step.initial, step.logits) for name, step in steps.items()}
+        if model in study.own.models and (same := alike(outputs)):
             raise UserError(f"{model} predicts the same with {same[0]} and {same[1]}; does it use its activation?")
         sizes = {name: step.n_parameters for name, step in steps.items()}
         found += [f"{model}: {warning}" for warning in size_warnings(sizes)]
@@ -77,11 +78,11 @@ def warnings(study: Study, seen: Mapping[Cell, FirstStep]) -> list[str]:
     )
 
 
-def same_output(steps: Mapping[str, FirstStep]) -> tuple[str, str] | None:
-    """Two activations whose models have equal initial weights and predict the same before any training."""
-    there: dict[tuple[str, str], str] = {}
-    for name, step in steps.items():
-        other = there.setdefault((step.initial, step.logits), name)
+def alike(found: Mapping[str, Hashable]) -> tuple[str, str] | None:
+    """The first two names of which the same was found; None where there are none."""
+    there: dict[Hashable, str] = {}
+    for name, what in found.items():
+        other = there.setdefault(what, name)
         if other != name:
             return other, name
     return None

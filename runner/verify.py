@@ -45,7 +45,8 @@ def kind_of(error: ResultError) -> str:
 def report_verification(study: Study, jobs: list[Job]) -> int:
     """Check every result of ``jobs`` and print what is wrong; returns the exit code."""
     unchecked: list[Path] = []
-    findings = [*verify(study, jobs, unchecked.append), *verify_summary(study.store)]
+    found = [*verify(study, jobs, unchecked.append), *verify_summary(study.store)]
+    findings = list(dict.fromkeys(found))  # a damaged record is found by itself and on the way to its cell
     for kind, what in findings:
         cli.say(f"{kind:8} {what}")
     for path in unchecked:
@@ -161,8 +162,10 @@ def verify_cell(study: Study, cell: Cell, on_unchecked: Callable[[Path], None]) 
             rebuilt = build_cell(study, cell, records, previous=None, known={})
             if "pooled" in found:
                 rebuilt = expand(path, compact(rebuilt))
-            of_the_run = ("planned_trials", "status")
-            wrong = [name for name in rebuilt if name not in of_the_run and not same(rebuilt[name], found.get(name))]
+            others = {"planned_trials", "status"}  # of the run
+            if "pooled" in found:  # its mean is checked when it is read, to the digits that its pairs have
+                others.add("mean_relative_pd")
+            wrong = [name for name in rebuilt if name not in others and not same(rebuilt[name], found.get(name))]
             if wrong:
                 yield "damaged", f"{path} does not agree with its trials ({', '.join(wrong)})"
         elif unchecked:

@@ -43,12 +43,14 @@ class Event:
     kind      "progress", or how the job ended: "stopped", "busy" (another run is training it), "done" or "failed"
     detail    "done": the record's status; "failed": the error's text
     progress  "progress": the report of train.run_trial
+    result    "done": what the job gave, where that is not on the disk
     """
 
     job: Any
     kind: Literal["progress", "done", "failed", "stopped", "busy"]
     detail: str = ""
     progress: dict = field(default_factory=dict)
+    result: Any = None
 
 
 class Setting(Protocol):
@@ -194,7 +196,7 @@ def start_context(device: str) -> SpawnContext | ForkServerContext:
     if device != "cpu" or sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train"])
+    context.set_forkserver_preload(["runner.preload"])
     return context
 
 

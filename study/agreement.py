@@ -14,7 +14,8 @@ from study.store import Cell, fingerprint, published_studies, read_cell_file
 
 @dataclass
 class Agreement:
-    """Of the trials that two studies both have.
+    """Of the trials that two studies both have, each from a training of its own: what was copied (--reuse), over
+    however many studies, is one training.
 
     n_shared          trials that both have
     n_same            those of them whose predictions are the same to the bit
@@ -30,17 +31,21 @@ class Agreement:
     def add(self, ours: dict, theirs: dict) -> None:
         """Count the trials of two cell files with the same fingerprint."""
         there = {trial["trial"]: trial for trial in theirs["trials"]}
+        compared = set()
         for trial in ours["trials"]:
-            if other := there.get(trial["trial"]):
-                self.n_shared += 1
-                self.n_same += trial["predictions_sha256"] == other["predictions_sha256"]
-                if trial["val_loss"] is not None and other["val_loss"] is not None:
-                    self.loss_differences.append(abs(trial["val_loss"] - other["val_loss"]))
+            other = there.get(trial["trial"])
+            if other is None or one_training(trial, other):
+                continue
+            compared.add(trial["trial"])
+            self.n_shared += 1
+            self.n_same += trial["predictions_sha256"] == other["predictions_sha256"]
+            if trial["val_loss"] is not None and other["val_loss"] is not None:
+                self.loss_differences.append(abs(trial["val_loss"] - other["val_loss"]))
         pds = {tuple(pair["trials"]): pair["relative_pd"] for pair in theirs["pairs"]}
         shared = [
             (pair["relative_pd"], pds[tuple(pair["trials"])])
             for pair in ours["pairs"]
-            if tuple(pair["trials"]) in pds
+            if tuple(pair["trials"]) in pds and not compared.isdisjoint(pair["trials"])
         ]
         if shared:
             self.pd_differences.append(abs(mean(pd for pd, _ in shared) - mean(pd for _, pd in shared)))
@@ -66,7 +71,7 @@ def describe_agreement(study: Study, cells: Iterable[Cell]) -> list[str]:
     for cell, others in equal_cells(study, cells).items():
         ours = study.store.read_cell(cell)
         for theirs in others:
-            if ours is not None and not copied(ours, theirs):
+            if ours is not None:
                 agreements.setdefault(theirs["study"], Agreement()).add(ours, theirs)
     published = published_studies(study.store.results)
     return [
@@ -100,6 +105,6 @@ def files_of_other_studies(study: Study, cells: Iterable[Cell]) -> list[Path]:
     ]
 
 
-def copied(first: dict, second: dict) -> bool:
-    """Whether one cell was copied from the study of the other (--reuse)."""
-    return first.get("taken_from") == second["study"] or second.get("taken_from") == first["study"]
+def one_training(first: dict, second: dict) -> bool:
+    """Whether two trials of a number are one training: they ended at one moment, after equally many milliseconds."""
+    return all(first[name] == second[name] for name in ("finished", "training_time"))

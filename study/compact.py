@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from study.files import Damaged, check_form
 
@@ -80,7 +81,8 @@ def compact(content: dict) -> dict:
     found["pairs"] = take_columns(
         "pairs", [{path: rounded(value, digits_of(path)) for path, value in pair.items()} for pair in flat], columns
     )
-    return content | found | {"pooled": pooled, "columns": columns}
+    mean = float(np.mean([pair["relative_pd"] for pair in found["pairs"]]))  # of what the file has, grown or not
+    return content | found | {"mean_relative_pd": mean, "pooled": pooled, "columns": columns}
 
 
 def take_columns(table: str, flat: list[dict[Path_, Any]], columns: list[dict]) -> list[dict]:

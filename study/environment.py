@@ -6,7 +6,6 @@ trial's identity: the same settings on another machine are the same trial, whose
 PyTorch takes seconds to load, so what needs it imports it where it is used: environments are compared without.
 """
 
-import ast
 import os
 import platform
 import re
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from study.files import ROOT, digest
+from study.users_code import imported_files
 
 if TYPE_CHECKING:
     import torch
@@ -75,8 +75,7 @@ def environment(device: str) -> dict:
         "blas_rounding": optional(blas_rounding),
         "torch_rounding": optional(torch_rounding),
         **{name: os.environ.get(name) for name in VARIABLES},
-        "commit": optional(commit),
-        "code_sha256": optional(code_digest),
+        **code_facts(),
     }
 
 
@@ -184,6 +183,12 @@ def torch_rounding() -> str:
 # ---------------------------------------------------------------- the code
 
 
+@cache
+def code_facts() -> dict[str, str | None]:
+    """Which code this process has: what is on the disk when it is first asked, as soon as the code is loaded."""
+    return {"commit": optional(commit), "code_sha256": optional(code_digest)}
+
+
 def commit() -> str | None:
     """The commit of the code, with "-dirty" if a module was changed, added or removed since; None where this folder
     is not a repository of its own, such as one that was unpacked inside of another."""
@@ -211,18 +216,5 @@ def code_digest(root: Path = ROOT) -> str:
         name = path.relative_to(root).as_posix()
         if name not in found:
             found[name] = path.read_bytes().replace(b"\r\n", b"\n")
-            waiting += imported_files(found[name], root)
+            waiting += imported_files(path, found[name], root)
     return digest(b"\0".join(part for name in sorted(found) for part in (name.encode(), found[name])))
-
-
-def imported_files(source: bytes, root: Path) -> list[Path]:
-    """The files below ``root`` that a module imports, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    places = [root / name.replace(".", "/") for name in names]
-    files = [path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")]
-    return [path for path in files if path.is_file()]

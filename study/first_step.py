@@ -35,7 +35,7 @@ def first_step(study: Study, cell: Cell, trial_of: TrialOf) -> FirstStep:
     with deterministic(study.device):
         if own:
             with explaining_gates(study.own.activation(cell.activation)), users_code(*own):
-                return FirstStep(*check_own_cell(small, cell, trial_of))
+                return FirstStep(**check_own_cell(small, cell, trial_of))
         run = trial_of(small, cell, 1)
         run.advance()
         check_loss(run)

@@ -22,11 +22,9 @@ CLOSE = 1e-4  # by which logits of the same text may differ for their rounding
 UNLIKE_LOSS = 1e-3
 
 
-Seen = tuple[int, str, str, str]  # what a ``FirstStep`` is made of
-
-
-def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> Seen:
-    """Three steps of a cell in all. UserError for a cell that cannot be trained, or not to the same bits again."""
+def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> dict[str, Any]:
+    """Three steps of a cell in all; what they show, for a ``FirstStep``. UserError for a cell that cannot be
+    trained, or not to the same bits again."""
     run, config = trial_of(study, cell, 1), study.config
     initial = bits(run.model)
     tokens = run.probe.contexts[: config.batch_size]
@@ -44,7 +42,7 @@ def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> Se
     check_resume(run, trial_of(study, cell, 1), initial)
     if config.landscape:
         check_landscape(run)
-    return size_of(run), initial, logits, warning
+    return {"n_parameters": size_of(run), "initial": initial, "logits": logits, "warning": warning}
 
 
 @torch.no_grad()

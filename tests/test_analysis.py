@@ -68,6 +68,8 @@ def test_estimates_of_a_hand_worked_cell():
     margin = 4.302653 * math.sqrt(8 / 3 * 0.005)
     assert distance.high - 0.3 == pytest.approx(margin, rel=1e-6)
     assert margin > 0.3 and distance.low == 0  # cut off: no distance is negative
+    late = make_cell(trials=[make_trial(n, training_time=seconds) for n, seconds in ((1, 1.0), (2, 1.0), (3, 200.0))])
+    assert measure.measure(late).estimate("training_time").low == 0  # nor a time
     assert not cell.estimate("text_distance").known  # of which these pairs have nothing
 
 

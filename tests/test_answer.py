@@ -9,6 +9,7 @@ import labels
 from analysis import answer
 from analysis.findings import Findings
 from analysis.stats_many import EffectVerdict
+from analysis.tables import TABLES
 from study.store import identity
 from views.render import render
 
@@ -61,8 +62,8 @@ def test_the_headline_has_a_sentence_for_each_verdict_that_occurs(findings):
         "ruled out.",
         f"Undecided in 1 of 5 architectures (HybridLM): PD has a CV of {cv['hybridlm']} over activations, and the "
         "margin is within its interval; a difference is shown there.",
-        f"Too few trials to tell in 1 of 5 architectures (TinyLSTM): it would take {needed} of each cell to find "
-        "10 % between two activations.",
+        f"Too few trials to tell in 1 of 5 architectures (TinyLSTM): it would take {needed} of each cell, from the "
+        "same seeds, to find 10 % between two activations.",
     ]
     assert answer.headline(findings).endswith(f"Holm's method over {found['charlm'].family.text}, is at most 0.05.")
     alone = answer.headline(Findings.of_study(ALIKE, "cpu"))
@@ -160,11 +161,43 @@ def test_short_tables_show_every_cell_and_every_verdict(findings):
     distances, losses, verdicts = answer.short_tables(findings)
     for table, metric in ((distances, "relative_pd"), (losses, "val_loss")):
         for row, cells in zip(table.rows, findings.models.values(), strict=True):
-            assert {cell.activation: row[cell.activation] for cell in cells} == {
+            assert {cell.activation: row[f"of_{cell.activation}"] for cell in cells} == {
                 cell.activation: cell.estimate(metric) for cell in cells
             }
     assert [row["verdict"] for row in verdicts.rows] == [each.verdict for each in findings.sensitivities()]
     assert "10 (Swish) to 20 (ReLU)" in render(verdicts, "github")
+
+
+@pytest.mark.parametrize("name", ["model", "untrained", "metric"])
+def test_an_activation_of_one_s_own_may_have_the_name_of_a_column(name):
+    cells = [random_cell("charlm", activation, n_trials=3) for activation in ("relu", name)]
+    findings = Findings.of_study(cells, "cpu")
+    tables = [*answer.short_tables(findings), *TABLES["cell_metrics"](findings)]
+    assert all(render(table, "github") for table in tables)
+    grid = answer.grid(findings, "relative_pd", "PD", 3)
+    (row,) = grid.texts()
+    assert row[0] == "CharLM" and f"{findings.measured[-1].mean('relative_pd'):.3f}" in row[1:]
+
+
+def test_models_that_agree_in_everything_have_too_few_trials_to_tell():
+    """A model of one's own whose predictions do not depend on the seed: PD is 0 and plans nothing."""
+    same = make_cell(
+        "charlm",
+        "gelu",
+        trials=[make_trial(i) for i in (1, 2, 3)],
+        pairs=[make_pair(i, j, 0.0, mismatches=0) for i, j in ((1, 2), (1, 3), (2, 3))],
+    )
+    said = answer.headline(Findings.of_study([random_cell("charlm", "relu"), same], "cpu"))
+    assert said.startswith("Too few trials to tell in 1 of 1 architecture (CharLM): it takes at least 6 of each cell")
+
+
+def test_the_untrained_baseline_is_that_of_the_cells_that_have_one():
+    cells = [random_cell("charlm", activation, n_trials=3) for activation in ("relu", "gelu")]
+    alone = make_cell("charlm", "swish", trials=[make_trial(1)], pairs=[])
+    (known,), (with_alone,) = (
+        answer.grid(Findings.of_study(each, "cpu"), "relative_pd", "PD", 3).rows for each in (cells, [*cells, alone])
+    )
+    assert with_alone["untrained"] == known["untrained"] > 0
 
 
 @pytest.mark.parametrize("names, listed", [(["A"], "A"), (["A", "B"], "A and B"), (["A", "B", "C"], "A, B and C")])
@@ -182,9 +215,12 @@ def test_models_of_the_trained_study_that_are_not_good_enough_are_said_not_to_be
             trials = [trial | {"val_loss": loss} for trial in cell["trials"]]
             recipe = identity(config_trained.CONFIG, "charlm", activation, "cpu", "float32")
             cells.append(cell | {"trials": trials, "config": recipe | settings})
-        (only,) = answer.architecture_answers(Findings.of_study(cells, "cpu"))
-        return only.evidence()
+        findings = Findings.of_study(cells, "cpu")
+        (only,) = answer.architecture_answers(findings)
+        return f"{answer.headline(findings)} {only.evidence()}"
 
+    which = "CharLM with ReLU (loss 1.7600, registered limit 1.75) and CharLM with GELU (loss 1.7600, "
+    assert f"Not trained as far as intended: {which}" in said(1.76)
     assert "Not trained as far as intended: in 2 of 2 cells the loss is above 1.75 nats" in said(1.76)
     for others in (said(1.74), said(1.76, schedule="constant"), said(1.76, shape={"layers": 1})):
         assert "intended" not in others

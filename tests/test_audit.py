@@ -8,7 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from synthetic_cells import awkward_cells, make_cell, make_pair, make_trial, random_cell, varying
+from synthetic_cells import awkward_cells, make_cell, make_diverged, make_pair, make_trial, random_cell, varying
 
 from analysis.findings import Findings
 from audit import checks as audit_checks
@@ -435,7 +435,7 @@ def test_the_outcome_has_ten_topics_about_these_numbers(ours):
     assert "3.5.1 Relative PD 0.9126: GELU, Swish" in said["Repeats"]
     (charlm,) = ours.beside(None).sensitivities()
     assert f"(long, 500 steps): CharLM {charlm.verdict} (0.0 %)" in said["Sensitivity to the activation"]
-    assert "our 3 v 3 none below 0.1" in said["Design"]
+    assert "flipping the signs of our 3 differences none below 0.25" in said["Design"]
 
 
 # ---------------------------------------------------------------- what we measure where the report claims something
@@ -523,6 +523,16 @@ def test_hypotheses_are_answered_from_the_findings(spread):
     relu = [make_cell(model, "relu", pairs=pairs_of(pd, 9)) for model, pd in (("charlm", 0.1), ("tinylstm", 0.4))]
     lstm = hypotheses.recurrent_is_most_reproducible(Findings.of_study(relu, "cpu"))
     assert lstm.startswith("PD with ReLU, as a multiple of TinyLSTM's: CharLM 0.25. TinyLSTM's is 0.400")
+
+
+def test_hypotheses_leave_out_what_is_not_known():
+    """ReLU has one trial that ended: it has no PD, and is neither the lowest nor an extreme."""
+    cells = [random_cell("charlm", name, n_trials=6) for name in ("gelu", "swish")]
+    cells.append(make_cell("charlm", "relu", trials=[make_trial(1), make_diverged(2)], pairs=[]))
+    text = " ".join(each.answer for each in hypotheses.answered(Ours(cells)))
+    assert "nan" not in text and "CharLM ReLU 1 of" not in text
+    unlike = [cell | {"n_parameters": n} for cell, n in zip(cells[:2], (430_000, 1_000_000), strict=True)]
+    assert "has 430,000 to 1,000,000 parameters: " in hypotheses.one_size(Findings.of_study(unlike, "cpu"))
 
 
 def test_awkward_studies_are_audited_too():

@@ -634,6 +634,17 @@ def test_the_table_has_every_number_and_no_formula(folder, capsys):
     assert float(row["p"]) == found["comparisons"][0]["metrics"]["relative_pd"]["p"]
 
 
+@pytest.mark.parametrize("between", [("--vs",), ()], ids=["of two groups", "of one group"])
+def test_the_table_of_two_models_has_what_they_disagree_on(folder, capsys, between):
+    shown = printed(capsys, "relu/seed_0.npy", *between, "gelu/seed_0.npy", "--csv", "two.csv")
+    rows = list(csv.DictReader(io.StringIO(Path("two.csv").read_text())))
+    (found,) = (row for row in rows if row["measure"].startswith("top1_mismatches") and row["mean_value"])
+    low, mean, high = (f"{100 * float(found[name]):.2f}" for name in ("low_value", "mean_value", "high_value"))
+    assert f"{mean} % [{low}, {high}]" in shown or f"{mean} [{low}, {high}]" in shown
+    whole = printed(capsys, "relu/*.npy", "--vs", "gelu/*.npy", "--csv", "all.csv") and Path("all.csv").read_text()
+    assert whole.splitlines()[0] == Path("two.csv").read_text().splitlines()[0]
+
+
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_begins_as_a_formula_does_and_numbers_stay(first):
     columns = (Column("name", ("name",), plain), Column("number", ("number",), plain))

@@ -56,6 +56,8 @@ def test_they_go_from_everything_to_nothing_and_then_to_other_contexts():
     table = table_of(family())
     of_everything = [column.header for column in table.columns].index("of everything's (%)")
     assert [texts[of_everything] for texts in table.texts()] == ["100.0", "75.0", "50.0", "0.0", "200.0"]
+    # On other contexts models are compared at the end alone, so that nothing is known of untrained ones there.
+    assert [each.row()["untrained"].known for each in found] == [True] * 4 + [False]
 
 
 def test_intervals_are_those_of_each_control():

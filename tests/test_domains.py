@@ -95,9 +95,10 @@ def test_the_tables_say_what_the_record_says(record):
         ("top1_mismatches", "power"),
         ("total_variation", "digits"),
     ]
-    with_all, without = domain_tables.sentences(record)[:2]
-    assert "shown in digits: *matters* in digits, *no difference above the margin* in power." in with_all
-    assert "shown nowhere: " in without and "*matters*" not in without
+    with_all, without = domain_tables.sentences(record)[0].split(" Without the most different activation")
+    verdicts = "*matters* in digits, *no difference above the margin* in power"
+    assert with_all.endswith(f": {verdicts}; a difference, however small, is shown in digits.")
+    assert without.endswith("shown nowhere.") and "*matters*" not in without
     shown = domain_tables.activations_table(record).texts()
     assert len(shown) == 2 * len(SIZES) and shown[3][:4] == [
         domain_tables.KINDS["digits"],
@@ -200,9 +201,22 @@ def test_options_that_cannot_be_used_are_refused_in_one_line(capsys, words, line
 
 
 def test_the_command_prints_the_line_for_the_task(in_this_process, capsys):
-    command = ["task.py", "--activations", "relu", "gelu", "--rates", "0.0001", "0.01", "3", "--steps", "30"]
+    Path("my.py").write_text("from torch import nn\n\n\nclass Bend(nn.SiLU):\n    pass\n")
+    command = [
+        "task.py",
+        "--activations",
+        "relu,relu",
+        "my.py:Bend",
+        "--rates",
+        "0.0001",
+        "0.01",
+        "3",
+        "--steps",
+        "30",
+    ]
     assert pilots.main(command) == 0
-    assert 'rates = {"relu": 0.01, "gelu": 0.01}' in capsys.readouterr().out.splitlines()
+    assert 'rates = {"relu": 0.01, "Bend": 0.01}' in capsys.readouterr().out.splitlines()
+    assert len(in_this_process) == len({*in_this_process}) == 12
     Path("task.py").write_text(TASK.replace("probe, targets", "probe, unknown"))
     load_task.cache_clear()
     assert pilots.main(command) == 2

@@ -60,6 +60,12 @@ def test_an_early_order_that_stays_is_told_and_one_that_turns_is_not():
     assert "a study that ends there cannot say" in of_turns and "in 0 of 1 architecture after 50 steps." in of_turns
 
 
+def test_of_two_activations_the_verdict_alone_is_told():
+    two = [cell for cell in study(RISING, RISING) if cell.activation in NAMES[:2]]
+    (_, late) = Findings(two).early_steps
+    assert not late.pd_to_pd.known and late.predicts == late.same_verdict
+
+
 def test_a_step_after_which_the_order_turns_again_does_not_tell_the_end(monkeypatch):
     told = [
         early.OverArchitectures(step, UNKNOWN, 2, predicts, 2)

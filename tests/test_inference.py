@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
-from synthetic_cells import make_cell, make_pair, make_trial, random_cell
+from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 
 from analysis import (
     companion_tables,
@@ -22,7 +22,8 @@ from analysis import (
     stats_many,
     trade_off,
 )
-from analysis.findings import Findings, MetricVerdict, When
+from analysis.equal_loss import When
+from analysis.findings import Findings, MetricVerdict
 from analysis.measure import MeasuredCell
 from analysis.ranks import Ranking
 from analysis.stats_many import EffectVerdict
@@ -276,6 +277,16 @@ def test_activations_with_too_few_trials_are_left_out():
     assert with_late.cv == without.cv
 
 
+def test_seeds_that_diverged_in_a_cell_that_is_left_out_do_not_count():
+    content = three_activations("charlm", seed=1)[0].content
+    trials = [content["trials"][0], *(make_diverged(trial["trial"]) for trial in content["trials"][1:])]
+    lost = measure.measure(content | {"activation": "swiglu", "trials": trials, "pairs": []})
+    findings = Findings([*three_activations("charlm", seed=1), lost])
+    (found,) = findings.sensitivities()
+    assert (found.n_activations, found.n_cells, found.seeds.n_diverged) == (3, 4, 0)
+    assert {plan.seeds.n_diverged for plan in findings.plans} == {0}
+
+
 def test_the_rule_is_printed_above_the_numbers():
     text = text_of("sensitivity", three_activations("charlm", seed=1))
     assert text.index("When") < text.index("CV from noise alone")
@@ -293,6 +304,10 @@ def test_spread_and_correlation_of_a_pilot_worked_by_hand():
     assert correlation == pytest.approx(1)
     assert stats.spread_and_correlation(np.stack([same[0], additive(-effects, 0.4)]))[1] == pytest.approx(-1)
     assert stats.spread_and_correlation(same[:1]) == (pytest.approx(spread), 0)
+    rng = np.random.default_rng(0)
+    for k in range(2, 60):  # copies of one pilot: rounding makes no correlation above 1
+        copies = np.stack([additive(rng.normal(0, 0.01, 6), 0.4)] * k)
+        assert stats.spread_and_correlation(copies)[1] <= 1
 
 
 def test_the_plan_is_that_of_the_pilot():
@@ -352,7 +367,7 @@ def test_every_metric_of_every_cell_has_its_interval():
     (table,) = companion_tables.cell_metrics(Findings(cells))
     assert [row["metric"] for row in table.rows] == list(PAIR_METRICS)
     expected = stats.pairwise_estimate(measure.pair_matrix(cells[1].pairs, "relative_pd")[1])
-    shown = table.rows[0]["gelu"]
+    shown = table.rows[0]["of_gelu"]
     assert (shown.mean, shown.low, shown.high) == pytest.approx((expected.mean, expected.low, expected.high))
     assert f"{expected.mean:#.4g} [{expected.low:#.4g}, {expected.high:#.4g}]" in render(table, "github")
 

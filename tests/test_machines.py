@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,6 +69,7 @@ def test_no_fact_costs_a_trial(monkeypatch):
     def fails(*_) -> None:
         raise RuntimeError("this machine is unlike ours")
 
+    monkeypatch.setattr(environment, "code_facts", environment.code_facts.__wrapped__)
     for name in ("commit", "code_digest", "processor", "built_with", "onednn_rounding", "blas_rounding"):
         monkeypatch.setattr(environment, name, fails)
     facts = environment.environment.__wrapped__("cpu")
@@ -103,13 +105,49 @@ def test_the_code_s_digest_changes_with_what_makes_numbers_and_with_nothing_else
     assert len({before, with_extra, environment.code_digest(repository)}) == 3
 
 
+TWO_WORKERS = """
+from pathlib import Path
+from runner.workers import start_context
+
+
+def say():
+    from study.environment import code_facts
+
+    print(code_facts()["code_sha256"], flush=True)
+
+
+if __name__ == "__main__":
+    context, model = start_context("cpu"), Path("model.py")
+    for _ in range(2):
+        worker = context.Process(target=say)
+        worker.start()
+        worker.join()
+        model.write_text(model.read_text() + "# changed while workers run")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are no forks")
+def test_a_worker_that_starts_after_a_change_of_the_code_names_the_code_that_it_runs(tmp_path):
+    for path in ROOT.rglob("*.py"):
+        if path.parts[len(ROOT.parts)] in ("study", "runner", "training") or path.parent == ROOT:
+            copy = tmp_path / path.relative_to(ROOT)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(path, copy)
+    before = environment.code_digest(tmp_path)
+    (tmp_path / "two_workers.py").write_text(TWO_WORKERS)
+    shown = subprocess.run(
+        [sys.executable, "two_workers.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert shown == [before, before] and environment.code_digest(tmp_path) != before
+
+
 def test_the_code_s_digest_covers_every_module_that_a_trial_loads():
     reached, waiting = set(), [ROOT / "train.py"]
     while waiting:
         path = waiting.pop()
         if path not in reached:
             reached.add(path)
-            waiting += environment.imported_files(path.read_bytes(), ROOT)
+            waiting += environment.imported_files(path, path.read_bytes(), ROOT)
     named = {"model.py", "activations.py", "config.py", "metrics.py", "study/pairs.py", "study/store.py"}
     training = {f"training/{path.name}" for path in (ROOT / "training").glob("[!_]*.py")} - {"training/landscape.py"}
     assert named | training <= {path.relative_to(ROOT).as_posix() for path in reached}
@@ -352,6 +390,7 @@ def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkey
 def test_without_git_and_without_locks_a_cell_is_trained(tiny_study, no_locks, monkeypatch, capsys):
     found_out, made = [], []
     find, advance = train.environment.__wrapped__, train.TrialRun.advance
+    monkeypatch.setattr(environment, "code_facts", environment.code_facts.__wrapped__)
     monkeypatch.setattr(train, "environment", lambda device: found_out.append(len(made)) or find(device))
     monkeypatch.setattr(train.TrialRun, "advance", lambda run: made.append(run.step) or advance(run))
     monkeypatch.setitem(CONFIGS, "cpu", tiny_study.config)

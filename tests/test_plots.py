@@ -25,6 +25,7 @@ from analysis.table import ABSENT
 from analysis.trade_off import pareto_front
 from config import ACTIVATIONS, MODELS, MODERN, SMELU_BETAS, STREAMS
 from metrics import PAIR_METRICS, Metric
+from model import ARCHITECTURES
 from views import architecture_figures, cell_figures, disagreement, save, study_figures
 from views.drawing import Drawing, Level
 from views.figures import drawings
@@ -335,9 +336,13 @@ def test_texts_are_kept_in_a_png(ax):
 
 
 def test_each_activation_has_a_colour_of_its_own():
-    names = {*ACTIVATIONS, *MODERN, "my_first", "my_second"}
+    names = {*ACTIVATIONS, *MODERN, *(f"my_{number}" for number in range(12))}
     colours = plot_utils.activation_colours(names)
     assert len(set(colours.values())) == len(names)
+
+
+def test_each_architecture_has_a_marker_of_its_own():
+    assert len(set(plot_utils.model_markers(ARCHITECTURES).values())) == len(ARCHITECTURES)
 
 
 def test_the_colours_of_the_registry_are_apart_and_dark_enough_for_white_paper():

@@ -131,6 +131,27 @@ def test_smelu_1_below_all_smooth_ones_in_two_architectures():
     assert outcomes([*cells_of(["charlm"], smelu_1=0.4), *cells_of(CONFIG.models[1:])])[5] == "not shown wrong"
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"vary": ["init"]},
+        {"corpus": "0" * 64},
+        {"precision": "bfloat16"},
+        {"batch_size": 4},
+        {"contexts_between": 100},
+        {"weight_decay": 0.0},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_cells_of_another_recipe_are_not_of_the_study_whatever_its_name(other):
+    cells = cells_of(["charlm"])
+    assert registration.registration_of(Findings.of_study(cells, "trained").measured)
+    cells = [cell | {"config": cell["config"] | other} for cell in cells]
+    measured = Findings.of_study(cells, "trained").measured
+    assert registration.registration_of(measured) is None
+    assert any(line.startswith("Not of the registered study of this name: charlm") for line in account(measured))
+
+
 def test_learning_rates_that_pilots_chose_are_said_and_are_no_obstacle():
     def with_rates(cells: list[dict], change: float) -> list[str]:
         rates = {place: change * rate for place, rate in RATES.items()}
@@ -148,5 +169,5 @@ def test_learning_rates_that_pilots_chose_are_said_and_are_no_obstacle():
 def test_the_readme_counts_outcomes_and_quotes_what_was_found():
     numbers = Numbers(cells_of(relu=0.6), {}, ROOT)
     assert numbers.expectations("trained") == "7 not shown wrong and 1 wrong"
-    assert numbers.expectation("trained", 4) == "ReLU has the lower PD in 0 of 24 pairs shown"
+    assert numbers.expectation("trained", 4) == "ReLU has the lower PD in 0 of 24 pairs shown (of 24)"
     assert Numbers(cells_of(["charlm"]), {}, ROOT).expectations("trained") == f"8 {registered.Outcome.OPEN}"

@@ -1,5 +1,7 @@
 """The studies of parts, sizes, gated activations and attention dropout are judged by what was registered of them."""
 
+import re
+
 import numpy as np
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial
@@ -197,7 +199,7 @@ def at_rate(cells: list[dict], rate: float, study: str = "parts") -> list[dict]:
     return [cell | {"study": study, "config": cell["config"] | {"learning_rate": rate}} for cell in cells]
 
 
-def test_a_variant_at_another_rate_is_compared_at_its_parent_s_too_where_that_was_trained():
+def test_variant_and_parent_at_two_rates_are_compared_at_one_too_where_it_was_trained():
     parent = at_rate(cells_of("parts", models=("charlm",)), 0.004)
     at_its_own = at_rate(cells_of("parts", {"charlm_one_head": 0.7}, ("charlm_one_head",)), 0.002)
     at_parents = at_rate(cells_of("parts", {"charlm_one_head": 0.9}, ("charlm_one_head",)), 0.004, "elsewhere")
@@ -205,14 +207,19 @@ def test_a_variant_at_another_rate_is_compared_at_its_parent_s_too_where_that_wa
     findings = Findings.of_study([*parent, *at_its_own, *at_a_third, *at_parents], "parts")
     (own,) = (each for each in findings.part_effects if each.quantity == "relative_pd")
     assert own.percent.mean == pytest.approx(-12.5, abs=0.5)
-    assert own.size.endswith(" %, at rate 0.002, not 0.004")
+    assert re.fullmatch(r"-12\.\d % \[-1\d\.\d, -\d+\.\d\], at rate 0\.002, not 0\.004", own.size)
     (at_one,) = (each for each in findings.part_effects_at_one_rate if each.quantity == "relative_pd")
     assert at_one.percent.mean == pytest.approx(12.5, abs=0.5) and at_one.shown is None and not at_one.n_tests
-    assert [table.title for table in TABLES["parts"](findings)][-1] == "At the parent's learning rate"
-    said = Numbers([*parent, *at_its_own, *at_a_third, *at_parents], {}, ROOT).at_one_rate("parts")
-    assert said.startswith("CharLM with one head (PD 12.") and "] % above CharLM's, its CV " in said
+    assert [table.title for table in TABLES["parts"](findings)][-1] == "Variant and parent at one learning rate"
+    numbers = Numbers([*parent, *at_its_own, *at_a_third, *at_parents], {}, ROOT)
+    said = numbers.at_one_rate("parts", "charlm")
+    assert said.startswith("at 0.004, CharLM with one head has a PD 12.") and "] % above CharLM's, with a CV " in said
+    assert numbers.at_one_rate("parts", "tinylstm") == ""
     own_rate_only = [*parent, *at_its_own, *at_a_third]
-    assert Numbers(own_rate_only, {}, ROOT).at_one_rate("parts") == ""
+    assert Numbers(own_rate_only, {}, ROOT).at_one_rate("parts", "charlm") == ""
+    parent_too = [*own_rate_only, *at_rate(cells_of("parts", {"charlm": 0.56}, ("charlm",)), 0.002, "parent")]
+    said = Numbers(parent_too, {}, ROOT).at_one_rate("parts", "charlm")
+    assert said.startswith("at 0.002, CharLM with one head has a PD 25.") and "above CharLM's" in said
     assert "learning rate 0.002" in parts_figure.parts(findings, {}).axes[0].get_yticklabels()[0].get_text()
     same = Findings.of_study([*parent, *at_rate(at_its_own, 0.004), *at_parents], "parts")
     assert same.part_effects_at_one_rate == [] and not any(each.other_rate for each in same.part_effects)

@@ -449,6 +449,9 @@ def test_a_copied_cell_is_no_second_opinion(finished, capsys):
     assert call(finished, *HERE, "--reuse", "tiny") == 0
     out = capsys.readouterr().out
     assert "copied from study 'tiny': charlm_gelu_tiny_here\n" in out and "the same bits" not in out
+    assert call(finished, *HERE[:-3], "tiny_copy", *HERE[-2:], "--reuse", "tiny_here") == 0
+    out = capsys.readouterr().out
+    assert "copied from study 'tiny_here': charlm_gelu_tiny_copy\n" in out and "the same bits" not in out
 
 
 def test_where_another_study_has_the_trial_to_reproduce_it_is_named(clone, capsys):
@@ -598,7 +601,7 @@ def test_verify_names_what_is_missing_damaged_or_foreign(finished, capsys):
         ("damaged", f"{weights} does not match the hash in its record"),
         ("missing", "tinylstm_gelu_tiny trial 2"),
     ]:
-        assert f"{kind:8} {what}" in lines
+        assert lines.count(f"{kind:8} {what}") == 1
     assert lines[-1].startswith("remove the record")
     assert not any("does not agree" in line for line in lines)
     assert call(finished, *GRID, "--iterations", "31", "--verify") == 1

@@ -30,6 +30,7 @@ from study.state import read_tensors
 from train import Interrupted
 from training.seeding import deterministic
 
+TRAINED_ON = np.arange(300) % 3
 NANOGPT = '''
 """In the manner of nanoGPT: a file of its own called model.py, and model(x, y) -> (logits, loss)."""
 import torch
@@ -401,6 +402,31 @@ def test_what_would_mix_trials_is_refused(capsys, monkeypatch):
         assert f"plan.json is damaged (plan.{next(iter(change))}: " in refusal(capsys, *again)
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "said"),
+    [("train", (TRAINED_ON + 1) % 3, "the training data"), ("targets", 0 * TRAINED_ON[:20], "targets")],
+)
+def test_trials_of_other_data_in_the_same_files_are_not_mixed(capsys, name, changed, said):
+    np.save("train.npy", TRAINED_ON)
+    np.save("targets.npy", TRAINED_ON[:20])
+    write_task(f"""{PLAIN}
+y = np.load("train.npy")
+targets = np.load("targets.npy")
+probe = {{"inputs": x[:20]}}
+
+
+def predict(model, probe):
+    return model(probe["inputs"]).softmax(dim=-1)
+""")
+    found(capsys, "--seeds", "6", "--steps", "20")
+    again = ("task.py", "--activations", "relu", "gelu", "--device", "cpu", "--dry-run")
+    assert sensitivity.main([*again]) == 0
+    np.save(f"{name}.npy", changed)
+    load_task.cache_clear()
+    capsys.readouterr()
+    assert f"has trials from before {said} changed" in refusal(capsys, *again)
+
+
 def test_a_sealed_file_that_is_no_state_is_set_aside(capsys):
     write_task()
     whole = found(capsys, "--seeds", "6", "--steps", "20")
@@ -691,6 +717,20 @@ def test_a_plan_costs_what_its_trials_take():
     assert planning.plan(COST, 123, 2, seeds=20).steps == 366
 
 
+@pytest.mark.parametrize("workers", [1, 3, 5, 12, 16, 32, 64, 128])
+def test_a_plan_ends_in_time_where_workers_do_not_divide_the_trials(workers):
+    """The clock: each worker takes the next trial, the longest ones first or last."""
+    for budget in (60, 300):
+        for planned in (planning.plan(COST, budget, workers), planning.plan(COST, budget, workers, steps=100)):
+            trials = [COST.of_trial(name, planned.steps) for _ in range(planned.seeds) for name in COST.step]
+            ends = [0.0] * workers
+            for seconds in trials:
+                ends[ends.index(min(ends))] += seconds
+            longest = max(COST.of_trial(name, planned.steps) for name in COST.step)
+            assert planned.seconds <= budget or planned.seeds == planning.FEWEST_SEEDS
+            assert planning.START + max(ends) <= planned.seconds + longest
+
+
 def test_steps_give_way_and_seeds_do_not():
     assert planning.FEWEST_SEEDS == FEWEST_JUDGED
     assert planning.plan(COST, planning.START + 12, workers=1).seeds == 6
@@ -745,6 +785,7 @@ def models(n: int, noise: dict[str, float], seed: int) -> dict[str, list[np.ndar
         (8, (0.3, 0.9), (0.3, 0.9), "matters", "The activation matters for how much two trainings disagree"),
         (20, (0.6, 0.6), (0.6, 0.6), "no difference above the margin", "No difference above 10 %"),
         (4, (0.3, 0.9), (0.3, 0.9), "too few trials to tell", "Too few trials to tell: about"),
+        (2, (0.3, 0.9), (0.3, 0.9), "too few trials to tell", "Too few trials to tell: about"),
         (8, (0.6, 1.2), (0.3, 0.6), "not settled", "Not settled: disagreement rose"),
     ],
 )
@@ -756,8 +797,10 @@ def test_the_verdict_is_that_of_known_differences(n, late, early, verdict, said)
     assert answer.settled is (verdict != "not settled")
     words = list(sentences(answer, 100, minutes_a_seed=2.5))
     assert words[0].startswith(said)
+    noise = "with" if n == 2 else "without"  # of two seeds, how much is noise cannot be told
+    assert verdict == "not settled" or f"(CV {noise} the noise of seeds" in words[0]
     if verdict == "too few trials to tell":
-        more = answer.seeds_needed - n if answer.seeds_needed > 6 else 2
+        more = max(answer.seeds_needed or 0, 6) - n
         assert f"{more} more, which take about {int(np.ceil(2.5 * more))} min" in words[0]
     if verdict == "not settled":
         assert words[1].startswith("At that step: the activation matters")

@@ -440,6 +440,22 @@ def test_what_is_pooled_is_counted_once_though_its_pairs_are_computed_again(made
         assert sum(groups["n_predictions"]) == 6 * 40
 
 
+def test_a_cell_that_has_grown_is_verified_and_has_the_mean_of_one_made_at_once(made, monkeypatch):
+    monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 2)
+    study, cell = made
+    path = study.store.cell_path(cell)
+    for number in (3, 4):
+        write_trial(study, cell, number)
+        update_cell(study, cell)
+    grown, content = path.read_bytes(), study.store.read_cell(cell)
+    update_cell(study, cell)
+    assert path.read_bytes() == grown
+    assert not [what for kind, what in verify(study, [(cell, number) for number in range(1, 5)]) if kind == "damaged"]
+    path.unlink()
+    update_cell(study, cell)
+    assert study.store.read_cell(cell)["mean_relative_pd"] == content["mean_relative_pd"]
+
+
 def test_pairs_with_unlike_groupings_are_not_pooled(made, monkeypatch):
     monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 0)
     study, cell = made

@@ -11,7 +11,8 @@ from synthetic_cells import awkward_cells, make_pair, random_cell, variant_cells
 import metrics
 from analysis import differences, measure, stats, stats_many
 from analysis.answer import architecture_answers, headline, short_tables
-from analysis.findings import Findings, When
+from analysis.equal_loss import When
+from analysis.findings import Findings
 from analysis.table import ABSENT, Table
 from analysis.tables import TABLES
 from audit import tables as audit_tables
@@ -166,7 +167,7 @@ def test_an_added_metric_is_in_every_table_of_metrics(added):
     assert {each.when for each in findings.metric_verdicts if each.sensitivity.metric == added} == set(When)
     estimate = findings.measured[0].estimate(added)
     assert estimate.has_interval
-    shown = next(row for row in tables["cell_metrics"][0].rows if row["metric"] == added)["relu"]
+    shown = next(row for row in tables["cell_metrics"][0].rows if row["metric"] == added)["of_relu"]
     assert shown == estimate
     assert f"{estimate.mean},{estimate.std},{estimate.low},{estimate.high}" in csv_text(tables["cell_metrics"][0])
     companion = next(row for row in tables["companions"][0].rows if row["metric"] == added)

@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
-from analysis.answer import listed
 from analysis.compared_shown import disagreements, header, scale, tables, words
 from analysis.comparing import Compared
 from analysis.predictions import MISMATCHES
 from analysis.stats import Estimate
-from labels import counted
+from labels import counted, listed
 from plot_utils import GREY, WIDTH, activation_colours, few_ticks, name_rows, panels, plot_estimate, project_style
 from views.drawing import Level
 from views.page import Picture, shown_table, template

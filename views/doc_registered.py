@@ -5,13 +5,13 @@ import re
 from collections import Counter
 from functools import cache
 
-from analysis import registered
+from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
+from analysis.expected_parts import EXPECTATIONS
 from analysis.registration import REGISTERED
 from analysis.stats import Estimate
 from analysis.table import with_interval
 from analysis.variants import CV
-from config_trained import GOOD_ENOUGH
 from labels import counted, label, listed
 from views.doc_studies import MINUS, StudyNumbers, duration
 
@@ -38,14 +38,23 @@ class RegisteredNumbers(StudyNumbers):
         """What was found of each expectation and its outcome, by number."""
         return {each.number: (found, outcome) for each, found, outcome in registered.judged(self.findings(study))}
 
-    def largest_cv(self, study: str) -> str:
-        """The largest upper limit of a CV of PD without noise, such as "2.2 %"."""
-        return f"{100 * max(each.cv.high for each in self.findings(study).sensitivities() if each.tested):.1f} %"
+    def largest_cv(self, study: str, number: int) -> str:
+        """The largest upper limit of a CV of PD without noise, of the architectures that expectation ``number`` is
+        about, such as "2.2 %"."""
+        (about,) = (each.needs for each in EXPECTATIONS[study] if each.number == number)
+        found = self.findings(study).sensitivities()
+        return f"{100 * max(each.cv.high for each in found if each.tested and each.model in about):.1f} %"
 
     def n_effects_shown(self, study: str, quantity: str) -> str:
         """Of how many variants the difference from their parent is shown, such as "0 of 4 variants"."""
         effects = [each for each in self.findings(study).part_effects if each.quantity == quantity]
         return f"{sum(bool(each.shown) for each in effects)} of {counted(len(effects), 'variant')}"
+
+    def part_effect(self, study: str, model: str, quantity: str) -> str:
+        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]"."""
+        effects = self.findings(study).part_effects
+        found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
+        return found.size.replace("-", MINUS)
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -80,26 +89,20 @@ class RegisteredNumbers(StudyNumbers):
         return f" Not answered yet: {listed(waiting)}." if waiting else ""
 
     def not_good_enough(self, study: str) -> str:
-        """A sentence on the cells whose loss is above what was registered as good enough, or nothing."""
-        said = [
-            f"{label(cell.model)} with {label(cell.activation)} ({cell.mean('val_loss'):.4f}, limit "
-            f"{GOOD_ENOUGH[cell.model]:.2f})"
-            for cell in self.findings(study).measured
-            if cell.good_enough() is False
-        ]
-        return f" Loss above what was registered as good enough: {listed(said)}." if said else ""
+        return " ".join(answer.not_good_enough(self.findings(study)))
 
-    def at_one_rate(self, study: str) -> str:
-        """The variants that were trained at their parent's learning rate too, with what PD is there, or nothing.
+    def at_one_rate(self, study: str, parent: str) -> str:
+        """What PD is of the variants of ``parent`` that were compared with it at one learning rate too, or nothing.
 
-        Such as "CharLM with one head (PD 1.2 [0.1, 2.3] % above CharLM's, its CV 0.1 [-0.2, 0.4] points above)".
+        Such as "at 0.004, CharLM with one head has a PD 1.2 [0.1, 2.3] % above CharLM's, with a CV 0.1 [-0.2, 0.4]
+        points above".
         """
         found = {(each.model, each.quantity): each for each in self.findings(study).part_effects_at_one_rate}
         said = [
-            f"{label(model)} (PD {_above(each.percent, '%')} {label(each.parent)}'s, its CV "
-            f"{_above(found[model, CV + quantity].percent, 'points')})"
+            f"at {each.rates[0]:g}, {label(model)} has a PD {_above(each.percent, '%')} {label(parent)}'s, with a CV "
+            f"{_above(found[model, CV + quantity].percent, 'points')}"
             for (model, quantity), each in found.items()
-            if quantity == "relative_pd"
+            if quantity == "relative_pd" and each.parent == parent
         ]
         return listed(said).replace("-", MINUS) if said else ""
 

@@ -1,5 +1,6 @@
 """What the docs and the README say of a committed study: its words, tables and single numbers, each as a text."""
 
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -8,8 +9,10 @@ import numpy as np
 
 from analysis import answer, contexts
 from analysis.course import cells_at, loss_at, shared_steps
-from analysis.differences import Difference
-from analysis.findings import Findings, When
+from analysis.differences import Difference, between
+from analysis.equal_loss import When
+from analysis.expected_trained import SMOOTH
+from analysis.findings import Findings
 from analysis.loss_alone import caveat
 from analysis.measure import MeasuredCell, by_model, spread_over
 from analysis.metrics_compared import spearman_within
@@ -26,6 +29,8 @@ MINUS = "\N{MINUS SIGN}"
 
 class StudyNumbers:
     """Every answer is a text about the study of that name among ``contents``."""
+
+    smooth = SMOOTH
 
     def __init__(self, contents: list[dict], report: dict, root: Path):
         self.contents, self.report, self.root = contents, report, root
@@ -228,10 +233,10 @@ class StudyNumbers:
         return _signed(self._difference(study, model, first, second, metric, when))
 
     def _difference(self, study: str, model: str, first: str, second: str, metric: str, when: When) -> Difference:
-        for each in self.findings(study).differences(metric, when):
-            if each.model == model and {each.activation, each.other} == {first, second}:
-                return each if each.activation == first else each.reversed
-        raise KeyError((study, model, first, second))
+        found = between(self.findings(study).differences(metric, when), model, first, second)
+        if found is None:
+            raise KeyError((study, model, first, second))
+        return found
 
     def shown(self, study: str, first: str, second: str, metric: str, when: When = When.END) -> str:
         """For each architecture in which it is shown, the difference of a metric between two activations.
@@ -254,10 +259,36 @@ class StudyNumbers:
         found = next(each for each in self.findings(study).sensitivities(metric, when) if each.model == model)
         return f"{100 * found.cv.low:.1f} to {100 * found.cv.high:.1f} %"
 
-    def cv_range(self, *studies: str) -> str:
-        """Of PD over activations, from the architecture with the lowest to that with the highest: "1.1 to 2.4 %"."""
+    def cv_range(self, *studies: str, models: Container[str] = (), without: Container[str] = ()) -> str:
+        """Of PD over activations, from the architecture with the lowest to that with the highest: "1.1 to 2.4 %"; of
+        ``models``, by default of all that are not in ``without``."""
         found = [each for study in studies for each in self.findings(study).sensitivities("relative_pd", When.END)]
-        return f"{span([100 * each.cv.mean for each in found], '{:.1f}')} %"
+        asked = [each for each in found if (each.model in models if models else each.model not in without)]
+        return f"{span([100 * each.cv.mean for each in asked], '{:.1f}')} %"
+
+    def disagreement(self, study: str) -> str:
+        """On how many of 100 next characters two models of a cell disagree, over cells, such as "18 to 24"."""
+        return span([answer.mismatches_of_100(cell) for cell in self.findings(study).measured], "{:.0f}")
+
+    def pd_range(self, study: str) -> str:
+        """The range over cells of mean PD, such as "0.74 to 0.96"."""
+        return span([cell.mean("relative_pd") for cell in self.findings(study).measured], "{:.2f}")
+
+    def verdict(self, study: str, model: str, when: When = When.END) -> str:
+        """The verdict on an architecture by PD, if it is there yet."""
+        found = self.findings(study).sensitivities("relative_pd", when)
+        return next((str(each.verdict) for each in found if each.model == model), "nothing yet")
+
+    def lower_pd(self, first: str, others: Sequence[str], *studies: str) -> str:
+        """Of the pairs with one of ``others``, in how many ``first`` has the lower PD: "6 of 6 shown (of 24)"."""
+        pairs = [
+            self._difference(study, model, first, other, "relative_pd", When.END)
+            for study in studies
+            for model in self.findings(study).models
+            for other in others
+        ]
+        shown = [each for each in pairs if each.shown]
+        return f"{sum(each.estimate.mean < 0 for each in shown)} of {len(shown)} shown (of {len(pairs)})"
 
     def rank(self, study: str, activation: str, metric: str, when: When = When.END) -> str:
         return f"{self._ranking(study, metric, when)[0].ranks[activation]:.1f}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from analysis.findings import When
+from analysis.equal_loss import When
 from labels import label, listed
 from views.doc_numbers import Numbers
 

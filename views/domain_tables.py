@@ -59,10 +59,10 @@ def verdicts_table(record: Mapping[str, Any]) -> Table:
         }
         for each, without in found
     ]
-    n_tests = {each.metric: each.n_tests for each, _ in found}
+    n_tests = max(each.n_tests for each, _ in found if each.metric == PRIMARY[0])
     notes = (
         f"CV over activations, 95 % interval; margin 10 %. p: adjusted by Holm's method over "
-        f"{counted(n_tests[PRIMARY[0]], 'test')}, every domain by top-1 mismatches and total variation; of the other "
+        f"{counted(n_tests, 'test')}, every domain by top-1 mismatches and total variation; of the other "
         f"metrics over the domains. Left out: the activation whose mean lies furthest from the others', chosen after "
         "looking, so that the verdict without it says whether the effect is one activation's.",
     )
@@ -80,21 +80,23 @@ def pairs(record: Mapping[str, Any]) -> list[tuple[DomainVerdict, DomainVerdict]
 
 
 def sentences(record: Mapping[str, Any]) -> list[str]:
-    """By each primary metric, with and without the most different activation, where a difference is shown and which
-    verdicts there are."""
+    """By each primary metric, which verdicts there are and where a difference is shown, with and without the most
+    different activation."""
     said = []
     for metric in PRIMARY:
         found = [pair for pair in pairs(record) if pair[0].metric == metric]
-        said.append(f"By {in_prose(_metric(metric))}, with all activations {_told([each for each, _ in found])}.")
-        said.append(f"Without the most different one {_told([without for _, without in found])}.")
+        said.append(
+            f"By {in_prose(_metric(metric))}: {_told([each for each, _ in found])}. Without the most different "
+            f"activation, chosen after looking: {_told([without for _, without in found])}."
+        )
     return said
 
 
 def _told(found: list[DomainVerdict]) -> str:
-    """Such as "a difference, however small, is shown in digits: *matters* in digits, *undecided* in power"."""
+    """Such as "*matters* in digits, *undecided* in power; a difference, however small, is shown in digits"."""
     shown = [each.domain for each in found if each.shown]
     where = f"in {listed(shown)}" if shown else "nowhere"
-    return f"a difference, however small, is shown {where}: {_counts(found)}"
+    return f"{_counts(found)}; a difference, however small, is shown {where}"
 
 
 def _counts(found: list[DomainVerdict]) -> str:

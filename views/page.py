@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from analysis.answer import QUESTION, architecture_answers, other_primary, scope
 from analysis.differences import Difference
+from analysis.equal_loss import When
 from analysis.finding_tables import FAMILY, FIXED
-from analysis.findings import Findings, When
+from analysis.findings import Findings
 from analysis.measure import MeasuredCell, shared_environment
 from analysis.metrics_compared import metric_label
 from analysis.omnibus import RULES

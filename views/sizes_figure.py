@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 import plot_utils as plots
+from analysis.equal_loss import When
 from analysis.findings import Findings
-from analysis.sizes import END, QUANTITIES, SizeTrend
+from analysis.sizes import QUANTITIES, SizeTrend
 from analysis.variants import quantity_label
 from labels import label
 from views.drawing import Kind
@@ -34,7 +35,7 @@ def plot_sizes(ax: Axes, trends: Sequence[SizeTrend]) -> Axes:
 
 def sizes(findings: Findings, _: dict[str, str]) -> Figure:
     """A panel for each quantity."""
-    trends = [each for each in findings.size_trends if each.when == END]
+    trends = [each for each in findings.size_trends if each.when is When.END]
     shown = [name for name in QUANTITIES if any(each.quantity == name for each in trends)]
     figure = Figure(figsize=(plots.WIDTH, plots.panel_height(len(shown), 2.4) + 1))
     axes = plots.panels(figure, len(shown))
