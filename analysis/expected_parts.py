@@ -54,7 +54,7 @@ def _may_be_shown(findings: Findings, quantity: str) -> int:
     )
 
 
-def _said(effects: list[PartEffect]) -> str:
+def shown_in(effects: list[PartEffect]) -> str:
     """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
     shown = [f"{label(each.model)}: {each.size}" for each in effects if each.shown]
     return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (
@@ -66,14 +66,14 @@ def _no_part_moves_the_cv(findings: Findings) -> Found:
     effects = _effects(findings, CV + PD)
     wrong = sum(bool(each.shown) for each in effects) >= 2
     outcome = Outcome.of(wrong) if wrong or _may_be_shown(findings, CV + PD) < 2 else Outcome.OPEN
-    return f"a difference of the CV is {_said(effects)}", outcome
+    return f"a difference of the CV is {shown_in(effects)}", outcome
 
 
 def _parts_move_pd(findings: Findings) -> Found:
     effects = _effects(findings, PD)
     any_does = any(each.shown for each in effects)
     outcome = Outcome.of(not any_does) if any_does or not _may_be_shown(findings, PD) else Outcome.OPEN
-    return f"a difference of PD is {_said(effects)}", outcome
+    return f"a difference of PD is {shown_in(effects)}", outcome
 
 
 def _recurrence_does_not(findings: Findings) -> Found:

@@ -7,12 +7,12 @@ from functools import cache
 
 from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
-from analysis.expected_parts import EXPECTATIONS
+from analysis.expected_parts import EXPECTATIONS, shown_in
 from analysis.registration import REGISTERED
 from analysis.stats import Estimate
 from analysis.table import with_interval
 from analysis.variants import CV
-from labels import counted, label, listed
+from labels import label, listed
 from views.doc_studies import MINUS, StudyNumbers, duration
 
 
@@ -27,7 +27,7 @@ class RegisteredNumbers(StudyNumbers):
     def expectation(self, study: str, number: int) -> str:
         """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
         found, _ = self._judged(study)[number]
-        return re.sub(r"(?<!\w)-(?=\d)", MINUS, found)
+        return _with_minus(found)
 
     def is_open(self, study: str, number: int) -> bool:
         """Whether one of them waits for trials of the registered study."""
@@ -41,20 +41,27 @@ class RegisteredNumbers(StudyNumbers):
     def largest_cv(self, study: str, number: int) -> str:
         """The largest upper limit of a CV of PD without noise, of the architectures that expectation ``number`` is
         about, such as "2.2 %"."""
-        (about,) = (each.needs for each in EXPECTATIONS[study] if each.number == number)
-        found = self.findings(study).sensitivities()
+        about, found = self._about(study, number), self.findings(study).sensitivities()
         return f"{100 * max(each.cv.high for each in found if each.tested and each.model in about):.1f} %"
 
-    def n_effects_shown(self, study: str, quantity: str) -> str:
-        """Of how many variants the difference from their parent is shown, such as "0 of 4 variants"."""
+    def effects_shown(self, study: str, number: int, quantity: str) -> str:
+        """In how many of the variants that expectation ``number`` is about a difference from their parent is shown,
+        such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
+        about = self._about(study, number)
         effects = [each for each in self.findings(study).part_effects if each.quantity == quantity]
-        return f"{sum(bool(each.shown) for each in effects)} of {counted(len(effects), 'variant')}"
+        return _with_minus(shown_in([each for each in effects if each.model in about]))
+
+    @staticmethod
+    def _about(study: str, number: int) -> tuple[str, ...]:
+        """The architectures that an expectation is about."""
+        (about,) = (each.needs for each in EXPECTATIONS[study] if each.number == number)
+        return about
 
     def part_effect(self, study: str, model: str, quantity: str) -> str:
         """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]"."""
         effects = self.findings(study).part_effects
         found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
-        return found.size.replace("-", MINUS)
+        return _with_minus(found.size)
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -104,7 +111,7 @@ class RegisteredNumbers(StudyNumbers):
             for (model, quantity), each in found.items()
             if quantity == "relative_pd" and each.parent == parent
         ]
-        return listed(said).replace("-", MINUS) if said else ""
+        return _with_minus(listed(said)) if said else ""
 
     def cost_with_pilots(self, *studies: str) -> str:
         """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
@@ -113,6 +120,11 @@ class RegisteredNumbers(StudyNumbers):
         piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
         trials = [trial for group in (*trained, *piloted) for trial in group]
         return duration(sum(trial.get("training_time", 0) + trial.get("evaluation_time", 0) for trial in trials))
+
+
+def _with_minus(text: str) -> str:
+    """With a minus sign before numbers below 0."""
+    return re.sub(r"(?<!\w)-(?=\d)", MINUS, text)
 
 
 def _above(difference: Estimate, unit: str) -> str:
