@@ -111,7 +111,7 @@ class RegisteredNumbers(StudyNumbers):
             for (model, quantity), each in found.items()
             if quantity == "relative_pd" and each.parent == parent
         ]
-        return _with_minus(listed(said)) if said else ""
+        return _with_minus("; ".join(said))
 
     def cost_with_pilots(self, *studies: str) -> str:
         """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
