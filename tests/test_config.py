@@ -126,7 +126,7 @@ def test_rates_are_those_that_the_pilots_chose():
 
 def test_the_page_of_models_has_the_rate_of_cells_that_no_pilot_was_run_for():
     page = " ".join((ROOT / "docs" / "templates" / "models.md").read_text().split())
-    assert f"is trained at {config_trained.CONFIG.learning_rate:g}, which" in page
+    assert f"are trained at {config_trained.CONFIG.learning_rate:g}, and" in page
 
 
 def test_where_dropout_is_off_the_rate_of_a_variant_that_has_less_of_it_is_its_parent_s():
