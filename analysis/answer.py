@@ -110,13 +110,14 @@ def not_settled(findings: Findings) -> list[str]:
     return [f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %): {where}."]
 
 
-def not_good_enough(findings: Findings) -> list[str]:
-    """Which cells have a loss above what was registered as good enough, in a sentence; nothing where none has."""
+def not_good_enough(findings: Findings, models: Container[str] = ()) -> list[str]:
+    """Which cells, of ``models`` or of all, have a loss above what was registered as good enough, in a sentence;
+    nothing where none has."""
     said = [
         f"{label(cell.model)} with {label(cell.activation)} (loss {cell.mean('val_loss'):.4f}, registered limit "
         f"{config_trained.GOOD_ENOUGH[cell.model]:.2f})"
         for cell in findings.measured
-        if cell.good_enough() is False
+        if cell.good_enough() is False and (not models or cell.model in models)
     ]
     return [f"Not trained as far as intended: {listed(said)}."] if said else []
 
@@ -155,7 +156,9 @@ def scope(findings: Findings) -> str:
     families = {*map(family_of, findings.models)}
     architectures = counted(len(families), "architecture")
     if len(families) < len(findings.models):
-        architectures = f"{len(findings.models)} variants or sizes of {architectures}"
+        others = len(findings.models) - len(families)
+        architectures += f" and {others} {'variant or size' if others == 1 else 'variants or sizes'} of "
+        architectures += "it" if len(families) == 1 else "them"
     steps = sorted({cell.config["iterations"] for cell in measured})
     return (
         f"From {counted(trials, 'trained model')}: {architectures} with "

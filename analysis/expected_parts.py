@@ -23,15 +23,18 @@ GATED = ("swiglu", "geglu", "reglu")
 # ---------------------------------------------------------------- parts
 
 
-def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], int]:
-    """In which of ``models`` the activation matters, by PD, and how many of them are there."""
+def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], str]:
+    """In which of ``models`` the activation matters, by PD, and that in words, with where less than that is shown."""
     found = [each for each in findings.sensitivities(PD) if each.model in models]
-    return where(found, lambda each: each.verdict is EffectVerdict.MATTERS), len(found)
+    matters = where(found, lambda each: each.verdict is EffectVerdict.MATTERS)
+    less = where(found, lambda each: bool(each.shown) and each.verdict is not EffectVerdict.MATTERS)
+    words = f"the activation matters in {in_models(matters, len(found))}; less than that is shown in {len(less)}"
+    return matters, words
 
 
 def _no_part_makes_sensitive(findings: Findings) -> Found:
-    models, total = _matters(findings, OF_CHARLM)
-    return f"the activation matters in {in_models(models, total)}", Outcome.of(bool(models))
+    models, words = _matters(findings, OF_CHARLM)
+    return words, Outcome.of(bool(models))
 
 
 def _effects(findings: Findings, quantity: str) -> list[PartEffect]:
@@ -77,8 +80,8 @@ def _parts_move_pd(findings: Findings) -> Found:
 
 
 def _recurrence_does_not(findings: Findings) -> Found:
-    models, total = _matters(findings, RECURRENT)
-    return f"the activation matters in {in_models(models, total)}", Outcome.of({"tinylstm", "tinygru"} <= set(models))
+    models, words = _matters(findings, RECURRENT)
+    return words, Outcome.of({"tinylstm", "tinygru"} <= set(models))
 
 
 def _plain_recurrence_is_highest(findings: Findings) -> Found:

@@ -21,6 +21,7 @@ from analysis.loss_alone import explained_by_loss
 from analysis.measure import trial_counts, untrained
 from analysis.omnibus import Sensitivity
 from analysis.report_tables import ACTIVATION, MODEL, N, untrained_column
+from analysis.stats_many import ALPHA
 from analysis.table import Column, Row, Table, mean_of, number, plain, with_interval
 from labels import counted, label, listed
 from metrics import METRICS, primary
@@ -211,10 +212,14 @@ def rates(findings: Findings) -> list[Table]:
         for each in findings.rate_effects
         if each.processors_differ
     ]
+    least = [each.relative_pd.n_tests * 2 / 2**each.relative_pd.seeds.n_seeds for each in findings.rate_effects]
+    floor = (
+        f" With so many rows and seeds p cannot be below {min(least):.2g}." if least and min(least) > ALPHA else ""
+    )
     notes = (
         "The same architecture, activation and seeds at two learning rates; all other settings are the same. "
         "Differences are the higher rate's minus the lower's. p: exact sign flips of whole seeds, by Holm's method "
-        "over the rows.",
+        f"over the rows.{floor}",
         *([f"The two rates were trained on different processors: {listed(elsewhere)}."] if elsewhere else []),
     )
     baselines = {(cell.model, cell.activation): untrained(cell) for cell in findings.measured}

@@ -31,6 +31,7 @@ from metrics import METRICS, primary
 PARENT = Column("Parent", ("parent",), label, numeric=False)
 CV_OF_PD = Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100))
 VERDICT_BY_MISMATCHES = Column("Verdict by mismatches", ("by_mismatches",), plain, numeric=False)
+SHORT = "; not trained as far as intended"  # registered to stand beside the verdict
 BOTH_AS_REGISTERED = "The rule, its interval and its family are those of --tables sensitivity."
 
 
@@ -136,6 +137,7 @@ def verdict_rows(findings: Findings) -> list[Row]:
     return [
         each.row()
         | {
+            "verdict": f"{each.verdict}{SHORT if _short(findings.models[each.model]) else ''}",
             "by_mismatches": by_mismatches[each.model],
             "val_loss": _mean([cell.mean("val_loss") for cell in findings.models[each.model]]),
             "n_parameters": _mean([cell.n_parameters for cell in findings.models[each.model]]),
@@ -143,6 +145,10 @@ def verdict_rows(findings: Findings) -> list[Row]:
         }
         for each in findings.sensitivities()
     ]
+
+
+def _short(cells: list[MeasuredCell]) -> bool:
+    return any(cell.good_enough() is False for cell in cells)
 
 
 def _rates(cells: list[MeasuredCell]) -> str:

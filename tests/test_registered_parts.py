@@ -157,7 +157,7 @@ def test_sizes_that_are_there_have_their_rows_before_the_slope_can_be_told():
     findings = Findings.of_study(cells_of("sizes", models=SIZES_OF_CHARLM[:3]), "sizes")
     points, trends = TABLES["sizes"](findings)
     assert [row["model"] for row in points.rows] == ["charlm@0.1M", "charlm@0.25M", "charlm"] and not trends.rows
-    assert "3 variants or sizes of 1 architecture" in scope(findings) and "K parameters" in scope(findings)
+    assert "1 architecture and 2 variants or sizes of it" in scope(findings) and "K parameters" in scope(findings)
 
 
 def test_cells_of_another_recipe_or_rate_are_named_and_end_the_registered_families():
@@ -213,13 +213,14 @@ def test_variant_and_parent_at_two_rates_are_compared_at_one_too_where_it_was_tr
     assert [table.title for table in TABLES["parts"](findings)][-1] == "Variant and parent at one learning rate"
     numbers = Numbers([*parent, *at_its_own, *at_a_third, *at_parents], {}, ROOT)
     said = numbers.at_one_rate("parts", "charlm")
-    assert said.startswith("at 0.004, CharLM with one head has a PD 12.") and "] % above CharLM's, with a CV " in said
+    assert said.startswith("at 0.004, PD of CharLM with one head differs from CharLM's by +12.")
+    assert re.search(r"% \[.*\], and its CV by .* percentage points \[", said)
     assert numbers.at_one_rate("parts", "tinylstm") == ""
     own_rate_only = [*parent, *at_its_own, *at_a_third]
     assert Numbers(own_rate_only, {}, ROOT).at_one_rate("parts", "charlm") == ""
     parent_too = [*own_rate_only, *at_rate(cells_of("parts", {"charlm": 0.56}, ("charlm",)), 0.002, "parent")]
     said = Numbers(parent_too, {}, ROOT).at_one_rate("parts", "charlm")
-    assert said.startswith("at 0.002, CharLM with one head has a PD 25.") and "above CharLM's" in said
+    assert said.startswith("at 0.002, PD of CharLM with one head differs from CharLM's by +25.")
     assert "learning rate 0.002" in parts_figure.parts(findings, {}).axes[0].get_yticklabels()[0].get_text()
     same = Findings.of_study([*parent, *at_rate(at_its_own, 0.004), *at_parents], "parts")
     assert same.part_effects_at_one_rate == [] and not any(each.other_rate for each in same.part_effects)

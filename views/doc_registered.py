@@ -9,8 +9,6 @@ from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
 from analysis.expected_parts import EXPECTATIONS, shown_in
 from analysis.registration import REGISTERED
-from analysis.stats import Estimate
-from analysis.table import with_interval
 from analysis.variants import CV
 from labels import label, listed
 from views.doc_studies import MINUS, StudyNumbers, duration
@@ -58,10 +56,10 @@ class RegisteredNumbers(StudyNumbers):
         return about
 
     def part_effect(self, study: str, model: str, quantity: str) -> str:
-        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]"."""
+        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate."""
         effects = self.findings(study).part_effects
         found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
-        return _with_minus(found.size)
+        return _with_minus(found.size.partition(", at rate")[0])
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -95,19 +93,32 @@ class RegisteredNumbers(StudyNumbers):
         waiting = [what for what, (study, number) in asked.items() if self.is_open(study, number)]
         return f" Not answered yet: {listed(waiting)}." if waiting else ""
 
-    def not_good_enough(self, study: str) -> str:
-        return " ".join(answer.not_good_enough(self.findings(study)))
+    def not_good_enough(self, study: str, number: int) -> str:
+        """A sentence on the cells that expectation ``number`` is about, if their loss is too high, or nothing."""
+        return " ".join(answer.not_good_enough(self.findings(study), self._about(study, number)))
+
+    def by_mismatches(self, study: str, number: int) -> str:
+        """The verdicts by top-1 mismatches on the architectures that expectation ``number`` is about, such as
+        "undecided in TinyGRU; no difference above the margin in the others"."""
+        about = self._about(study, number)
+        found = [each for each in self.findings(study).sensitivities("top1_mismatches") if each.model in about]
+        by_verdict: dict[str, list[str]] = {}
+        for each in found:
+            by_verdict.setdefault(str(each.verdict), []).append(label(each.model))
+        *rarer, (most, names) = sorted(by_verdict.items(), key=lambda item: len(item[1]))
+        rest = f"{most} in {'the others' if rarer else 'all'}" if len(names) > 1 else f"{most} in {names[0]}"
+        return "; ".join([*(f"{verdict} in {listed(of)}" for verdict, of in rarer), rest])
 
     def at_one_rate(self, study: str, parent: str) -> str:
         """What PD is of the variants of ``parent`` that were compared with it at one learning rate too, or nothing.
 
-        Such as "at 0.004, CharLM with one head has a PD 1.2 [0.1, 2.3] % above CharLM's, with a CV 0.1 [-0.2, 0.4]
-        points above".
+        Such as "at 0.004, PD of CharLM with one head differs from CharLM's by +1.2 % [0.1, 2.3], and its CV by +0.1
+        percentage points [-0.2, 0.4]".
         """
         found = {(each.model, each.quantity): each for each in self.findings(study).part_effects_at_one_rate}
         said = [
-            f"at {each.rates[0]:g}, {label(model)} has a PD {_above(each.percent, '%')} {label(parent)}'s, with a CV "
-            f"{_above(found[model, CV + quantity].percent, 'points')}"
+            f"at {each.rates[0]:g}, PD of {label(model)} differs from {label(parent)}'s by {each.size}, "
+            f"and its CV by {found[model, CV + quantity].size}"
             for (model, quantity), each in found.items()
             if quantity == "relative_pd" and each.parent == parent
         ]
@@ -125,11 +136,3 @@ class RegisteredNumbers(StudyNumbers):
 def _with_minus(text: str) -> str:
     """With a minus sign before numbers below 0."""
     return re.sub(r"(?<!\w)-(?=\d)", MINUS, text)
-
-
-def _above(difference: Estimate, unit: str) -> str:
-    """Such as "1.2 [0.1, 2.3] % above", or with the sign turned "below"."""
-    if difference.mean < 0:
-        difference = Estimate(-difference.mean, -difference.high, -difference.low, difference.n)
-        return f"{with_interval(1)(difference)} {unit} below"
-    return f"{with_interval(1)(difference)} {unit} above"

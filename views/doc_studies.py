@@ -20,6 +20,7 @@ from analysis.rates import RateEffect
 from analysis.robustness_tables import saving
 from analysis.table import Column, Row, Table, p_text, plain, with_interval
 from analysis.tables import TABLES
+from analysis.variant_tables import SHORT
 from audit.numbers import find_section, printed_values
 from labels import counted, label, listed
 from views.render import render
@@ -202,7 +203,7 @@ class StudyNumbers:
         for name in (study, other):
             for each in answer.architecture_answers(self.findings(name)):
                 found = {
-                    "verdict": f"{each.verdict}{'; not trained as far as intended' if each.short else ''}",
+                    "verdict": f"{each.verdict}{SHORT if each.short else ''}",
                     "cv": each.sensitivity.cv,
                     "loss": self._losses(name, each.model),
                     "unsettled": f"{each.unsettled} of {len(each.cells)}",
