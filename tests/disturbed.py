@@ -18,6 +18,7 @@ from study.files import Damaged
 from study.plan import Job, pending_jobs
 
 ATTEMPTS = 5  # undisturbed starts within which a disturbed study must become complete
+LONGEST_PAUSE = 1.5  # seconds before a fault: an undisturbed run takes two or more
 
 
 class Failure(Exception):
@@ -61,7 +62,7 @@ class Disturbed:
         self.reach_workers(live)
         if self.random.random() >= self.early:
             self.reach(live, lambda: is_reported(live, "  step "), "no step")
-        self.pause(live, 3)
+        self.pause(live, LONGEST_PAUSE)
         if live.workers() and not live.concluded:
             return live
         self.settle()
