@@ -116,10 +116,15 @@ def not_good_enough(findings: Findings, models: Container[str] = ()) -> list[str
     said = [
         f"{label(cell.model)} with {label(cell.activation)} (loss {cell.mean('val_loss'):.4f}, registered limit "
         f"{config_trained.GOOD_ENOUGH[cell.model]:.2f})"
-        for cell in findings.measured
-        if cell.good_enough() is False and (not models or cell.model in models)
+        for cell in falling_short(findings.measured)
+        if not models or cell.model in models
     ]
     return [f"Not trained as far as intended: {listed(said)}."] if said else []
+
+
+def falling_short(cells: list[MeasuredCell]) -> list[MeasuredCell]:
+    """Those of the cells whose loss is above what was registered as good enough."""
+    return [cell for cell in cells if cell.good_enough() is False]
 
 
 def _to_the_end(measured: list[MeasuredCell]) -> bool:
@@ -133,17 +138,21 @@ def other_primary(findings: Findings) -> list[str]:
     for metric in primary():
         found = findings.sensitivities(metric)
         if metric != "relative_pd" and any(each.tested for each in found):
-            by_verdict = {
-                verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
-            }
-            every = f"all {len(found)} architectures" if len(found) >= FEWEST_UNNAMED else ""
-            parts = [
-                f"{verdict} in {every if every and len(names) == len(found) else listed(names)}"
-                for verdict, names in by_verdict.items()
-                if names
-            ]
-            said.append(f"By {METRICS[metric].label.lower()}, of the same family: {'; '.join(parts)}.")
+            said.append(f"By {METRICS[metric].label.lower()}, of the same family: {verdicts_of(found)}.")
     return said
+
+
+def verdicts_of(found: list[Sensitivity]) -> str:
+    """Such as "undecided in TinyGRU; no difference above the margin in TinyLSTM and TinyRNN"."""
+    by_verdict = {
+        verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
+    }
+    every = f"all {len(found)} architectures" if len(found) >= FEWEST_UNNAMED else ""
+    return "; ".join(
+        f"{verdict} in {every if every and len(names) == len(found) else listed(names)}"
+        for verdict, names in by_verdict.items()
+        if names
+    )
 
 
 def scope(findings: Findings) -> str:
@@ -218,7 +227,7 @@ class ArchitectureAnswer:
     @property
     def short(self) -> int:
         """How many of the cells have a loss above what was registered as good enough."""
-        return [cell.good_enough() for cell in self.cells].count(False)
+        return len(falling_short(self.cells))
 
     def disagreement(self) -> str:
         """On how many of 100 next characters two trainings disagree, such as "14 (SmeLU β=1) to 25 (SwiGLU)"."""

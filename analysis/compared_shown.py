@@ -242,7 +242,7 @@ def disagreements(compared: Compared) -> list[Disagreement]:
         Disagreement(
             f"{each.first.name} v {each.second.name}",
             f"{each.first.n_models} v {each.second.n_models}",
-            each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()},
+            _of_one_and_one(each),
             bool(each.over_samples),
         )
         for each in compared.comparisons
@@ -300,8 +300,8 @@ def long_table(compared: Compared) -> Table:
             rows.append({"first": group.name, "measure": name, "n_models": group.n_models, "value": value})
     for each in compared.comparisons:
         both = {"first": each.first.name, "second": each.second.name}
-        across = each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()}
-        rows += [{**both, "measure": f"{name} of one and one", "value": value} for name, value in across.items()]
+        of_two = _of_one_and_one(each).items()
+        rows += [{**both, "measure": f"{name} of one and one", "value": value} for name, value in of_two]
         rows += [
             {**both, "measure": "accuracy", "value": each.accuracy},
             {**both, "measure": "loss", "value": each.loss},
@@ -310,6 +310,11 @@ def long_table(compared: Compared) -> Table:
             tested = {"ratio": effect.ratio, "p": effect.p, "verdict": str(effect.verdict)}
             rows.append({**both, "measure": metric, "value": effect.difference, **tested})
     return Table("", columns, [{"ratio": UNKNOWN} | row for row in rows])  # so that the header is always the same
+
+
+def _of_one_and_one(each: Comparison) -> dict[str, Estimate]:
+    """What a model of the first group and one of the second disagree on."""
+    return each.over_samples or {name: _single(mean, 0) for name, mean in each.across.items()}
 
 
 def _single(value: float, n: int) -> Estimate:

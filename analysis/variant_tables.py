@@ -5,6 +5,7 @@ Pure functions of ``Findings``, which has computed what they show.
 
 import math
 
+from analysis.answer import falling_short
 from analysis.finding_tables import CV_WITHOUT_NOISE, N_SHARED, N_TESTS, P_HOLM, VERDICT, shown_text
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
@@ -137,7 +138,7 @@ def verdict_rows(findings: Findings) -> list[Row]:
     return [
         each.row()
         | {
-            "verdict": f"{each.verdict}{SHORT if _short(findings.models[each.model]) else ''}",
+            "verdict": f"{each.verdict}{SHORT if falling_short(findings.models[each.model]) else ''}",
             "by_mismatches": by_mismatches[each.model],
             "val_loss": _mean([cell.mean("val_loss") for cell in findings.models[each.model]]),
             "n_parameters": _mean([cell.n_parameters for cell in findings.models[each.model]]),
@@ -145,10 +146,6 @@ def verdict_rows(findings: Findings) -> list[Row]:
         }
         for each in findings.sensitivities()
     ]
-
-
-def _short(cells: list[MeasuredCell]) -> bool:
-    return any(cell.good_enough() is False for cell in cells)
 
 
 def _rates(cells: list[MeasuredCell]) -> str:

@@ -1,7 +1,6 @@
 """What the docs and the README say of what was registered: expectations, what is missing, what it took."""
 
 import json
-import re
 from collections import Counter
 from functools import cache
 
@@ -11,7 +10,7 @@ from analysis.expected_parts import EXPECTATIONS, shown_in
 from analysis.registration import REGISTERED
 from analysis.variants import CV
 from labels import label, listed
-from views.doc_studies import MINUS, StudyNumbers, duration
+from views.doc_studies import StudyNumbers, duration, with_minus
 
 
 class RegisteredNumbers(StudyNumbers):
@@ -25,7 +24,7 @@ class RegisteredNumbers(StudyNumbers):
     def expectation(self, study: str, number: int) -> str:
         """What was found of one of them, such as "ReLU has the lower PD in 9 of 9 pairs shown"."""
         found, _ = self._judged(study)[number]
-        return _with_minus(found)
+        return with_minus(found)
 
     def is_open(self, study: str, number: int) -> bool:
         """Whether one of them waits for trials of the registered study."""
@@ -47,7 +46,7 @@ class RegisteredNumbers(StudyNumbers):
         such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
         about = self._about(study, number)
         effects = [each for each in self.findings(study).part_effects if each.quantity == quantity]
-        return _with_minus(shown_in([each for each in effects if each.model in about]))
+        return with_minus(shown_in([each for each in effects if each.model in about]))
 
     @staticmethod
     def _about(study: str, number: int) -> tuple[str, ...]:
@@ -59,7 +58,7 @@ class RegisteredNumbers(StudyNumbers):
         """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate."""
         effects = self.findings(study).part_effects
         found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
-        return _with_minus(found.size.partition(", at rate")[0])
+        return with_minus(found.size.partition(", at rate")[0])
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -98,16 +97,10 @@ class RegisteredNumbers(StudyNumbers):
         return " ".join(answer.not_good_enough(self.findings(study), self._about(study, number)))
 
     def by_mismatches(self, study: str, number: int) -> str:
-        """The verdicts by top-1 mismatches on the architectures that expectation ``number`` is about, such as
-        "undecided in TinyGRU; no difference above the margin in the others"."""
+        """The verdicts by top-1 mismatches on the architectures that expectation ``number`` is about."""
         about = self._about(study, number)
-        found = [each for each in self.findings(study).sensitivities("top1_mismatches") if each.model in about]
-        by_verdict: dict[str, list[str]] = {}
-        for each in found:
-            by_verdict.setdefault(str(each.verdict), []).append(label(each.model))
-        *rarer, (most, names) = sorted(by_verdict.items(), key=lambda item: len(item[1]))
-        rest = f"{most} in {'the others' if rarer else 'all'}" if len(names) > 1 else f"{most} in {names[0]}"
-        return "; ".join([*(f"{verdict} in {listed(of)}" for verdict, of in rarer), rest])
+        found = self.findings(study).sensitivities("top1_mismatches")
+        return answer.verdicts_of([each for each in found if each.model in about])
 
     def at_one_rate(self, study: str, parent: str) -> str:
         """What PD is of the variants of ``parent`` that were compared with it at one learning rate too, or nothing.
@@ -122,7 +115,7 @@ class RegisteredNumbers(StudyNumbers):
             for (model, quantity), each in found.items()
             if quantity == "relative_pd" and each.parent == parent
         ]
-        return _with_minus("; ".join(said))
+        return with_minus("; ".join(said))
 
     def cost_with_pilots(self, *studies: str) -> str:
         """How long these studies took so far, without cells that were copied; of some pilots the training alone."""
@@ -131,8 +124,3 @@ class RegisteredNumbers(StudyNumbers):
         piloted = [json.loads(path.read_text())["pilots"] for path in files if path.exists()]
         trials = [trial for group in (*trained, *piloted) for trial in group]
         return duration(sum(trial.get("training_time", 0) + trial.get("evaluation_time", 0) for trial in trials))
-
-
-def _with_minus(text: str) -> str:
-    """With a minus sign before numbers below 0."""
-    return re.sub(r"(?<!\w)-(?=\d)", MINUS, text)

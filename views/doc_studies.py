@@ -1,5 +1,6 @@
 """What the docs and the README say of a committed study: its words, tables and single numbers, each as a text."""
 
+import re
 from collections.abc import Container, Sequence
 from dataclasses import replace
 from functools import cache
@@ -111,11 +112,11 @@ class StudyNumbers:
             by_factor.setdefault(round(each.high / each.low, 3), []).append(each)
         said = []
         for factor, effects in sorted(by_factor.items()):
-            percent = span([100 * each.relative_pd.relative for each in effects], "{:.1f}").replace("-", MINUS)
+            percent = span([100 * each.relative_pd.relative for each in effects], "{:.1f}")
             n_shown = sum(bool(each.relative_pd.shown) for each in effects)
             times = "doubling the learning rate" if factor == 2 else f"a learning rate {factor:g} times as high"
             said.append(f"{times} changes PD by {percent} %, shown in {n_shown} of {counted(len(effects), 'cell')}")
-        return "; ".join(said)
+        return with_minus("; ".join(said))
 
     def n_unsettled(self, study: str) -> str:
         """Such as "21 of 36 cells": in how many the loss still fell."""
@@ -164,7 +165,7 @@ class StudyNumbers:
         models = {model: cells for model, cells in self.findings(study).models.items() if model != without}
         groups = [*models.values()] if within else [[cell for cells in models.values() for cell in cells]]
         values = [np.array([(cell.mean("val_loss"), cell.mean(metric)) for cell in cells]).T for cells in groups]
-        return with_interval(2)(spearman_within(values)).replace("-", MINUS)
+        return with_minus(with_interval(2)(spearman_within(values)))
 
     def with_rate(self, study: str) -> str:
         """The rank correlation of PD and the learning rate within architectures, where cells differ in it."""
@@ -172,7 +173,7 @@ class StudyNumbers:
             np.array([(cell.config["learning_rate"], cell.mean("relative_pd")) for cell in cells]).T
             for cells in self.findings(study).models.values()
         ]
-        return with_interval(2)(spearman_within(groups)).replace("-", MINUS)
+        return with_minus(with_interval(2)(spearman_within(groups)))
 
     def better_elsewhere(self, study: str) -> str:
         """A sentence on the cells whose loss is shown to be lower at another learning rate, if there are any."""
@@ -343,7 +344,12 @@ class StudyNumbers:
 
 def _signed(difference: Difference) -> str:
     estimate = difference.estimate
-    return f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]".replace("-", MINUS)
+    return with_minus(f"{estimate.mean:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]")
+
+
+def with_minus(text: str) -> str:
+    """With a minus sign before numbers below 0."""
+    return re.sub(r"(?<!\w)-(?=\d)", MINUS, text)
 
 
 def duration(seconds: float) -> str:
