@@ -51,6 +51,17 @@ def test_an_unfinished_study_is_shown_and_what_is_missing_is_said(tmp_path, caps
     assert "1 of 3 |" in said
 
 
+def test_tables_are_separated_by_spaces_or_commas_and_come_in_the_order_asked_for(tmp_path, capsys):
+    write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
+    said = []
+    for asked in (["trials", "results"], ["trials,results"]):
+        assert run(tmp_path, "--no-plots", "--tables", *asked) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    titles = [line for line in said[0].splitlines() if line.startswith("### ")]
+    assert len(titles) == 2 and titles[1] == "### Results"
+
+
 def test_a_complete_study_misses_nothing(tmp_path, capsys):
     write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
     run(tmp_path, "--no-plots", "--tables", "results")
@@ -177,7 +188,8 @@ def truncate_a_cell(results: Path) -> None:
 MISTAKES = {
     "unknown study": (["--study", "nope"], "choose --study from cpu"),
     "unknown format": (["--format", "nope"], "invalid choice: 'nope'"),
-    "unknown table": (["--tables", "results,nope"], "unknown table 'nope'; choose from all, results"),
+    "unknown table": (["--tables", "results", "nope"], "unknown table 'nope'; choose from all, results"),
+    "empty table": (["--tables", "results,"], "unknown table ''; choose from all, results"),
     "unknown option": (["--nope"], "unrecognized arguments: --nope"),
     "figures of the audit": (["--audit", "--all-figures"], "--all-figures has no effect with --audit; leave it out"),
     "format of the page": (["--html", "--format", "csv"], "--format has no effect with --html; leave it out"),

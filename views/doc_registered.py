@@ -1,7 +1,9 @@
 """What the docs and the README say of what was registered: expectations, what is missing, what it took."""
 
 import json
+import math
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 from analysis import answer, registered
@@ -58,7 +60,7 @@ class RegisteredNumbers(StudyNumbers):
         """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate."""
         effects = self.findings(study).part_effects
         found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
-        return with_minus(found.size.partition(", at rate")[0])
+        return with_minus(replace(found, rates=(math.nan, math.nan)).size)
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
