@@ -51,16 +51,17 @@ class RegisteredNumbers(StudyNumbers):
         return with_minus(shown_in([each for each in effects if each.model in about]))
 
     @staticmethod
-    def _about(study: str, number: int) -> tuple[str, ...]:
-        """The architectures that an expectation is about."""
-        (about,) = (each.needs for each in EXPECTATIONS[study] if each.number == number)
-        return about
+    def _about(study: str, *numbers: int) -> list[str]:
+        """The architectures that these expectations are about."""
+        return [model for each in EXPECTATIONS[study] if each.number in numbers for model in each.needs]
 
-    def part_effect(self, study: str, model: str, quantity: str) -> str:
-        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate."""
-        effects = self.findings(study).part_effects
-        found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
-        return with_minus(replace(found, rates=(math.nan, math.nan)).size)
+    def part_effect(self, study: str, model: str, quantity: str, at_one_rate: bool = False) -> str:
+        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate; or that at
+        one learning rate, where it was trained so too."""
+        found = self.findings(study)
+        effects = found.part_effects_at_one_rate if at_one_rate else found.part_effects
+        effect = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
+        return with_minus(replace(effect, rates=(math.nan, math.nan)).size)
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -94,13 +95,13 @@ class RegisteredNumbers(StudyNumbers):
         waiting = [what for what, (study, number) in asked.items() if self.is_open(study, number)]
         return f" Not answered yet: {listed(waiting)}." if waiting else ""
 
-    def not_good_enough(self, study: str, number: int) -> str:
-        """A sentence on the cells that expectation ``number`` is about, if their loss is too high, or nothing."""
-        return " ".join(answer.not_good_enough(self.findings(study), self._about(study, number)))
+    def not_good_enough(self, study: str, *numbers: int) -> str:
+        """A sentence on the cells that these expectations are about whose loss is too high, or nothing."""
+        return " ".join(answer.not_good_enough(self.findings(study), self._about(study, *numbers)))
 
-    def by_mismatches(self, study: str, number: int) -> str:
-        """The verdicts by top-1 mismatches on the architectures that expectation ``number`` is about."""
-        about = self._about(study, number)
+    def by_mismatches(self, study: str, *numbers: int) -> str:
+        """The verdicts by top-1 mismatches on the architectures that these expectations are about."""
+        about = self._about(study, *numbers)
         found = self.findings(study).sensitivities("top1_mismatches")
         return answer.verdicts_of([each for each in found if each.model in about])
 
