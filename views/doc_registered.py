@@ -8,15 +8,19 @@ from functools import cache
 
 from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
-from analysis.expected_parts import EXPECTATIONS, shown_in
+from analysis.expected_parts import EXPECTATIONS, GATED, shown_in
 from analysis.registration import REGISTERED
 from analysis.variants import CV
+from config import ACTIVATIONS
 from labels import label, listed
 from views.doc_studies import StudyNumbers, duration, with_minus
 
 
 class RegisteredNumbers(StudyNumbers):
     """Every answer is a text."""
+
+    gated = GATED
+    not_gated = tuple(name for name in ACTIVATIONS if name not in GATED)
 
     def expectations(self, study: str) -> str:
         """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
