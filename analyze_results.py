@@ -117,11 +117,9 @@ def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.N
 def table_names(parser: argparse.ArgumentParser, asked: list[str]) -> list[str]:
     """The tables asked for by names that are separated by spaces or commas."""
     names = [name for part in asked for name in part.split(",")]
-    if ALL in names:
-        return list(TABLES)
-    if unknown := [name for name in names if name not in TABLES]:
+    if unknown := [name for name in names if name not in (ALL, *TABLES)]:
         parser.error(f"unknown table {unknown[0]!r}; choose from {ALL}, {', '.join(TABLES)}")
-    return names
+    return list(TABLES) if ALL in names else names
 
 
 # ---------------------------------------------------------------- what is printed

@@ -12,7 +12,7 @@ from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
-from config import family_of
+from config import family_of, size_in
 from labels import counted, label, listed
 from metrics import METRICS, primary
 
@@ -167,11 +167,12 @@ def scope(findings: Findings) -> str:
     mean = f"about {sum(sizes) / len(sizes) / 1000:,.0f}"
     parameters = mean if max(sizes) < ALIKE * min(sizes) else f"{min(sizes) / 1000:,.0f} to {max(sizes) / 1000:,.0f}"
     families = {*map(family_of, findings.models)}
-    architectures = counted(len(families), "architecture")
-    if len(families) < len(findings.models):
-        others = len(findings.models) - len(families)
-        architectures += f" and {others} {'variant or size' if others == 1 else 'variants or sizes'} of "
-        architectures += "it" if len(families) == 1 else "them"
+    others = [name for name in findings.models if name not in families]
+    n_sizes = sum(size_in(name) is not None for name in others)
+    counts = {"architecture": len(families), "variant": len(others) - n_sizes, "size": n_sizes}
+    architectures = listed(counted(n, what) for what, n in counts.items() if n)
+    if others:
+        architectures += " of it" if len(families) == 1 else " of them"
     steps = sorted({cell.config["iterations"] for cell in measured})
     return (
         f"From {counted(trials, 'trained model')}: {architectures} with "

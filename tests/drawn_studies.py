@@ -10,7 +10,7 @@ from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, ran
 import plot_utils
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell
-from config import ACTIVATIONS, MODELS, STREAMS
+from config import ACTIVATIONS, STREAMS
 from views.drawing import Drawing
 from views.figures import drawings
 
@@ -25,7 +25,6 @@ CELLS = {
         "tinylstm", pairs=[make_pair(*pair, 0.0, 0) for pair in itertools.combinations((1, 2, 3), 2)]
     ),
 }
-SIX = [random_cell(model, name) for model in MODELS for name in ACTIVATIONS]
 CONTROLLED = [
     varying(streams, random_cell(model, activation, study))
     for study, streams in (("cpu", STREAMS), ("only_init", ("init",)), ("nothing", ()))

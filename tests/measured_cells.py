@@ -5,12 +5,8 @@ import itertools
 import numpy as np
 from synthetic_cells import make_cell, make_pair, make_trial
 
-from analysis import finding_tables, measure
-from analysis.findings import Findings
+from analysis import measure
 from analysis.measure import MeasuredCell
-from analysis.table import Row
-from analysis.tables import TABLES
-from views.render import render
 
 
 def cell_of(distances, activation="relu", model="charlm", numbers=None, **pair_changes) -> MeasuredCell:
@@ -40,15 +36,6 @@ def three_activations(model: str, seed: int, shifts=(0.0, 0.0, 0.0), n: int = 7)
     return [
         cell_of(additive(x, 0.3 + shift), name, model) for name, x, shift in zip(names, noise, shifts, strict=True)
     ]
-
-
-def text_of(name: str, measured: list[MeasuredCell]) -> str:
-    return "\n".join(render(table, "github") for table in TABLES[name](Findings(measured)))
-
-
-def pd_rows(measured: list[MeasuredCell]) -> list[Row]:
-    """The rows of the table of differences of PD."""
-    return finding_tables.differences(Findings(measured))[0].rows
 
 
 FIRST, SECOND, THIRD = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4), symmetric(0.2, 0.25, 0.15)

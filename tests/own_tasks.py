@@ -65,13 +65,4 @@ def refusal(capsys, *words: str) -> str:
     return lines[0]
 
 
-def refused(capsys, text: str, *words: str) -> str:
-    write_task(text)
-    return refusal(capsys, "task.py", "--activations", "relu", "gelu", "--dry-run", "--device", "cpu", *words)
-
-
 COST = Cost(step={"relu": 0.01, "gelu": 0.02}, trial={"relu": 0.5, "gelu": 0.5})
-
-
-def said(capsys) -> str:
-    return capsys.readouterr().out

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from audited_report import REPORT
 from synthetic_cells import awkward_cells, make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
 
 import analyze_results
@@ -18,8 +19,6 @@ from study import files
 from study.store import fingerprint
 from views import many
 from views.figures import drawings
-
-REPORT = files.read_json(files.ROOT / "data" / "report.json")
 
 
 def run(folder: Path, *options: str) -> int:
@@ -189,6 +188,7 @@ MISTAKES = {
     "unknown study": (["--study", "nope"], "choose --study from cpu"),
     "unknown format": (["--format", "nope"], "invalid choice: 'nope'"),
     "unknown table": (["--tables", "results", "nope"], "unknown table 'nope'; choose from all, results"),
+    "unknown beside all": (["--tables", "all", "nope"], "unknown table 'nope'; choose from all, results"),
     "empty table": (["--tables", "results,"], "unknown table ''; choose from all, results"),
     "unknown option": (["--nope"], "unrecognized arguments: --nope"),
     "figures of the audit": (["--audit", "--all-figures"], "--all-figures has no effect with --audit; leave it out"),

@@ -94,12 +94,12 @@ def verdicts_in_words(*verdicts: EffectVerdict) -> str:
 
 
 def test_of_many_verdicts_the_rare_ones_are_named_and_come_first():
-    undecided, smaller = EffectVerdict.UNDECIDED, EffectVerdict.NO_DIFFERENCE
-    assert verdicts_in_words(smaller, undecided, smaller) == f"{smaller} in m0 and m2; {undecided} in m1"
+    undecided, alike = EffectVerdict.UNDECIDED, EffectVerdict.NO_DIFFERENCE
+    assert verdicts_in_words(alike, undecided, alike) == f"{alike} in m0 and m2; {undecided} in m1"
     assert verdicts_in_words(undecided, undecided) == f"{undecided} in m0 and m1"
-    assert verdicts_in_words(*[smaller] * 4) == f"{smaller} in all 4 architectures"
-    assert verdicts_in_words(*[smaller] * 6, undecided) == f"{undecided} in m6; {smaller} in the 6 others"
-    assert verdicts_in_words(*[smaller] * 5, undecided).startswith(f"{smaller} in m0, m1, m2, m3 and m4; ")
+    assert verdicts_in_words(*[alike] * 4) == f"{alike} in all 4 architectures"
+    assert verdicts_in_words(*[alike] * 6, undecided) == f"{undecided} in m6; {alike} in the 6 others"
+    assert verdicts_in_words(*[alike] * 5, undecided).startswith(f"{alike} in m0, m1, m2, m3 and m4; ")
 
 
 def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_training(findings):

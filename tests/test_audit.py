@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from audited_report import REPORT, numbers_at, verdict
+from audited_report import REPORT, numbers_at
 
 from audit import checks as audit_checks
 from audit import inventory, measures
@@ -208,6 +208,11 @@ CLAIMED = {  # the section and the start of a claim, and numbers of the report t
     ("8.3", "[LSTMs:]"): ("3.5.6", {"activation": "relu"}, {"val_loss": "2.4000"}),
     ("8.1", "ConvLM: GELU"): ("3.5.3", {"activation": "relu"}, {"relative_pd": "1.3410"}),
 }
+
+
+def verdict(report: dict, section: str, start: str) -> ClaimVerdict:
+    here = (claim for claim in report["claims"] if claim["section"] == section)
+    return audit_checks.checked(report, next(claim for claim in here if claim["words"].startswith(start))).verdict
 
 
 @pytest.mark.parametrize("claim", CLAIMED)

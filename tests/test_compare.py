@@ -14,8 +14,9 @@ from scipy.stats import binom
 import compare
 import metrics
 from analysis import compared_shown, predictions
-from analysis.comparing import compare_groups
+from analysis.comparing import compare_groups, excess
 from analysis.model_files import Pairing
+from analysis.stats import Estimate
 from study.files import ROOT
 
 # ---------------------------------------------------------------- numbers
@@ -215,6 +216,28 @@ def test_without_mismatches_there_is_nothing_to_test():
     (comparison,) = compare.compare({"a": sure[:6], "b": sure[6:]})["comparisons"]
     assert comparison["metrics"]["top1_mismatches"]["p"] is None
     assert comparison["verdict"] == "undecided"
+
+
+def test_an_excess_is_that_of_whichever_group_is_larger():
+    for ratio in (Estimate(1.5, 1.2, 2.0, 6), Estimate(1 / 1.5, 0.5, 1 / 1.2, 6)):
+        found = excess(ratio)
+        assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.2, 1.0))
+    found = excess(Estimate(1.1, 0.8, 1.5, 6))  # perhaps none
+    assert (found.low, found.high) == pytest.approx((0.0, 0.5))
+
+
+def test_more_groups_take_more_models_because_all_are_compared():
+    groups = [list(models(6, 0.6, seed)) for seed in range(4)]
+    two, four = (compare.compare(dict(zip("abcd", groups[:n], strict=False)), paired=False) for n in (2, 4))
+    assert four["models_needed"]["0.1"] > 1.5 * two["models_needed"]["0.1"]
+
+
+def test_models_that_do_not_vary_say_nothing_of_how_many_it_takes():
+    said = compare.compare({"relu": [GOOD.copy() for _ in range(3)]})["words"]
+    assert any("cannot be told, because these do not vary" in each for each in said)
+    assert any(
+        "From 3 models of a kind on" in each for each in compare.compare({"relu": [GOOD, GOOD[:, ::-1]]})["words"]
+    )
 
 
 # ---------------------------------------------------------------- in words

@@ -14,8 +14,6 @@ from page_reader import Page
 
 import compare
 from analysis import predictions
-from analysis.comparing import excess
-from analysis.stats import Estimate
 from analysis.table import Column, Table, plain
 from views import compare_page
 from views.render import csv_text
@@ -91,28 +89,6 @@ def test_groups_of_different_sizes_cannot_be_paired():
 class Trap:
     def __reduce__(self):
         return (Path("sprung").touch, ())
-
-
-def test_an_excess_is_that_of_whichever_group_is_larger():
-    for ratio in (Estimate(1.5, 1.2, 2.0, 6), Estimate(1 / 1.5, 0.5, 1 / 1.2, 6)):
-        found = excess(ratio)
-        assert (found.mean, found.low, found.high) == pytest.approx((0.5, 0.2, 1.0))
-    found = excess(Estimate(1.1, 0.8, 1.5, 6))  # perhaps none
-    assert (found.low, found.high) == pytest.approx((0.0, 0.5))
-
-
-def test_more_groups_take_more_models_because_all_are_compared():
-    groups = [list(models(6, 0.6, seed)) for seed in range(4)]
-    two, four = (compare.compare(dict(zip("abcd", groups[:n], strict=False)), paired=False) for n in (2, 4))
-    assert four["models_needed"]["0.1"] > 1.5 * two["models_needed"]["0.1"]
-
-
-def test_models_that_do_not_vary_say_nothing_of_how_many_it_takes():
-    said = compare.compare({"relu": [GOOD.copy() for _ in range(3)]})["words"]
-    assert any("cannot be told, because these do not vary" in each for each in said)
-    assert any(
-        "From 3 models of a kind on" in each for each in compare.compare({"relu": [GOOD, GOOD[:, ::-1]]})["words"]
-    )
 
 
 def bad_arrays() -> dict[str, tuple[np.ndarray, str]]:

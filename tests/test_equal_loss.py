@@ -86,7 +86,7 @@ def test_a_metric_that_was_unknown_at_an_evaluation_is_unknown_at_the_loss_besid
     assert equal_loss.at_loss(losses, [None, 0.2, 0.3, 0.4], 4.0) is None
 
 
-# ---------------------------------------------------------------- the front, contexts
+# ---------------------------------------------------------------- the front, sweeps, contexts
 
 
 def test_the_front_is_what_nothing_dominates():

@@ -5,17 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from measured_cells import (
-    FIRST,
-    SECOND,
-    additive,
-    cell_of,
-    on_a_curve,
-    pd_rows,
-    symmetric,
-    text_of,
-    three_activations,
-)
+from measured_cells import FIRST, SECOND, additive, cell_of, on_a_curve, symmetric, three_activations
 from scipy import stats as scipy_stats
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 
@@ -33,8 +23,20 @@ from analysis.equal_loss import When
 from analysis.findings import Findings, MetricVerdict
 from analysis.measure import MeasuredCell
 from analysis.stats_many import EffectVerdict
+from analysis.table import Row
+from analysis.tables import TABLES
 from metrics import PAIR_METRICS
 from views.render import render
+
+
+def text_of(name: str, measured: list[MeasuredCell]) -> str:
+    return "\n".join(render(table, "github") for table in TABLES[name](Findings(measured)))
+
+
+def pd_rows(measured: list[MeasuredCell]) -> list[Row]:
+    """The rows of the table of differences of PD."""
+    return finding_tables.differences(Findings(measured))[0].rows
+
 
 # ---------------------------------------------------------------- two activations
 

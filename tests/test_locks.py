@@ -22,8 +22,6 @@ from study.files import Busy
 from study.locks import exclusive
 from study.options import CONFIGS
 
-# ---------------------------------------------------------------- locks
-
 
 @pytest.fixture
 def no_locks(monkeypatch):
@@ -160,7 +158,7 @@ def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkey
         pass
 
 
-# ---------------------------------------------------------------- both together
+# ---------------------------------------------------------------- neither locks nor git
 
 
 def test_without_git_and_without_locks_a_cell_is_trained(tiny_study, no_locks, monkeypatch, capsys):

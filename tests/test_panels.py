@@ -8,7 +8,6 @@ import pytest
 from drawn_studies import (
     CELLS,
     CONTROLLED,
-    SIX,
     STUDIES,
     by_name,
     cell_figure,
@@ -69,6 +68,16 @@ def test_the_four_panels_share_rows_above_and_pd_below():
     panels = hero()
     assert [*panels] == ["A", "B", "C", "D"]
     assert joined([panels["A"], panels["B"]], "y") and joined([panels["C"], panels["D"]], "y")
+
+
+def test_functions_return_their_axes(ax):
+    findings = findings_of(STUDIES["odd cells"])
+    measured, colours = findings.measured, colours_of(findings.measured)
+    assert study_figures.plot_grid(ax, findings.models, "relative_pd", colours) is ax
+    assert study_figures.plot_plane(ax, measured, colours) is ax
+    assert study_figures.plot_cv(ax, findings.sensitivities()) is ax
+    assert plot_utils.plot_by_activation(ax, measured, "val_loss", colours) is ax
+    assert cell_figures.plot_losses(ax, measured[0], "black") is ax
 
 
 # ---------------------------------------------------------------- estimates
@@ -193,7 +202,7 @@ def labels_of(lines) -> set[str]:
 
 
 def test_every_cell_is_in_its_architectures_group_and_in_the_plane(ax):
-    measured = findings_of(SIX).measured
+    measured = findings_of([random_cell(model, name) for model in MODELS for name in ACTIVATIONS]).measured
     study_figures.plot_plane(ax, measured, colours_of(measured))
     markers = [line for line in ax.lines if len(line.get_xdata()) == 1]
     shown = {(line.get_xdata()[0], line.get_ydata()[0], line.get_color()) for line in markers}
@@ -418,13 +427,3 @@ def test_a_passage_shows_what_was_to_be_predicted_and_what_both_predict(ax):
     kinds = zip((right, different, wrong, different), (0.1, 0.5, 0.9, 1.0), strict=True)
     fills = [disagreement.shade(*kind) for kind in kinds]
     assert np.array([bar.get_facecolor()[:3] for bar in ax.patches]) == pytest.approx(np.array(fills * 2))
-
-
-def test_functions_return_their_axes(ax):
-    findings = findings_of(STUDIES["odd cells"])
-    measured, colours = findings.measured, colours_of(findings.measured)
-    assert study_figures.plot_grid(ax, findings.models, "relative_pd", colours) is ax
-    assert study_figures.plot_plane(ax, measured, colours) is ax
-    assert study_figures.plot_cv(ax, findings.sensitivities()) is ax
-    assert plot_utils.plot_by_activation(ax, measured, "val_loss", colours) is ax
-    assert cell_figures.plot_losses(ax, measured[0], "black") is ax

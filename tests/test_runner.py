@@ -294,51 +294,6 @@ def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, 
     assert_refused(finished, capsys, options, reason)
 
 
-def test_a_complete_cell_counts_as_done_where_only_its_file_is(clone, capsys):
-    before = snapshot(clone)
-    assert call(clone, *GRID, "--dry-run") == 0
-    out = capsys.readouterr().out
-    assert "12 trials of 30 iterations: 12 done, 0 pending" in out
-    assert re.search(r"\ncharlm_gelu_tiny +done: 1 2 3  pending: -\n", out)
-    assert call(clone, *GRID, "--shard", "2/5", "--dry-run") == 0
-    assert "3 trials of this shard of 30 iterations: 3 done, 0 pending" in capsys.readouterr().out
-    assert call(clone, *GRID, "--verify") == 0
-    assert call(clone, *GRID) == 0
-    assert "12 of 12 trials done" in capsys.readouterr().out
-    assert snapshot(clone) == before
-    assert call(clone, *GRID, "--trials", "4", "--dry-run") == 0
-    assert "16 trials of 30 iterations: 0 done, 16 pending" in capsys.readouterr().out
-    (clone / "results" / "charlm_gelu_tiny.json").unlink()
-    assert call(clone, *GRID, "--dry-run") == 0
-    assert "12 trials of 30 iterations: 9 done, 3 pending" in capsys.readouterr().out
-
-
-def test_the_file_of_a_complete_cell_is_verified(clone, capsys):
-    path = clone / "results" / "charlm_gelu_tiny.json"
-    path.write_text(path.read_text().replace('"status": "completed"', '"status": "complete!"', 1))
-    assert call(clone, *GRID, "--verify") == 1
-    assert f"damaged  {path} does not match its checksum\n" in capsys.readouterr().out
-
-
-def test_a_cell_file_without_a_checksum_is_said_where_nothing_else_is_here_to_check_it(clone, capsys):
-    assert call(clone, *GRID, "--verify") == 0
-    assert "checksum" not in capsys.readouterr().out
-    path = clone / "results" / "charlm_gelu_tiny.json"
-    files.write_json(path, files.read_checked(path))
-    assert call(clone, *GRID, "--verify") == 0
-    said = f"{path} has no checksum, so that an altered number in its bounds is not noticed\n"
-    out = capsys.readouterr().out
-    assert said in out and out.count("no checksum") == 1
-
-
-def test_records_decide_where_there_are_any(finished, capsys):
-    folder = finished / "results" / "trials" / "charlm_gelu_tiny"
-    for number in (1, 2, 3):  # as --verify says to do where a file is damaged
-        (folder / f"trial_{number}.json").unlink()
-    assert call(finished, *GRID, "--dry-run") == 0
-    assert "12 trials of 30 iterations: 9 done, 3 pending" in capsys.readouterr().out
-
-
 # ---------------------------------------------------------------- failure and stopping
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from own_tasks import COST, PLAIN, found, refusal, said, write_task
+from own_tasks import COST, PLAIN, found, refusal, write_task
 
 import sensitivity
 from analysis.own_answer import NOT_SETTLED
@@ -344,3 +344,7 @@ def test_the_task_of_the_docs_and_the_command_of_the_readme_work(capsys):
     write_task(task + gated, "my_task.py")
     assert sensitivity.main(["my_task.py", "--activations", "relu", "swiglu", "--dry-run"]) == 0
     assert "warning" not in said(capsys)
+
+
+def said(capsys) -> str:
+    return capsys.readouterr().out

@@ -284,7 +284,7 @@ class StudyNumbers:
 
     def lower_pd(self, these: Sequence[str], others: Sequence[str], *studies: str, models: Sequence[str] = ()) -> str:
         """Of the pairs of one of ``these`` with one of ``others``, in ``models`` or all, in how many the former has
-        the lower PD, such as "6 of 6 shown (of 24)"."""
+        the lower PD, such as "6 of 6 shown (of 24)", or "none shown (of 15)"."""
         pairs = [
             self._difference(study, model, first, other, "relative_pd", When.END)
             for study in studies
@@ -293,7 +293,18 @@ class StudyNumbers:
             for other in others
         ]
         shown = [each for each in pairs if each.shown]
-        return f"{sum(each.estimate.mean < 0 for each in shown)} of {len(shown)} shown (of {len(pairs)})"
+        lower = f"{sum(each.estimate.mean < 0 for each in shown)} of {len(shown)}" if shown else "none"
+        return f"{lower} shown (of {len(pairs)})"
+
+    def pairs_shown(self, these: Sequence[str], others: Sequence[str], study: str, model: str) -> str:
+        """The pairs of one of ``these`` and one of ``others`` in which a difference of PD is shown, with the former's
+        minus the latter's, such as "SwiGLU and GELU (-3.8 %)"."""
+        pairs = [self._difference(study, model, a, b, "relative_pd", When.END) for a in these for b in others]
+        return listed(
+            f"{label(each.activation)} and {label(each.other)} ({with_minus(f'{100 * each.relative:+.1f}')} %)"
+            for each in pairs
+            if each.shown
+        )
 
     def rank(self, study: str, activation: str, metric: str, when: When = When.END) -> str:
         return f"{self._ranking(study, metric, when)[0].ranks[activation]:.1f}"
