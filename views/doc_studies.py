@@ -298,13 +298,14 @@ class StudyNumbers:
 
     def pairs_shown(self, these: Sequence[str], others: Sequence[str], study: str, model: str) -> str:
         """The pairs of one of ``these`` and one of ``others`` in which a difference of PD is shown, with the former's
-        minus the latter's, such as "SwiGLU and GELU (-3.8 %)"."""
+        minus the latter's, such as "SwiGLU and GELU (-3.8 %)", or "none"."""
         pairs = [self._difference(study, model, a, b, "relative_pd", When.END) for a in these for b in others]
-        return listed(
+        said = [
             f"{label(each.activation)} and {label(each.other)} ({with_minus(f'{100 * each.relative:+.1f}')} %)"
             for each in pairs
             if each.shown
-        )
+        ]
+        return listed(said) if said else "none"
 
     def rank(self, study: str, activation: str, metric: str, when: When = When.END) -> str:
         return f"{self._ranking(study, metric, when)[0].ranks[activation]:.1f}"
