@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 import compare
 import metrics
-from analysis import compared_shown, predictions
+from analysis import compared_shown, comparing, predictions
 from analysis.comparing import compare_groups, excess
 from analysis.model_files import Pairing
 from analysis.stats import Estimate
@@ -235,9 +235,8 @@ def test_more_groups_take_more_models_because_all_are_compared():
 def test_models_that_do_not_vary_say_nothing_of_how_many_it_takes():
     said = compare.compare({"relu": [GOOD.copy() for _ in range(3)]})["words"]
     assert any("cannot be told, because these do not vary" in each for each in said)
-    assert any(
-        "From 3 models of a kind on" in each for each in compare.compare({"relu": [GOOD, GOOD[:, ::-1]]})["words"]
-    )
+    said = compare.compare({"relu": [GOOD, GOOD[:, ::-1]]})["words"]
+    assert any("With 3 models of a kind and more" in each for each in said)
 
 
 # ---------------------------------------------------------------- in words
@@ -301,6 +300,31 @@ def test_known_differences_have_the_verdict_that_belongs_to_them(paired, first, 
     )
     assert compared.comparisons[0].verdict == verdict
     assert any(said in sentence for sentence in compared_shown.words(compared))
+
+
+def test_a_large_difference_that_is_not_shown_among_many_is_undecided():
+    """The interval of a ratio is not adjusted for how many groups there are; p is."""
+    first, second = (distances(mean, 6, np.random.default_rng(2)) for mean in (0.3, 0.2))
+    for p, verdict in ((0.2, "undecided"), (0.05, "matters")):
+        effect = comparing._effect(first, second, paired=False, p=p)
+        assert effect.ratio.low > 1.1 and effect.verdict == verdict
+
+
+@pytest.mark.parametrize("models", ["seed_0.npy", "seed_[01].npy"])
+def test_two_models_each_make_no_claim_of_losses(groups_folder, capsys, models):
+    found = as_json(capsys, f"relu/{models}", "--vs", f"gelu/{models}", "--targets", "targets.npy")
+    (said,) = [each for each in found["words"] if "the loss" in each]
+    assert "so few models do not say whether the kinds differ" in said and "differ in loss" not in said
+
+
+def test_pairs_are_told_from_models_of_different_pairs(groups_folder, capsys):
+    for i in range(7):
+        np.save(f"gelu/seed_{i}.npy", np.load(f"relu/seed_{i}.npy"))
+    (found,) = as_json(capsys, "relu/*.npy", "--vs", "gelu/*.npy")["comparisons"]
+    assert found["together"]["top1_mismatches"] == 0 < found["across"]["top1_mismatches"]
+    assert "two of one pair on 0.00 %" in printed(capsys, "relu/*.npy", "--vs", "gelu/*.npy")
+    (found,) = as_json(capsys, "relu/*.npy", "--vs", "gelu/*.npy", "--unpaired")["comparisons"]
+    assert found["together"] is None and not found["paired"]
 
 
 # ---------------------------------------------------------------- what the docs promise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from compared import CLASSES, COMMON, GOOD, SAMPLES, TARGETS, as_json, models, printed, refusal, softmax
 from page_reader import Page
 
@@ -33,6 +34,8 @@ def test_groups_are_called_by_their_folder_their_files_or_their_given_name(group
     assert groups_of(capsys, "relu/*.npy", "--vs", "gelu/*.npy") == (["relu", "gelu"], True)
     assert groups_of(capsys, "relu_*.npy", "--vs", "gelu_*.npy") == (["relu", "gelu"], True)
     assert groups_of(capsys, "A=relu_*.npy", "--vs", "B=gelu/*.npy") == (["A", "B"], False)
+    assert groups_of(capsys, "A=relu_*.npy", "--vs", "B=gelu_*.npy") == (["A", "B"], True)
+    assert groups_of(capsys, "A=relu_0.npy", "--vs", "B=gelu_1.npy") == (["A", "B"], False)
     assert groups_of(capsys, "relu_0.npy", "--vs", "relu_1.npy")[0] == ["relu_0", "relu_1"]
     assert groups_of(capsys, "relu_0.npy", "gelu_1.npy", "--vs", "relu_1.npy", "gelu_0.npy")[0] == [
         "group 1",
@@ -50,6 +53,37 @@ def test_other_names_are_no_pairs_and_one_of_them_is_said(groups_folder, capsys)
     found = as_json(capsys, "relu/*.npy", "--vs", "gelu/seed_[0-5].npy")
     assert not found["comparisons"][0]["paired"]
     assert found["words"][0] == "Unpaired: seed_6.npy is not in both relu and gelu."
+
+
+def test_no_file_is_dropped_where_names_become_the_same(groups_folder, capsys):
+    Path("col").mkdir()
+    for place, name in enumerate(("run12", "run21", "rung2", "rung12")):
+        os.link(f"relu/seed_{place}.npy", f"col/{name}.npy")
+    found = as_json(capsys, "1=col/run12.npy", "col/run21.npy", "--vs", "g=col/rung2.npy", "col/rung12.npy")
+    assert [group["n_models"] for group in found["groups"]] == [2, 2]
+
+
+def test_whether_files_belong_together_can_be_said(groups_folder, capsys):
+    in_order = [f"relu/seed_{i}.npy" for i in (3, 6, 1, 0, 5, 2, 4)]
+    (found,) = as_json(capsys, *in_order, "--vs", "gelu/*.npy", "--paired")["comparisons"]
+    (by_name,) = as_json(capsys, *in_order, "--vs", "gelu/*.npy")["comparisons"]
+    assert found["paired"] and found["across"] != by_name["across"]
+    assert "cannot be paired" in refusal(capsys, "relu/*.npy", "--vs", "gelu/seed_0.npy", "--paired")
+    assert "not allowed with" in refusal(capsys, "relu/*.npy", "--vs", "gelu/*.npy", "--paired", "--unpaired")
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ([[GOOD, GOOD]], "groups are given by name"),
+        ({"relu": GOOD, "gelu": GOOD}, "relu is one array; a group is a list of models"),
+        ({"relu": [torch.ones(3, 2, requires_grad=True), GOOD]}, r"relu\[0\] cannot be made an array: "),
+        ({"relu": [torch.ones(3, 2, dtype=torch.bfloat16), GOOD]}, r"relu\[0\] cannot be made an array: "),
+    ],
+)
+def test_from_python_a_mistake_is_a_value_error_that_names_it(groups, words):
+    with pytest.raises(ValueError, match=words):
+        compare.compare(groups)
 
 
 def test_from_python_it_is_the_same(groups_folder, capsys):

@@ -139,6 +139,10 @@ def test_damaged_results_are_trained_again_and_diverged_seeds_left_out(capsys):
     assert [group["n_models"] for group in without["groups"]] == [6, 6]
     assert "relu seed 45" not in without["groups"][0]["models"]
     assert without["words"][-1].startswith("Diverged") and "gelu seed 45" in without["words"][-1]
+    for path in Path("sensitivity_results/task/gelu").glob("seed_*.npz"):
+        Result(np.full_like(done.end, np.nan), done.early, done.losses).write(path)
+    said = refusal(capsys, "task.py", "--activations", "relu", "gelu", "--seeds", "7", "--workers", "1")
+    assert "no answer: 0 seeds complete with every activation, gelu seed 42, gelu seed 43" in said
 
 
 def test_a_trial_whose_loss_is_not_finite_ends_as_diverged():
