@@ -36,9 +36,7 @@ def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
     if off.any():
         row = int(off.argmax())
         found = f"row {first_row + row} sums to {sums[row]:.4g}, not to 1"
-        if p.min() < 0:
-            raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
-        raise ValueError(f"{found}; are these probabilities (samples, classes), not percentages or scores?")
+        raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
     row, column = np.argwhere(p < 0)[0]
     raise ValueError(f"row {first_row + row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
 

@@ -137,6 +137,8 @@ def bad_arrays() -> dict[str, tuple[np.ndarray, str]]:
         "negative": (np.hstack([GOOD[:, :1] + 1, GOOD[:, 1:2] - 1, GOOD[:, 2:]]), "negative"),
         "logits": (COMMON, "--logits"),
         "counts": (np.ones((SAMPLES, CLASSES), dtype=int), "sums to 5, not to 1"),
+        "percentages": (100 * GOOD, "sums to 100, not to 1; logits need a softmax first"),
+        "scores": (100 * GOOD, "none here is negative, so these may be percentages or scores"),
         "samples": (GOOD[1:], "has shape (59, 5)"),
         "classes": (softmax(COMMON[:, :4]), "has shape (60, 4)"),
         "deep": (GOOD[None], "has shape (1, 60, 5)"),
