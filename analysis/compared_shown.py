@@ -298,7 +298,7 @@ def differences_table(compared: Compared) -> Table:
 
 def long_table(compared: Compared) -> Table:
     """All numbers, a line for each measure of a group (then without a second one) and of two groups: what two models
-    disagree on, one of each group, and the first group's minus the second's."""
+    disagree on, one of each group, what those of one pair do, and the first group's minus the second's."""
     shown = ("first", "second", "measure", "n_models", "value", "ratio", "p", "verdict")
     columns = tuple(Column(field, (field,), lambda value: ABSENT if value is None else str(value)) for field in shown)
     rows: list[Row] = []
@@ -311,6 +311,8 @@ def long_table(compared: Compared) -> Table:
         both = {"first": each.first.name, "second": each.second.name}
         of_two = _of_one_and_one(each).items()
         rows += [{**both, "measure": f"{name} of one and one", "value": value} for name, value in of_two]
+        of_pairs = {name: _single(mean, 0) for name, mean in each.together.items()}
+        rows += [{**both, "measure": f"{name} of one pair", "value": value} for name, value in of_pairs.items()]
         rows += [
             {**both, "measure": "accuracy", "value": each.accuracy},
             {**both, "measure": "loss", "value": each.loss},

@@ -326,6 +326,9 @@ def test_the_table_has_every_number_and_no_formula(groups_folder, capsys):
     assert float(row["mean_value"]) == found["groups"][1]["metrics"]["total_variation"]["mean"]
     (row,) = [row for row in rows if row["second"] and row["measure"] == "relative_pd"]
     assert float(row["p"]) == found["comparisons"][0]["metrics"]["relative_pd"]["p"]
+    for key, place in (("across", "one and one"), ("together", "one pair")):
+        (row,) = [row for row in rows if row["measure"] == f"relative_pd of {place}"]
+        assert float(row["mean_value"]) == found["comparisons"][0][key]["relative_pd"]
 
 
 @pytest.mark.parametrize("between", [("--vs",), ()], ids=["of two groups", "of one group"])
