@@ -62,9 +62,7 @@ class Predictions:
         try:
             return softmax(block, rows.start) if self.logits else probabilities(block, rows.start)
         except ValueError as error:
-            scores = np.isfinite(block).all() and block.min() >= 0 and not self.logits
-            hint = "; none here is negative, so these may be percentages or scores" if scores else ""
-            raise Unfit(f"{self.name}: {error}{hint}") from None
+            raise Unfit(f"{self.name}: {error}") from None
 
 
 def softmax(logits: np.ndarray, first_row: int = 0) -> np.ndarray:

@@ -138,7 +138,7 @@ def bad_arrays() -> dict[str, tuple[np.ndarray, str]]:
         "logits": (COMMON, "--logits"),
         "counts": (np.ones((SAMPLES, CLASSES), dtype=int), "sums to 5, not to 1"),
         "percentages": (100 * GOOD, "sums to 100, not to 1; logits need a softmax first"),
-        "scores": (100 * GOOD, "none here is negative, so these may be percentages or scores"),
+        "scores": (100 * GOOD, "percentages and counts a division"),
         "samples": (GOOD[1:], "has shape (59, 5)"),
         "classes": (softmax(COMMON[:, :4]), "has shape (60, 4)"),
         "deep": (GOOD[None], "has shape (1, 60, 5)"),

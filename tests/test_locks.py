@@ -5,6 +5,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,10 +18,14 @@ import pytest
 import train
 from own.run import train_pending
 from own.trial import Setting
+from runner import study_run
+from runner.progress import Progress
+from runner.workers import run_job
 from study import environment, locks
 from study.files import Busy
 from study.locks import exclusive
 from study.options import CONFIGS
+from study.plan import Plan
 
 
 @pytest.fixture
@@ -147,6 +152,21 @@ def test_a_folder_of_a_user_s_own_trials_without_locks_is_warned_of_too(tmp_path
     setting = Setting(tmp_path / "task.py", tmp_path, 1, "cpu")
     assert train_pending(setting, 1, [], lambda event: None) is None
     assert "has no locks: two runners must not share it" in capsys.readouterr().err
+
+
+def test_a_run_names_the_file_that_keeps_a_trial_from_it(tiny_study, no_locks, capsys):
+    cell = tiny_study.cell("charlm", "relu")
+    plan = Plan([(cell, 1)], [(cell, 1)], {})
+    with exclusive(tiny_study.store.lock_path(cell, "trial_1")):
+        (event,) = [run_job(tiny_study, job, lambda event: None, lambda: False) for job in plan.jobs]
+    progress = Progress(tiny_study, plan)
+    progress.on_event(event)
+    assert study_run.conclude(tiny_study, plan, progress) == 0
+    said = capsys.readouterr().out
+    assert "1 trial left to another run, which is training them" in said
+    assert re.search(
+        rf"\nleft: .*\.held is held by process {os.getpid()} of .*; if that has ended, remove the file\n", said
+    )
 
 
 def test_another_fault_of_a_lock_is_not_taken_for_a_missing_one(tmp_path, monkeypatch):
