@@ -110,7 +110,7 @@ def check_predictions(task: Task, found: Look) -> None:
     finite = np.isfinite(found.predictions).all(axis=1)
     if np.isfinite(found.losses).all() and not finite.all():
         sample = int(finite.argmin())
-        raise UserError(f"{task.path}: losses are finite, predictions of sample {sample} of probe are not; is it?")
+        raise UserError(f"{task.path}: predictions of sample {sample} of probe are not finite, though losses are")
     if task.targets is not None and (len(task.targets) != shape[0] or not task.targets.min() >= 0):
         raise UserError(f"{task.path}: {len(task.targets)} targets from 0 on are needed for {shape[0]} predictions")
     if task.targets is not None and task.targets.max() >= shape[1]:

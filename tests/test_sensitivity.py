@@ -264,7 +264,7 @@ def test_an_activation_without_a_rate_is_named_where_another_has_one(capsys):
         (PLAIN + "targets = y[200:] * 0.5\n", "targets must be whole numbers"),
         (PLAIN + "targets = np.eye(3, dtype=int)[y[200:]]\n", "targets (100, 3) look one-hot; give the classes"),
         (PLAIN + "targets = np.eye(3)[y[200:]] / 2\n", "whole numbers (samples,), not float64 (100, 3)"),
-        (PLAIN + "probe[7, 2] = np.nan\n", "predictions of sample 7 of probe are not; is it?"),
+        (PLAIN + "probe[7, 2] = np.nan\n", "predictions of sample 7 of probe are not finite, though losses are"),
         (PLAIN + "x[:200, 2] = np.nan\n", "the loss of the first batch is nan before any training"),
         (PLAIN + "def predict(model, probe):\n    return model(probe)\n", "must return probabilities"),
         (PLAIN + "def loss(output, y):\n    return output\n", "the loss is no single number"),
