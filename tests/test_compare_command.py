@@ -55,12 +55,13 @@ def test_other_names_are_no_pairs_and_one_of_them_is_said(groups_folder, capsys)
     assert found["words"][0] == "Unpaired: seed_6.npy is not in both relu and gelu."
 
 
-def test_no_file_is_dropped_where_names_become_the_same(groups_folder, capsys):
+def test_no_file_is_dropped_or_paired_where_names_become_the_same(groups_folder, capsys):
     Path("col").mkdir()
-    for place, name in enumerate(("run12", "run21", "rung2", "rung12")):
+    for place, name in enumerate(("run12", "run21", "rung2")):
         os.link(f"relu/seed_{place}.npy", f"col/{name}.npy")
-    found = as_json(capsys, "1=col/run12.npy", "col/run21.npy", "--vs", "g=col/rung2.npy", "col/rung12.npy")
-    assert [group["n_models"] for group in found["groups"]] == [2, 2]
+    found = as_json(capsys, "1=col/run12.npy", "col/run21.npy", "--vs", "g=col/rung2.npy")  # run2 without 1 or g
+    assert [group["n_models"] for group in found["groups"]] == [2, 1]
+    assert not found["comparisons"][0]["paired"]
 
 
 def test_whether_files_belong_together_can_be_said(groups_folder, capsys):
