@@ -70,8 +70,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--tables",
-        type=table_names,
-        metavar="NAME,NAME",
+        nargs="+",
+        metavar="NAME",
         help=f"these tables instead of the answer: {ALL}, or some of {', '.join(TABLES)}",
     )
     actions = {
@@ -94,6 +94,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     refuse_without_effect(parser, arguments)
+    arguments.tables = arguments.tables and table_names(parser, arguments.tables)
     arguments.format = arguments.format or "github"
     arguments.figure_format = arguments.figure_format or "png"
     return arguments
@@ -113,13 +114,12 @@ def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.N
                 parser.error(f"{option} has no effect with {name}; leave it out")
 
 
-def table_names(text: str) -> list[str]:
-    names = text.split(",")
-    if names == [ALL]:
-        return list(TABLES)
-    if unknown := [name for name in names if name not in TABLES]:
-        raise argparse.ArgumentTypeError(f"unknown table {unknown[0]!r}; choose from {ALL}, {', '.join(TABLES)}")
-    return names
+def table_names(parser: argparse.ArgumentParser, asked: list[str]) -> list[str]:
+    """The tables asked for by names that are separated by spaces or commas."""
+    names = [name for part in asked for name in part.split(",")]
+    if unknown := [name for name in names if name not in (ALL, *TABLES)]:
+        parser.error(f"unknown table {unknown[0]!r}; choose from {ALL}, {', '.join(TABLES)}")
+    return list(TABLES) if ALL in names else names
 
 
 # ---------------------------------------------------------------- what is printed

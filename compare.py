@@ -53,6 +53,7 @@ files:
 groups:
   A group is called NAME with NAME=FILE or NAME=PATTERN, else as the folder of its files. If all groups have files of
   the same names, those of one name are taken for a pair, such as of one seed; otherwise the groups are unpaired.
+  --paired and --unpaired say it instead.
 
 how much can be told:
   2 models    these two, with an interval over samples      3 to 5 of a group    an interval over models
@@ -84,6 +85,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="the true classes (samples,), for the accuracy and loss to read beside",
     )
+    pairing = parser.add_mutually_exclusive_group()
+    pairing.add_argument(
+        "--paired",
+        dest="paired",
+        action="store_true",
+        default=None,
+        help="the files of all groups belong together in the order in which they are given, such as by their seed",
+    )
+    pairing.add_argument("--unpaired", dest="paired", action="store_false", help="no two files belong together")
     parser.add_argument("--logits", action="store_true", help="the files hold logits; a softmax is applied")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of words and tables")
     parser.add_argument("--html", type=cli.path, metavar="FILE", help="also write one page to read and send")
@@ -115,7 +125,9 @@ def run(arguments: argparse.Namespace) -> int:
             check_output(path)
     try:
         groups = named_groups([arguments.files, *arguments.vs])
-        compared = compare_models(groups, arguments.targets, logits=arguments.logits, paired=None, shown=True)
+        compared = compare_models(
+            groups, arguments.targets, logits=arguments.logits, paired=arguments.paired, shown=True
+        )
     except Unfit as error:
         raise UserError(str(error)) from None
     if arguments.json:

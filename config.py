@@ -30,7 +30,11 @@ PARENTS = {
 ONLY_WITH_DROPOUT = "charlm_no_attention_dropout"  # where dropout is off it is its parent
 SCALED = ("charlm", "minigpt")  # architectures that are made in any size, such as charlm@1M
 MODEL_GROUPS = {  # lists that --models knows by name
-    "parts": tuple(dict.fromkeys((*PARENTS.values(), *(name for name in PARENTS if name != ONLY_WITH_DROPOUT)))),
+    # Written out, because it is what was registered: a variant that is added to PARENTS does not join it.
+    "parts": (
+        *("charlm", "tinylstm", "charlm_one_head", "charlm_one_block", "charlm_no_gain", "charlm_rms_norm"),
+        *("tinygru", "tinyrnn", "lstm_attention"),
+    ),
     "attention_dropout": ("charlm", ONLY_WITH_DROPOUT),
     # With the 430 K that they have anyway at laptop scale, whose learning rates are known and results can be reused.
     "sizes": tuple(f"{name}{size}" for name in SCALED for size in ("@0.1M", "@0.25M", "", "@1M", "@2.5M")),

@@ -35,8 +35,9 @@ def probabilities(p: ArrayLike, first_row: int = 0) -> np.ndarray:
     off = np.abs(sums - 1) > ROW_TOLERANCE
     if off.any():
         row = int(off.argmax())
-        found = f"row {first_row + row} sums to {sums[row]:.4g}, not to 1"
-        raise ValueError(f"{found}; logits need a softmax first (compare.py: --logits)")
+        logits = "logits need a softmax first (compare.py: --logits)"
+        why = logits if p.min() < 0 else f"{logits}, percentages and counts a division"
+        raise ValueError(f"row {first_row + row} sums to {sums[row]:.4g}, not to 1; {why}")
     row, column = np.argwhere(p < 0)[0]
     raise ValueError(f"row {first_row + row}, class {column} is negative ({p[row, column]:.4g}), not a probability")
 

@@ -265,7 +265,8 @@ def answer(begun: Begun, arguments: argparse.Namespace) -> None:
     whole = {seed: found for seed, found in complete.items() if not any(each.diverged for each in found.values())}
     if len(whole) < 2:
         lost = f", {', '.join(diverged)} diverged" if diverged else ""
-        raise UserError(f"no answer yet: {counted(len(whole), 'seed')} complete with every activation{lost}")
+        yet = "" if diverged and len(complete) == len(begun.seeds) else " yet"
+        raise UserError(f"no answer{yet}: {counted(len(whole), 'seed')} complete with every activation{lost}")
     by_name = {name: [found[name] for found in whole.values()] for name in begun.activations}
     found = own_answer(
         {name: [each.end for each in results] for name, results in by_name.items()},

@@ -12,11 +12,12 @@ from analysis.omnibus import TOLD, Sensitivity
 from analysis.stats import FEWEST, FEWEST_JUDGED
 from analysis.stats_many import ALPHA, MARGIN, EffectVerdict
 from analysis.table import Column, Table, interval, mean_of, number, p_text, plain, trial_count
-from config import family_of
+from config import family_of, size_in
 from labels import counted, label, listed
 from metrics import METRICS, primary
 
 FEWEST_UNNAMED = 3  # architectures of a study that are not named where the same is true of all
+MOST_NAMED = 5  # architectures with the same verdict that are named where others have another
 ALIKE = 1.05  # times as large as the smallest model, up to which all count as of one size
 QUESTION = "Does the activation function change how reproducible a language model is?"
 
@@ -143,16 +144,19 @@ def other_primary(findings: Findings) -> list[str]:
 
 
 def verdicts_of(found: list[Sensitivity]) -> str:
-    """Such as "undecided in TinyGRU; no difference above the margin in TinyLSTM and TinyRNN"."""
+    """Such as "undecided in TinyGRU; no difference above the margin in TinyLSTM and TinyRNN". A verdict on more than
+    ``MOST_NAMED`` architectures beside others comes last, "in the 8 others"."""
     by_verdict = {
         verdict: [label(each.model) for each in found if each.verdict is verdict] for verdict in EffectVerdict
     }
-    every = f"all {len(found)} architectures" if len(found) >= FEWEST_UNNAMED else ""
-    return "; ".join(
-        f"{verdict} in {every if every and len(names) == len(found) else listed(names)}"
-        for verdict, names in by_verdict.items()
-        if names
-    )
+    where = {verdict: listed(names) for verdict, names in by_verdict.items() if names}
+    verdict, names = max(by_verdict.items(), key=lambda each: len(each[1]))
+    if len(where) == 1 and len(names) >= FEWEST_UNNAMED:
+        where = {verdict: f"all {len(names)} architectures"}
+    elif len(where) > 1 and len(names) > MOST_NAMED:
+        del where[verdict]
+        where[verdict] = f"the {len(names)} others"
+    return "; ".join(f"{verdict} in {names}" for verdict, names in where.items())
 
 
 def scope(findings: Findings) -> str:
@@ -163,11 +167,12 @@ def scope(findings: Findings) -> str:
     mean = f"about {sum(sizes) / len(sizes) / 1000:,.0f}"
     parameters = mean if max(sizes) < ALIKE * min(sizes) else f"{min(sizes) / 1000:,.0f} to {max(sizes) / 1000:,.0f}"
     families = {*map(family_of, findings.models)}
-    architectures = counted(len(families), "architecture")
-    if len(families) < len(findings.models):
-        others = len(findings.models) - len(families)
-        architectures += f" and {others} {'variant or size' if others == 1 else 'variants or sizes'} of "
-        architectures += "it" if len(families) == 1 else "them"
+    others = [name for name in findings.models if name not in families]
+    n_sizes = sum(size_in(name) is not None for name in others)
+    counts = {"architecture": len(families), "variant": len(others) - n_sizes, "size": n_sizes}
+    architectures = listed(counted(n, what) for what, n in counts.items() if n)
+    if others:
+        architectures += " of it" if len(families) == 1 else " of them"
     steps = sorted({cell.config["iterations"] for cell in measured})
     return (
         f"From {counted(trials, 'trained model')}: {architectures} with "

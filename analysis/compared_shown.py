@@ -12,7 +12,6 @@ from analysis.table import ABSENT, Column, Row, Table, finite, number, p_text, p
 from labels import counted
 from metrics import PAIR_METRICS
 
-LOSSES_DIFFER = 0.01  # of the larger loss, where there are too few models for an interval
 OVER_SAMPLES = "95 % interval over samples, taken for independent"
 TWO_ARE_FEW = (
     f"Two models do not say how such models differ: it takes {FEWEST} of a kind for an interval and {FEWEST_JUDGED} "
@@ -76,6 +75,7 @@ def _comparison_json(each: Comparison) -> dict:
         "accuracy": _difference(each.accuracy),
         "loss": _difference(each.loss),
         "across": each.across,
+        "together": each.together or None,
         "over_samples": _estimates(each.over_samples) or None,
     }
 
@@ -100,7 +100,7 @@ def words(compared: Compared) -> Iterator[str]:
     if any(not each.over_samples for each in compared.comparisons):
         yield f"{'Paired' if compared.pairing.paired else 'Unpaired'}: {compared.pairing.why}."
     for group in compared.groups:
-        yield from _of_group(group)
+        yield from _of_group(group, alone=len(compared.groups) == 1)
     for each in compared.comparisons:
         yield _of_comparison(each)
         yield from _of_losses(each)
@@ -116,9 +116,10 @@ def words(compared: Compared) -> Iterator[str]:
         yield f"Exactly the same predictions: {shown}{more}. If these are copies of one model, leave one out."
 
 
-def _of_group(group: Group) -> Iterator[str]:
+def _of_group(group: Group, alone: bool) -> Iterator[str]:
     if group.n_models == 2:
-        yield f"{group.name}: {_two_models(group.over_samples)}"
+        who = " and ".join(group.models) if alone else group.name
+        yield f"{who}: {_two_models(group.over_samples)}"
     elif group.n_models > 2:
         yield (
             f"{group.name}: two models disagree on {_disagreement(group.metrics)} (means over the pairs of "
@@ -132,10 +133,13 @@ def _of_comparison(each: Comparison) -> str:
     if each.over_samples:
         return f"{between}: {_two_models(each.over_samples)}"
     across = 100 * each.across[MISMATCHES]
-    apart = f"A model of {first} and one of {second} disagree on {across:.2f} % of the samples."
+    apart = f"A model of {first} and one of {second} disagree on {across:.2f} % of the samples"
+    apart += f", two of one pair on {100 * each.together[MISMATCHES]:.2f} %." if each.together else "."
     ratio = with_interval(2)(effect.ratio)
     if not effect.ratio.known:
-        return f"{between}: nothing to compare, as a group has no mismatches or one model. {apart}"
+        single = [group.name for group in (each.first, each.second) if group.n_models == 1]
+        why = f"{single[0]} has one model" if single else "a group has no mismatches"
+        return f"{between}: nothing to compare, as {why}. {apart}"
     beside = f"{first} has {ratio} times the top-1 mismatches of {second}"
     if each.verdict is EffectVerdict.TOO_FEW:
         fewest = min(each.first.n_models, each.second.n_models)
@@ -153,17 +157,20 @@ def _of_comparison(each: Comparison) -> str:
 
 
 def _of_losses(each: Comparison) -> Iterator[str]:
-    """Where losses differ or, of labels, accuracies: by their interval, or without one by a part of the larger."""
+    """Where losses differ or, of labels, accuracies: by their interval; where too few models give none, only how far
+    they are apart."""
     name, found = ("loss", each.loss) if each.loss.known else ("accuracy", each.accuracy)
     if not found.known:
         return
     first, second = getattr(each.first, name), getattr(each.second, name)
-    by_size = abs(found.mean) > LOSSES_DIFFER * max(first, second)
-    if not found.low <= 0 <= found.high if found.has_interval else by_size:
+    apart = f"{first:.4g} and {second:.4g}, a difference of {with_interval(4)(found)}"
+    if min(each.first.n_models, each.second.n_models) < FEWEST:
         yield (
-            f"{each.first.name} and {each.second.name} differ in {name}: {first:.4g} and {second:.4g}, a difference "
-            f"of {with_interval(4)(found)}. {LEARNED_MORE}"
+            f"{each.first.name} and {each.second.name} have the {name} {apart}; so few models do not say whether the "
+            f"kinds differ. {LEARNED_MORE}"
         )
+    elif not found.low <= 0 <= found.high:
+        yield f"{each.first.name} and {each.second.name} differ in {name}: {apart}. {LEARNED_MORE}"
 
 
 def _needed(compared: Compared) -> str:
@@ -171,11 +178,9 @@ def _needed(compared: Compared) -> str:
     if not known and any(group.n_models >= FEWEST for group in compared.groups):
         return "How many models would show a difference cannot be told, because these do not vary."
     if not known:
-        return f"From {FEWEST} models of a kind on it is estimated how many would show a difference."
+        return f"With {FEWEST} models of a kind and more, this says how many of each would show a difference."
     numbers = ", ".join(f"{n} for {100 * difference:.0f} %" for difference, n in known.items())
-    return (
-        f"Models of each kind that would show a difference in top-1 mismatches, four times in five: about {numbers}."
-    )
+    return f"Models of each kind that would show a difference in top-1 mismatches, with 80 % power: about {numbers}."
 
 
 def _two_models(over_samples: dict[str, Estimate]) -> str:
@@ -217,7 +222,10 @@ def groups_table(compared: Compared) -> Table:
     has_two = any(each.over_samples for each in disagreements(compared))
     notes = [f"{intervals}{of_two if has_two else ''}."]
     if compared.comparisons:
-        notes.append("A row of two groups: the pairs of one model from each.")
+        notes.append(
+            "A row of two groups: the pairs of one model from each"
+            + (", without those that belong together." if compared.pairing.paired else ".")
+        )
     return Table("How much models disagree, mean over pairs", columns, rows, tuple(notes))
 
 
@@ -282,14 +290,15 @@ def differences_table(compared: Compared) -> Table:
     notes = (
         f"The verdict is that of {PAIR_METRICS[MISMATCHES].label.lower()}; those by other measures are not adjusted "
         f"for their number. {margin}",
-        f"p, from {FEWEST_JUDGED} models in each group on: {how}.",
+        f"p, from {FEWEST_JUDGED} models in each group on: {how}. Intervals are not adjusted, so that *matters* also "
+        "needs a p of at most 0.05.",
     )
     return Table("Do the models of one group disagree more than those of the other?", columns, rows, notes)
 
 
 def long_table(compared: Compared) -> Table:
     """All numbers, a line for each measure of a group (then without a second one) and of two groups: what two models
-    disagree on, one of each group, and the first group's minus the second's."""
+    disagree on, one of each group, what those of one pair do, and the first group's minus the second's."""
     shown = ("first", "second", "measure", "n_models", "value", "ratio", "p", "verdict")
     columns = tuple(Column(field, (field,), lambda value: ABSENT if value is None else str(value)) for field in shown)
     rows: list[Row] = []
@@ -302,6 +311,8 @@ def long_table(compared: Compared) -> Table:
         both = {"first": each.first.name, "second": each.second.name}
         of_two = _of_one_and_one(each).items()
         rows += [{**both, "measure": f"{name} of one and one", "value": value} for name, value in of_two]
+        of_pairs = {name: _single(mean, 0) for name, mean in each.together.items()}
+        rows += [{**both, "measure": f"{name} of one pair", "value": value} for name, value in of_pairs.items()]
         rows += [
             {**both, "measure": "accuracy", "value": each.accuracy},
             {**both, "measure": "loss", "value": each.loss},

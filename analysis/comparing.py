@@ -55,7 +55,8 @@ class Group:
 @dataclass(frozen=True)
 class Effect:
     """One measure of two groups: the first mean minus the second, the first over the second, and the test. ``p`` is
-    adjusted over all pairs of groups; NaN with fewer than six models in either."""
+    adjusted over all pairs of groups; NaN with fewer than six models in either. The intervals are not adjusted, so a
+    verdict that the groups differ, by however much, also needs ``p`` to be at most ``ALPHA``."""
 
     difference: Estimate
     ratio: Estimate
@@ -66,7 +67,8 @@ class Effect:
 @dataclass(frozen=True)
 class Comparison:
     """Two groups. ``across`` is the mean of a measure over the pairs of one model from each, without those that
-    belong together; ``over_samples`` the same with its interval over samples, where each group has one model."""
+    belong together, and ``together`` that of those that do, empty where none does; ``over_samples`` has ``across``
+    with its interval over samples, where each group has one model."""
 
     first: Group
     second: Group
@@ -75,6 +77,7 @@ class Comparison:
     accuracy: Estimate
     loss: Estimate
     across: dict[str, float]
+    together: dict[str, float]
     over_samples: dict[str, Estimate]
 
     @property
@@ -125,6 +128,11 @@ def compare_groups(
                 accuracy=_value_difference("accuracy", models[i], models[j], paired),
                 loss=_value_difference("loss", models[i], models[j], paired),
                 across={m: _across(matrix[places[i], places[j]], paired) for m, matrix in distances.mean.items()},
+                together={
+                    m: float(matrix[places[i], places[j]].diagonal().mean()) for m, matrix in distances.mean.items()
+                }
+                if paired and not single
+                else {},
                 over_samples=_over_samples(distances, starts[i], starts[j], len(models[i][0].labels))
                 if single
                 else {},
@@ -202,6 +210,8 @@ def _p_values(matrices: list[np.ndarray], paired: bool) -> np.ndarray:
 def _effect(a: np.ndarray, b: np.ndarray, paired: bool, p: float) -> Effect:
     ratio = distance_ratio(a, b, paired)
     verdict = stats_many.effect_verdict(excess(ratio), p, min(len(a), len(b)), MARGIN, ALPHA)
+    if verdict is EffectVerdict.MATTERS and not p <= ALPHA:
+        verdict = EffectVerdict.UNDECIDED
     return Effect(distance_difference(a, b, paired), ratio, p, verdict)
 
 

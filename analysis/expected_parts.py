@@ -9,6 +9,7 @@ from analysis.registration import REGISTERED, complete_models
 from analysis.sizes import SizeTrend
 from analysis.stats import holm
 from analysis.stats_many import ALPHA, EffectVerdict
+from analysis.table import p_text
 from analysis.variants import CV, PartEffect, is_cv
 from config import ONLY_WITH_DROPOUT, PARENTS, base_name
 from labels import counted, label, listed
@@ -24,11 +25,12 @@ GATED = ("swiglu", "geglu", "reglu")
 
 
 def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], str]:
-    """In which of ``models`` the activation matters, by PD, and that in words, with where less than that is shown."""
+    """In which of ``models`` the activation matters, by PD, and that in words, with where less is shown."""
     found = [each for each in findings.sensitivities(PD) if each.model in models]
     matters = where(found, lambda each: each.verdict is EffectVerdict.MATTERS)
     less = where(found, lambda each: bool(each.shown) and each.verdict is not EffectVerdict.MATTERS)
-    words = f"the activation matters in {in_models(matters, len(found))}; less than that is shown in {len(less)}"
+    more = f"PD differs by more than the margin in {in_models(matters, len(found))}"
+    words = f"{more}; a smaller difference is shown in {len(less)}"
     return matters, words
 
 
@@ -58,11 +60,13 @@ def _may_be_shown(findings: Findings, quantity: str) -> int:
 
 
 def shown_in(effects: list[PartEffect]) -> str:
-    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
-    shown = [f"{label(each.model)}: {each.size}" for each in effects if each.shown]
-    return f"shown in {len(shown)} of {counted(len(effects), 'variant')}" + (
-        f" ({'; '.join(shown)})" if shown else ""
-    )
+    """Such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"; if in none, with the largest."""
+    said = [f"{label(each.model)}: {each.size}" for each in effects if each.shown]
+    shown = f"shown in {len(said)} of {counted(len(effects), 'variant')}"
+    if effects and not said:
+        most = max(effects, key=lambda each: abs(each.percent.mean))
+        said = [f"the largest: {label(most.model)}, {most.size}, p {p_text(most.p)}"]
+    return f"{shown} ({'; '.join(said)})" if said else shown
 
 
 def _no_part_moves_the_cv(findings: Findings) -> Found:

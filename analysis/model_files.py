@@ -113,10 +113,12 @@ def matched(groups: Groups, paired: bool | None) -> tuple[Groups, Pairing]:
     """The groups with what belongs together at the same place.
 
     If ``paired`` is None, files do that have the same names in all groups, below the group's folder, or the same but
-    for the group's name, as relu_1.npy and gelu_1.npy; arrays do not. Raises Unfit for groups without models, for one
-    file twice, and for different sizes that are to be paired.
+    for the group's name or what all its names begin with, as relu_1.npy and gelu_1.npy; arrays do not. Raises Unfit
+    for groups without models, for one file twice, and for different sizes that are to be paired.
     """
-    groups = {name: _matching(str(group)) if _is_path(group) else list(group) for name, group in groups.items()}
+    if not isinstance(groups, Mapping):
+        raise Unfit('groups are given by name, such as {"relu": [p1, p2], "gelu": [q1, q2]}')
+    groups = {name: _models_of(name, group) for name, group in groups.items()}
     if not groups:
         raise Unfit("no groups of models are given")
     if empty := next((name for name, group in groups.items() if not group), None):
@@ -140,21 +142,34 @@ def _is_path(model: object) -> bool:
     return isinstance(model, str | os.PathLike)
 
 
+def _models_of(name: str, group: Any) -> list[Any]:
+    if _is_path(group):
+        return _matching(str(group))
+    if getattr(group, "ndim", 3) < 3:
+        raise Unfit(f"{name} is one array; a group is a list of models, such as [p1, p2]")
+    return list(group)
+
+
 def _by_name(groups: Groups) -> tuple[Groups, Pairing]:
-    for without_group in (False, True):
-        keyed = {name: _by_key(name, files, without_group) for name, files in groups.items()}
-        first, *others = keyed.values()
-        if all(other.keys() == first.keys() for other in others):
-            ordered = {name: [files[key] for key in sorted(files)] for name, files in keyed.items()}
-            return ordered, Pairing(True, "files have the same names in all groups")
-    names, keys = list(keyed), [_by_key(name, files, False).keys() for name, files in groups.items()]
-    place, lacking = next((k, keys[0] ^ other) for k, other in enumerate(keys) if keys[0] ^ other)
+    paths = {name: [str(file) for file in files] for name, files in groups.items()}
+    below = {name: [os.path.relpath(path, _common_folder(files)) for path in files] for name, files in paths.items()}
+    same = "files have the same names in all groups"
+    ways: dict[Callable[[str, str], str], str] = {
+        lambda _, file: file: same,
+        lambda name, file: file.replace(name, "", 1): same,
+        lambda name, file: file.removeprefix(_beginning_of_names(below[name])): f"{same}, but for how these begin",
+    }
+    for way, why in ways.items():
+        keys = {name: [way(name, file) for file in files] for name, files in below.items()}
+        first, *others = (sorted(of_group) for of_group in keys.values())
+        if len(set(first)) == len(first) and all(other == first for other in others):
+            ordered = {name: [path for _, path in sorted(zip(keys[name], paths[name], strict=True))] for name in keys}
+            return ordered, Pairing(True, why)
+    names, found = list(below), [set(files) for files in below.values()]
+    place, lacking = next((k, found[0] ^ other) for k, other in enumerate(found) if found[0] ^ other)
     return groups, Pairing(False, f"{min(lacking)} is not in both {names[0]} and {names[place]}")
 
 
-def _by_key(name: str, files: Sequence[str | os.PathLike], without_group: bool) -> dict[str, str]:
-    """Files by their names below the group's folder, without the group's own name if so asked."""
-    paths = [str(file) for file in files]
-    folder = _common_folder(paths)
-    keys = [os.path.relpath(path, folder) for path in paths]
-    return dict(zip((key.replace(name, "", 1) if without_group else key for key in keys), paths, strict=True))
+def _beginning_of_names(files: Sequence[str]) -> str:
+    """What all of several names begin with, without the digits at its end, which tell models apart."""
+    return os.path.commonprefix(files).rstrip("0123456789") if len(files) > 1 else ""

@@ -36,7 +36,8 @@ class OwnAnswer:
     cv          of the activations' mean mismatches, without the noise of the seeds; ``p`` that of equal means
     at_the_end  what the rule says of the models as they are at the end
     change      of the mean mismatches over the last fifth of the steps, as a fraction, with its interval over seeds
-    seeds       complete ones; ``seeds_needed`` to show a difference of ``MARGIN``, None where it cannot be told
+    seeds       complete ones; ``seeds_needed`` to show that one activation exceeds another by ``MARGIN``, None where
+                it cannot be told
     """
 
     compared: Compared
@@ -160,22 +161,24 @@ def _verdict(answer: OwnAnswer, minutes_a_seed: float) -> str:
     size += f"; p {p_text(answer.p)}; {counted(answer.seeds, 'seed')})"
     needed = answer.seeds_needed
     told = {
-        EffectVerdict.MATTERS: f"the activation matters for {of_what}: {size}, above {margin}",
-        EffectVerdict.DIFFERS: f"the activation changes {of_what}, by less than {margin}: {size}",
-        EffectVerdict.NO_DIFFERENCE: f"no difference above {margin} in {of_what}: {size}, and none is shown",
+        EffectVerdict.MATTERS: f"the activation matters for {of_what}, with a CV above {margin}: {size}",
+        EffectVerdict.DIFFERS: f"the activation changes {of_what}, with a CV below {margin}: {size}",
+        EffectVerdict.NO_DIFFERENCE: f"no difference is shown in {of_what}, and the CV is below {margin}: {size}",
     }
     if answer.at_the_end in told:
-        return f"{told[answer.at_the_end]}."
+        return f"{told[answer.at_the_end]}. A CV is a spread over all of them: two may be further apart."
     if not answer.cv.known:
         return "undecided, because no two models disagree on any sample: there is nothing to compare."
     fewest = max(needed or 0, FEWEST_JUDGED)
     if answer.seeds < fewest:
         more = fewest - answer.seeds
+        showing = f"about {fewest} seeds would show one activation {margin} above another"
+        why = showing if needed == fewest else f"a test takes {fewest} seeds"
+        minutes = max(1, math.ceil(more * minutes_a_seed))
         return (
-            f"too few trials to tell: about {fewest} seeds are needed to show a difference of {margin}, {more} more, "
-            f"which take about {max(1, math.ceil(more * minutes_a_seed))} min (--seeds {fewest}). So far {size}."
+            f"too few trials to tell: {why}; {more} more take about {minutes} min (--seeds {fewest}). So far {size}."
         )
-    return f"undecided, a difference of {margin} is neither shown nor ruled out: {size}."
+    return f"undecided, a CV of {margin} is neither shown nor ruled out: {size}."
 
 
 def own_json(answer: OwnAnswer, plan: Mapping[str, object], said: list[str]) -> dict:

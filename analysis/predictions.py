@@ -88,18 +88,22 @@ def load(group: str, models: Sequence[str | os.PathLike | ArrayLike], logits: bo
 
 def predictions(name: str, values: ArrayLike, logits: bool = False) -> Predictions:
     """Predictions from an array. Raises Unfit for one of another kind or shape; ``check`` looks at the values."""
-    values = np.asarray(values)
+    try:
+        values = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # such as a tensor that needs a gradient
+        raise Unfit(f"{name} cannot be made an array: {error}") from None
     if values.dtype.kind not in "biuf":
         raise Unfit(f"{name} holds values of type {values.dtype}; needs numbers")
     shape = f"{name} has shape {values.shape}"
     if values.ndim == 1 and values.dtype.kind == "f":
         raise Unfit(
-            f"{shape} and no whole numbers; needs labels (samples,) or a column for each of (samples, classes)"
+            f"{shape} and type {values.dtype}; labels must be of a whole type, as by astype(int), and probabilities "
+            "(samples, classes), of two classes np.stack([1 - p, p], 1)"
         )
     if values.ndim not in (1, 2):
         raise Unfit(f"{shape}; needs (samples, classes) or labels (samples,)")
     if values.size == 0 or (values.ndim == 2 and values.shape[1] < 2):
-        raise Unfit(f"{shape}; needs at least one sample and two classes")
+        raise Unfit(f"{shape}; needs at least one sample and a column for each of two classes or more")
     if values.ndim == 1 and logits:
         raise Unfit(f"{name} holds labels, not logits")
     return Predictions(name, values, logits)
@@ -118,7 +122,10 @@ def open_array(source: str) -> np.ndarray:
     if not stat.S_ISREG(mode):
         raise Unfit(f"{name} is not a regular file")
     if path.suffix not in ENDINGS:
-        raise Unfit(f"{name} does not end in {' or '.join(ENDINGS)}; pickles and other formats are not read")
+        raise Unfit(
+            f"{name} does not end in {' or '.join(ENDINGS)}; pickles and other formats are not read, so save it with "
+            "np.save"
+        )
     try:
         return open_memmap(path, mode="r") if path.suffix == ".npy" else _from_archive(path, key)
     except Unfit:

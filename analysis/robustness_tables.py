@@ -214,7 +214,9 @@ def rates(findings: Findings) -> list[Table]:
     ]
     least = [each.relative_pd.n_tests * 2 / 2**each.relative_pd.seeds.n_seeds for each in findings.rate_effects]
     floor = (
-        f" With so many rows and seeds p cannot be below {min(least):.2g}." if least and min(least) > ALPHA else ""
+        f" With so many rows and seeds p cannot be below {min(least):.2g}, so that none can be shown: read intervals."
+        if least and min(least) > ALPHA
+        else ""
     )
     notes = (
         "The same architecture, activation and seeds at two learning rates; all other settings are the same. "

@@ -34,7 +34,10 @@ CV_OF_PD = Column("CV of PD (%)", ("cv",), mean_of("{:.2f}", 100))
 VERDICT_BY_MISMATCHES = Column("Verdict by mismatches", ("by_mismatches",), plain, numeric=False)
 SHORT = "; not trained as far as intended"  # registered to stand beside the verdict
 BOTH_AS_REGISTERED = "The rule, its interval and its family are those of --tables sensitivity."
-
+RATES_OF_SIZES = (
+    "Where sizes have different learning rates, what changes is the effect of both: PD tends to rise with the rate. "
+    "Between sizes of one rate it is that of size alone."
+)
 
 LEARNING_RATE = Column("Learning rate", ("learning_rate",), plain)
 QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)
@@ -160,7 +163,7 @@ def _mean(values: list[float]) -> float:
 
 
 def sizes(findings: Findings) -> list[Table]:
-    """Each size, and how PD and its CV go with it."""
+    """Each size and, once an architecture has all that were asked for, how PD and its CV go with them."""
     bases = list(dict.fromkeys(base_name(model) for model in findings.models if size_in(model)))
     columns = (
         MODEL,
@@ -182,10 +185,11 @@ def sizes(findings: Findings) -> list[Table]:
         if base_name(row["model"]) in bases
     ]
     rows.sort(key=lambda row: bases.index(base_name(row["model"])))
-    return [
-        Table("Sizes: does PD depend on the activation?", columns, rows, (BOTH_AS_REGISTERED,)),
-        trend_table(findings.size_trends),
-    ]
+    notes = [BOTH_AS_REGISTERED]
+    if len({row["learning_rate"] for row in rows}) > 1:
+        notes.append(RATES_OF_SIZES)
+    trends = [trend_table(findings.size_trends)] if findings.size_trends else []
+    return [Table("Sizes: does PD depend on the activation?", columns, rows, tuple(notes)), *trends]
 
 
 def _mean_pd(cells: list[MeasuredCell]) -> float:

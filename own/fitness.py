@@ -105,6 +105,12 @@ def examine(
 
 def check_predictions(task: Task, found: Look) -> None:
     shape = found.predictions.shape
+    if not np.isfinite(found.losses[0]):
+        raise UserError(f"{task.path}: the loss of the first batch is {found.losses[0]} before any training")
+    finite = np.isfinite(found.predictions).all(axis=1)
+    if np.isfinite(found.losses).all() and not finite.all():
+        sample = int(finite.argmin())
+        raise UserError(f"{task.path}: predictions of sample {sample} of probe are not finite, though losses are")
     if task.targets is not None and (len(task.targets) != shape[0] or not task.targets.min() >= 0):
         raise UserError(f"{task.path}: {len(task.targets)} targets from 0 on are needed for {shape[0]} predictions")
     if task.targets is not None and task.targets.max() >= shape[1]:

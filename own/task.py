@@ -94,16 +94,23 @@ def load_task(path: Path) -> Task:
 
 
 def check_targets(path: Path, module: ModuleType, predict: Callable | None) -> np.ndarray | None:
-    """The true classes (samples,), of sequences those of their last position."""
+    """The true classes (samples,), of sequences (samples, length) those of their last position."""
     if getattr(module, "targets", None) is None:
         return None
-    targets = np.asarray(module.targets)
-    targets = targets[:, -1] if targets.ndim == 2 else targets
+    given = np.asarray(module.targets)
+    if given.ndim == 2 and is_one_hot(given):
+        raise UserError(f"{path}: targets {given.shape} look one-hot; give the classes, targets.argmax(1)")
+    targets = given[:, -1] if given.ndim == 2 else given
     if targets.ndim != 1 or targets.dtype.kind not in "iu":
-        raise UserError(f"{path}: targets must be whole numbers (samples,), not {targets.dtype} {targets.shape}")
+        raise UserError(f"{path}: targets must be whole numbers (samples,), not {given.dtype} {given.shape}")
     if predict is None and len(targets) != len(module.probe):
         raise UserError(f"{path}: {len(targets)} targets for {len(module.probe)} samples of probe")
     return targets.astype(np.int64)
+
+
+def is_one_hot(targets: np.ndarray) -> bool:
+    """Whether every row is 1 once and 0 elsewhere, as no targets of sequences are but by chance."""
+    return targets.shape[1] > 1 and bool(((targets == 0) | (targets == 1)).all() and (targets.sum(axis=1) == 1).all())
 
 
 def check_rates(path: Path, module: ModuleType) -> dict[str, float]:

@@ -67,10 +67,11 @@ class Progress:
         cli.say(f"[{clock(time.monotonic() - self.start)}]  {text}  |  {state}")
 
     def _left(self) -> str:
-        """The time left, at the pace of the steps that this run has made itself."""
+        """The time left, at the pace of the steps that this run has made itself; unknown while these are few, as
+        starting up would weigh too much in it."""
         taken = sum(self.steps.values())
         ran = taken - sum(self.resumed.values())
-        if not ran:
+        if ran < self.config.iterations / 20:
             return "time left unknown yet"
         return f"about {clock((time.monotonic() - self.start) / ran * (self.n_steps - taken))} left"
 

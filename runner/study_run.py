@@ -152,6 +152,9 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
     )
     if busy:
         cli.say(f"{counted(len(busy), 'trial')} left to another run, which is training them")
+    for event in busy:
+        if event.detail:  # who holds a file that stands in for a lock
+            cli.say(f"left: {event.detail}")
     if stopped:
         cli.say(f"{counted(stopped, 'trial')} not finished, because workers were asked to stop; run again to go on")
     for cell, number in sorted(lost, key=plan.jobs.index):

@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Protocol
 
 from study.cli import STOP_SIGNALS, say
-from study.files import ROOT, Busy, UserError
+from study.files import ROOT, Busy, HeldByFile, UserError
 from study.plan import Job, Study
 
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
@@ -114,6 +114,8 @@ def outcome_of(job: Any, do: Callable[[], str]) -> Event:
         return Event(job, "done", do())
     except Interrupted:
         return Event(job, "stopped")
+    except HeldByFile as held:
+        return Event(job, "busy", str(held))
     except Busy:
         return Event(job, "busy")
     except (UserError, RecordingError) as error:

@@ -67,6 +67,10 @@ class Busy(Exception):
     """Another process holds the lock."""
 
 
+class HeldByFile(Busy):
+    """A file stands in for the lock, which nothing releases if its process ended on another machine."""
+
+
 # ---------------------------------------------------------------- bytes
 
 

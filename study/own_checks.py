@@ -53,6 +53,8 @@ def check_forward(run: Any, tokens: torch.Tensor) -> str:
     if not isinstance(logits, torch.Tensor) or logits.shape != (B, T, V):
         found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise UserError(f"logits are {found} instead of {(B, T, V)}: batch, context, symbols")
+    if not logits.isfinite().all():
+        raise UserError("logits are not all finite before any training")
     seed_everything(run.seed + 1)
     if not torch.equal(model(tokens), logits):
         raise UserError("predictions of the same text differ in eval mode; they must be without chance")

@@ -1,11 +1,15 @@
-"""What the tests share: a study small enough that a trial takes a tenth of a second, and a short text for it."""
+"""What the tests share: a study small enough that a trial takes a tenth of a second, a short text for it, and folders
+to begin with. What only some tests need is imported where it is used, not for all."""
 
 import os
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import config_cpu
 from config import Shape
@@ -64,7 +68,7 @@ plan.read_corpus = short_text
 
 
 # Files with the longest tests. They come first, so that none is left to one process when the other has no more to do.
-LONG = ("test_faults", "test_cluster", "test_notebook", "test_runner", "test_readme")
+LONG = ("test_faults", "test_cluster", "test_notebook", "test_runner", "test_runner_files", "test_readme")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,3 +93,62 @@ def undisturbed(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny_study(tmp_path) -> Study:
     return Study(TINY, "cpu", "cpu", Store(tmp_path / "results", tmp_path / "checkpoints"))
+
+
+@pytest.fixture
+def finished(undisturbed, tmp_path) -> Path:
+    """The folder of a finished study that a test may change."""
+    shutil.copytree(undisturbed, tmp_path / "finished")
+    return tmp_path / "finished"
+
+
+@pytest.fixture
+def clone(finished) -> Path:
+    """The folder of a finished study of which only the cell files are here, as in a fresh clone."""
+    shutil.rmtree(finished / "results" / "trials")
+    shutil.rmtree(finished / "checkpoints")
+    return finished
+
+
+@pytest.fixture
+def runner_here(monkeypatch) -> None:
+    """What ``runner_calls.call`` runs; worker processes are for the tests that start the runner as a process."""
+    from runs import CONFIG, run_jobs_here
+
+    from runner import study_run
+    from study import options
+
+    monkeypatch.setitem(options.CONFIGS, "cpu", CONFIG)
+    monkeypatch.setattr(study_run, "run_jobs", run_jobs_here)
+
+
+@pytest.fixture
+def task_folder(tmp_path, monkeypatch) -> None:
+    """The current folder is an empty one, and trials of a task are trained in this process."""
+    from own_tasks import in_this_process
+
+    from own import run
+    from own.task import load_task
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "run_jobs", in_this_process)
+    load_task.cache_clear()
+
+
+@pytest.fixture
+def groups_folder(tmp_path, monkeypatch) -> Path:
+    """Two groups of seven models in files of the same names, and targets; the current folder."""
+    from compared import TARGETS, models
+
+    monkeypatch.chdir(tmp_path)
+    for name, scale, seed in (("relu", 0.9, 1), ("gelu", 0.4, 2)):
+        Path(name).mkdir()
+        for i, p in enumerate(models(7, scale, seed)):
+            np.save(f"{name}/seed_{i}.npy", p.astype(np.float32))
+    np.save("targets.npy", TARGETS)
+    return tmp_path
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from audited_report import REPORT
 from synthetic_cells import awkward_cells, make_cell, make_diverged, make_pair, make_trial, random_cell, write_cells
 
 import analyze_results
@@ -18,8 +19,6 @@ from study import files
 from study.store import fingerprint
 from views import many
 from views.figures import drawings
-
-REPORT = files.read_json(files.ROOT / "data" / "report.json")
 
 
 def run(folder: Path, *options: str) -> int:
@@ -49,6 +48,17 @@ def test_an_unfinished_study_is_shown_and_what_is_missing_is_said(tmp_path, caps
     assert "Diverged trials: minigpt gelu 1\n" in said
     assert "Nothing yet of: nanotransformer, tinylstm" in said
     assert "1 of 3 |" in said
+
+
+def test_tables_are_separated_by_spaces_or_commas_and_come_in_the_order_asked_for(tmp_path, capsys):
+    write_cells(tmp_path / "results", [random_cell("charlm", "relu")])
+    said = []
+    for asked in (["trials", "results"], ["trials,results"]):
+        assert run(tmp_path, "--no-plots", "--tables", *asked) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    titles = [line for line in said[0].splitlines() if line.startswith("### ")]
+    assert len(titles) == 2 and titles[1] == "### Results"
 
 
 def test_a_complete_study_misses_nothing(tmp_path, capsys):
@@ -177,7 +187,9 @@ def truncate_a_cell(results: Path) -> None:
 MISTAKES = {
     "unknown study": (["--study", "nope"], "choose --study from cpu"),
     "unknown format": (["--format", "nope"], "invalid choice: 'nope'"),
-    "unknown table": (["--tables", "results,nope"], "unknown table 'nope'; choose from all, results"),
+    "unknown table": (["--tables", "results", "nope"], "unknown table 'nope'; choose from all, results"),
+    "unknown beside all": (["--tables", "all", "nope"], "unknown table 'nope'; choose from all, results"),
+    "empty table": (["--tables", "results,"], "unknown table ''; choose from all, results"),
     "unknown option": (["--nope"], "unrecognized arguments: --nope"),
     "figures of the audit": (["--audit", "--all-figures"], "--all-figures has no effect with --audit; leave it out"),
     "format of the page": (["--html", "--format", "csv"], "--format has no effect with --html; leave it out"),

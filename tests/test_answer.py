@@ -1,5 +1,7 @@
 """The answer in words follows the numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell
@@ -83,6 +85,21 @@ def test_the_other_primary_metric_has_its_verdicts_in_words(findings):
     (said,) = answer.other_primary(findings)
     assert said.startswith("By top-1 mismatches, of the same family: ")
     assert "too few trials to tell in TinyLSTM" in said
+
+
+def verdicts_in_words(*verdicts: EffectVerdict) -> str:
+    names = ["relu", "gelu", "swish"]
+    (found,) = Findings.of_study(cells_of("charlm", dict.fromkeys(names, 0.3), 1), "cpu").sensitivities()
+    return answer.verdicts_of([replace(found, model=f"m{n}", verdict=each) for n, each in enumerate(verdicts)])
+
+
+def test_of_many_verdicts_the_rare_ones_are_named_and_come_first():
+    undecided, alike = EffectVerdict.UNDECIDED, EffectVerdict.NO_DIFFERENCE
+    assert verdicts_in_words(alike, undecided, alike) == f"{alike} in m0 and m2; {undecided} in m1"
+    assert verdicts_in_words(undecided, undecided) == f"{undecided} in m0 and m1"
+    assert verdicts_in_words(*[alike] * 4) == f"{alike} in all 4 architectures"
+    assert verdicts_in_words(*[alike] * 6, undecided) == f"{undecided} in m6; {alike} in the 6 others"
+    assert verdicts_in_words(*[alike] * 5, undecided).startswith(f"{alike} in m0, m1, m2, m3 and m4; ")
 
 
 def test_the_scope_counts_what_was_trained_and_says_whether_it_is_the_end_of_training(findings):

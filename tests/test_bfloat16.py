@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import TINY
 from test_kernels import plain_attention, stream, values_and_gradients
-from test_training import CELL, assert_same_trial, elsewhere, run, weights
+from tiny_trials import CELL, assert_same_trial, elsewhere, run, weights
 
 import train
 from activations import ACTIVATIONS, make_activation

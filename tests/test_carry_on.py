@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_training import assert_same_trial, elsewhere, with_config
+from tiny_trials import assert_same_trial, elsewhere, with_config
 
 import train
 from runner import verify

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from test_training import CELL, assert_same_trial, elsewhere, run, with_config
+from tiny_trials import CELL, assert_same_trial, elsewhere, run, with_config
 
 import metrics
 import train

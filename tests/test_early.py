@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from readable import check_readable
 from scipy import stats as scipy_stats
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
-from test_plots import check_readable
 
 from analysis import early, loss_alone, measure, report_tables, robustness_tables
 from analysis.findings import Findings

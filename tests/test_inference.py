@@ -1,65 +1,32 @@
-"""Tests between activations, companions, equal loss, the front and contexts: hand-worked cases and properties."""
+"""Tests between activations, verdicts and plans: hand-worked cases and properties."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
+from measured_cells import FIRST, SECOND, additive, cell_of, on_a_curve, symmetric, three_activations
 from scipy import stats as scipy_stats
 from synthetic_cells import make_cell, make_diverged, make_pair, make_trial, random_cell
 
 from analysis import (
     companion_tables,
-    contexts,
     differences,
-    equal_loss,
     finding_tables,
     measure,
     metrics_compared,
     omnibus,
-    ranks,
     stats,
     stats_many,
-    trade_off,
 )
 from analysis.equal_loss import When
 from analysis.findings import Findings, MetricVerdict
 from analysis.measure import MeasuredCell
-from analysis.ranks import Ranking
 from analysis.stats_many import EffectVerdict
 from analysis.table import Row
 from analysis.tables import TABLES
 from metrics import PAIR_METRICS
 from views.render import render
-
-
-def cell_of(distances, activation="relu", model="charlm", numbers=None, **pair_changes) -> MeasuredCell:
-    """A measured cell whose trials have these relative PDs (N, N); ``numbers`` (N,) are theirs, from 1 on."""
-    numbers = numbers or range(1, len(distances) + 1)
-    places = list(enumerate(numbers))
-    pairs = [make_pair(a, b, distances[i][j], **pair_changes) for (i, a), (j, b) in itertools.combinations(places, 2)]
-    trials = [make_trial(number) for number in numbers]
-    return measure.measure(make_cell(model, activation, trials=trials, pairs=pairs, planned=len(trials)))
-
-
-def additive(effects, mean: float) -> np.ndarray:
-    """Distances mean + a_i + a_j: their pseudo-values are linear in the effects a, with twice the spread."""
-    effects = np.asarray(effects) - np.mean(effects)
-    return (mean + effects[:, None] + effects) * (1 - np.eye(len(effects)))
-
-
-def symmetric(first: float, second: float, third: float) -> list[list[float]]:
-    """Three trials with these distances between 1 and 2, 1 and 3, 2 and 3."""
-    return [[0, first, second], [first, 0, third], [second, third, 0]]
-
-
-def three_activations(model: str, seed: int, shifts=(0.0, 0.0, 0.0), n: int = 7) -> list[MeasuredCell]:
-    rng = np.random.default_rng(seed)
-    names = ("relu", "gelu", "swish")
-    noise = [rng.normal(0, 0.01, n) for _ in names]
-    return [
-        cell_of(additive(x, 0.3 + shift), name, model) for name, x, shift in zip(names, noise, shifts, strict=True)
-    ]
 
 
 def text_of(name: str, measured: list[MeasuredCell]) -> str:
@@ -72,8 +39,6 @@ def pd_rows(measured: list[MeasuredCell]) -> list[Row]:
 
 
 # ---------------------------------------------------------------- two activations
-
-FIRST, SECOND, THIRD = symmetric(0.3, 0.5, 0.7), symmetric(0.2, 0.3, 0.4), symmetric(0.2, 0.25, 0.15)
 
 
 def test_a_difference_worked_by_hand():
@@ -378,284 +343,3 @@ def test_correlations_may_have_an_interval_below_zero_and_distances_may_not():
         [cell_of(symmetric(*values.values()))], "loss_correlation", lambda pair: values[*pair["trials"]]
     )
     assert cell.estimate("loss_correlation").low < 0 == cell.estimate("relative_pd").low
-
-
-# ---------------------------------------------------------------- over all architectures
-
-
-def ranked(measured: list[MeasuredCell], metric: str = "relative_pd") -> Ranking:
-    return ranks.ranking(measured, metric)
-
-
-def test_an_order_that_recurs_in_every_architecture():
-    cells = [
-        cell
-        for model in ("charlm", "convlm", "minigpt")
-        for cell in three_activations(model, 5, shifts=(0.2, 0, 0.1))
-    ]
-    found = ranked(cells)
-    assert found.ranks == {"relu": 3, "gelu": 1, "swish": 2}
-    assert (found.w, found.n_architectures) == (pytest.approx(1), 3)
-    assert found.p == pytest.approx(scipy_stats.chi2.sf(6, 2))  # of three blocks of three, chi-squared is 6
-
-
-def test_an_order_of_one_architecture_or_of_incomplete_ones_is_not_tested():
-    cells = three_activations("charlm", 5, shifts=(0.2, 0, 0.1))
-    alone = ranked(cells)
-    assert alone.ranks == {"relu": 3, "gelu": 1, "swish": 2}
-    assert math.isnan(alone.w) and math.isnan(alone.p) and alone.n_architectures == 1
-    assert ranked(cells, "top1_mismatches").ranks["gelu"] == 2  # all alike
-    two = [*cells, *three_activations("convlm", 6)[:2]]
-    three = [*two, *three_activations("minigpt", 7)]
-    assert "swish" not in ranked(two).ranks and math.isnan(ranked(two).p)
-    assert ranked(three).n_architectures == 2
-
-
-def test_activations_of_one_architecture_alone_do_not_empty_the_ranks():
-    pair = [*three_activations("charlm", 5, (0.2, 0, 0.1)), *three_activations("convlm", 6, (0.2, 0, 0.1))]
-    extra = cell_of(additive(np.zeros(5), 0.1), "mish", "charlm")
-    assert ranked([*pair, extra]) == ranked(pair)
-    assert ranked(pair).n_architectures == 2
-    assert math.isnan(ranked(pair, "top1_mismatches").p)  # of ties alone
-
-
-def test_orders_by_loss_and_by_every_metric_are_adjusted_together():
-    cells = [cell for model in ("charlm", "minigpt") for cell in three_activations(model, 5, shifts=(0.2, 0, 0.1))]
-    findings = Findings(cells)
-    asked = [(when, found.metric) for when, found, _ in findings.rankings]
-    assert asked[0] == (When.END, "val_loss")
-    assert asked[1:] == [(when, metric) for when in When for metric in findings.metrics(when)]
-    adjusted = [p for _, _, p in findings.rankings]
-    assert adjusted == pytest.approx(stats.holm([found.p for _, found, _ in findings.rankings]), nan_ok=True)
-    (table,) = finding_tables.ranks(findings)
-    assert [(row["when"], row["metric"]) for row in table.rows] == asked
-
-
-# ---------------------------------------------------------------- companions
-
-
-def test_rank_correlation_of_one_group_is_spearman_s():
-    x, y = np.random.default_rng(3).integers(0, 6, (2, 20))
-    rho = scipy_stats.spearmanr(x, y).statistic
-    assert metrics_compared.rank_correlation([np.stack([x, y])]) == pytest.approx(rho)
-
-
-def test_within_architectures_differences_between_them_do_not_count():
-    rising = np.array([[1, 2, 3], [1, 2, 3]])
-    lower_right = rising + np.array([[10], [-10]])
-    assert metrics_compared.rank_correlation([rising, lower_right]) == pytest.approx(1)
-    assert metrics_compared.rank_correlation([np.concatenate([rising, lower_right], axis=1)]) < 0
-    few, many = (np.array([range(n), range(n, 0, -1)]) for n in (2, 6))  # ranks up to 2 and up to 6
-    assert metrics_compared.rank_correlation([few, many]) == pytest.approx(-1)
-
-
-def test_nothing_is_said_of_too_few_or_constant_metrics():
-    assert metrics_compared.rank_correlation([np.array([[1, 2], [1, 2]])]) is None
-    assert metrics_compared.rank_correlation([np.array([[1, 2, 3], [5, 5, 5]])]) is None
-
-
-def companion_rows(measured: list[MeasuredCell]) -> dict[str, Row]:
-    (table,) = companion_tables.companions(Findings(measured))
-    return {row["metric"]: row for row in table.rows}
-
-
-def test_metrics_that_follow_pd_give_its_order():
-    levels = {"relu": 0.2, "gelu": 0.3, "swish": 0.25, "swiglu": 0.4}
-    measured = [
-        cell_of(level * (1 - np.eye(3)), name, text_distance=level**2, top5_agreement=1 - level, hellinger=-level)
-        for name, level in levels.items()
-    ]
-    rows = companion_rows(measured)
-    assert list(rows) == [name for name in PAIR_METRICS if name != "relative_pd"] + ["val_loss"]
-    assert rows["total_variation"]["rho"] == pytest.approx(1)
-    assert {name: row["agreement"] for name, row in rows.items() if row["rho"] is not None} == {
-        "true_label_pd": "the same",
-        "global_pd": "the same",
-        "total_variation": "the same",
-        "hellinger": "the opposite",
-        "top5_agreement": "the same",
-        "text_distance": "the same",
-    }
-
-
-def test_both_correlations_of_two_metrics_that_disagree():
-    measured = [
-        cell_of(level * (1 - np.eye(3)), name, model, text_distance=distance)
-        for model, high in (("charlm", 0), ("minigpt", 1))
-        for name, level, distance in (("relu", 0.2 + high, 0.3 - high), ("gelu", 0.3 + high, 0.4 - high))
-    ]
-    found = metrics_compared.correlations(measured, "relative_pd", "text_distance")
-    assert found == (pytest.approx(-0.6), pytest.approx(1))
-    row = companion_rows(measured)["text_distance"]
-    assert (row["rho"], row["rho_within"], row["agreement"]) == (*found, "another")
-
-
-# ---------------------------------------------------------------- equal loss
-
-
-@pytest.mark.parametrize(
-    "level, distance", [(4.0, 0.1), (3.0, 0.2), (2.75, 0.25), (2.5, 0.3), (2.2, 0.36), (1.9, None)]
-)
-def test_pd_at_a_loss_is_on_the_line_between_evaluations(level, distance):
-    found = equal_loss.at_loss([3.5, 3.0, 2.5, 2.0], [0.1, 0.2, 0.3, 0.4], level)
-    assert found == (None if distance is None else pytest.approx(distance))
-
-
-def on_a_curve(activation: str, losses: list[float]) -> MeasuredCell:
-    """A cell whose pairs have a PD that the loss alone decides: 5 - loss."""
-    history = {"step": list(range(len(losses))), "train_loss": losses, "val_loss": losses}
-    trials = [make_trial(number, losses[-1], history=history) for number in range(1, 8)]
-    curve = {"step": history["step"], "relative_pd": [5 - x for x in losses], "top1_mismatches": [0] * len(losses)}
-    pairs = [make_pair(a, b, 5 - losses[-1], history=curve) for a, b in itertools.combinations(range(1, 8), 2)]
-    return measure.measure(make_cell(activation=activation, trials=trials, pairs=pairs, planned=7))
-
-
-def test_where_the_loss_alone_decides_nothing_is_left_at_equal_loss():
-    found = equal_loss.at_equal_loss([on_a_curve("relu", [4, 3, 2]), on_a_curve("gelu", [4, 3.2, 2.7])])
-    assert [each.at_end.mean("relative_pd") for each in found] == pytest.approx([3, 2.3])
-    assert [each.level for each in found] == [2.7, 2.7]
-    assert [each.step for each in found] == pytest.approx([1.3, 2])
-    assert [each.matched.mean("relative_pd") for each in found] == pytest.approx([2.3, 2.3])
-    assert [each.coarse_pd for each in found] == pytest.approx([2.3, 2.3])
-
-
-def test_what_reading_between_evaluations_may_be_off_is_said():
-    curves = on_a_curve("relu", [4, 2.8, 2.4, 2]), on_a_curve("gelu", [4, 3.2, 2.8, 2.6])
-    for pair in curves[0].pairs:
-        pair["history"]["relative_pd"] = [1, 1, 3, 3]
-    (table,) = companion_tables.matched_loss(Findings(list(curves)))
-    # ReLU at 2.6: 2 between steps 1 and 2; with steps 0, 1 and 3 only, 1 + 2 * 0.2 / 0.8 = 1.5.
-    assert [row["matched_pd"].mean for row in table.rows] == pytest.approx([2, 2.4])
-    assert table.notes[-1].endswith("would be read up to 0.5000 off.")
-
-
-def test_differences_at_equal_loss_are_tested_as_those_at_the_end():
-    rng = np.random.default_rng(3)
-    at_end, matched = [], []
-    for activation, shift in (("relu", 0.0), ("gelu", 0.01), ("swish", 1.0)):
-        content = on_a_curve(activation, [4, 3, 3]).content
-        distances = [2 + shift + rng.normal(0, 0.01) for _ in content["pairs"]]
-        at_end.append(
-            content
-            | {"pairs": [pair | {"relative_pd": d} for pair, d in zip(content["pairs"], distances, strict=True)]}
-        )
-        matched.append(
-            content
-            | {
-                "pairs": [
-                    pair | {"relative_pd": 9, "history": pair["history"] | {"relative_pd": [1, d, 9]}}
-                    for pair, d in zip(content["pairs"], distances, strict=True)
-                ]
-            }
-        )
-    first, second = Findings.of_study(at_end, "cpu"), Findings.of_study(matched, "cpu")
-    (of_first,), (of_second,) = first.sensitivities(), second.sensitivities("relative_pd", When.EQUAL_LOSS)
-    assert of_second == of_first
-    assert second.differences("relative_pd", When.EQUAL_LOSS) == first.differences()
-    assert second.second_opinions(When.EQUAL_LOSS) == first.second_opinions()
-    assert {each.shown for each in first.differences()} == {True, False}
-    sensitivity, differences = (
-        companion_tables.matched_sensitivity(second)[0],
-        companion_tables.matched_differences(second)[0],
-    )
-    assert sensitivity.rows == finding_tables.sensitivity(first)[1].rows
-    assert differences.rows == finding_tables.differences(first)[0].rows
-
-
-def test_a_cell_without_pairs_has_no_matched_pd():
-    alone = measure.measure(make_cell(activation="gelu", trials=[make_trial(1)]))
-    found = equal_loss.at_equal_loss([on_a_curve("relu", [4, 3, 2]), alone])
-    assert [each.matched.estimate("relative_pd").known for each in found] == [True, False]
-
-
-def test_a_metric_that_was_unknown_at_an_evaluation_is_unknown_at_the_loss_beside_it():
-    losses = [3.5, 3.0, 2.5, 2.0]
-    assert equal_loss.at_loss(losses, [None, 0.2, 0.3, 0.4], 2.75) == pytest.approx(0.25)
-    assert equal_loss.at_loss(losses, [None, 0.2, 0.3, 0.4], 3.2) is None
-    assert equal_loss.at_loss(losses, [None, 0.2, 0.3, 0.4], 4.0) is None
-
-
-# ---------------------------------------------------------------- the front, contexts
-
-
-def test_the_front_is_what_nothing_dominates():
-    rng = np.random.default_rng(5)
-    cells = [
-        measure.measure(
-            make_cell(trials=[make_trial(1, loss), make_trial(2, loss)], pairs=[make_pair(1, 2, distance)])
-        )
-        for loss, distance in rng.integers(0, 8, (30, 2)).tolist()
-    ]
-    front = trade_off.pareto_front(cells)
-
-    def dominates(a: MeasuredCell, b: MeasuredCell) -> bool:
-        (x, y), (u, v) = ((cell.mean("val_loss"), cell.mean("relative_pd")) for cell in (a, b))
-        return x <= u and y <= v and (x, y) != (u, v)
-
-    assert front
-    assert not any(dominates(a, b) for a in cells for b in front)
-    assert all(any(dominates(a, b) for a in front) for b in cells if b not in front)
-
-
-def test_the_front_of_an_architecture_need_not_be_that_of_all():
-    measured = [
-        cell_of(level * (1 - np.eye(3)), "relu", model) for model, level in (("charlm", 0.2), ("minigpt", 0.3))
-    ]
-    worse = cell_of(0.4 * (1 - np.eye(3)), "gelu", "minigpt")
-    (table,) = companion_tables.pareto(Findings([*measured, worse]))
-    assert [row["front"] for row in table.rows] == [
-        "of all cells",
-        "of its architecture",
-        "no",
-    ]
-
-
-def sweep_cells(model: str, **distances: list[list[float]]) -> list[MeasuredCell]:
-    return [cell_of(matrix, name, model) for name, matrix in distances.items()]
-
-
-def test_the_sweep_is_in_the_order_of_beta_beside_relu():
-    measured = sweep_cells("charlm", smelu_1=THIRD, gelu=SECOND, relu=FIRST, smelu_05=SECOND)
-    findings = Findings(measured)
-    (points,) = findings.sweeps.values()
-    assert [(point.cell.activation, point.beta) for point in points] == [
-        ("relu", 0),
-        ("smelu_05", 0.5),
-        ("smelu_1", 1),
-    ]
-    assert [point.cell.mean("relative_pd") for point in points] == pytest.approx([0.5, 0.3, 0.2])
-    assert points[0].against_relu is None
-    assert [point.against_relu.estimate.mean for point in points[1:]] == pytest.approx([-0.2, -0.3])
-    assert points[1].against_relu.estimate == differences.difference_of_pairs(measured[3], measured[2]).estimate
-    (table,) = companion_tables.smelu(findings)
-    assert [row["difference"] for row in table.rows[1:]] == [point.against_relu.estimate for point in points[1:]]
-
-
-def test_each_architecture_with_three_betas_has_a_sweep_in_the_order_given():
-    without_relu = sweep_cells("minigpt", smelu_05=FIRST, smelu_1=SECOND, smelu_2=THIRD)
-    two_betas = sweep_cells("tinylstm", relu=FIRST, smelu_1=SECOND, gelu=THIRD)
-    whole = sweep_cells("convlm", relu=FIRST, smelu_01=SECOND, smelu_2=THIRD)
-    sweeps = Findings([*without_relu, *two_betas, *whole]).sweeps
-    assert list(sweeps) == ["minigpt", "convlm"]
-    compared = [point.against_relu is not None for points in sweeps.values() for point in points]
-    assert compared == [False] * 3 + [False, True, True]
-    assert companion_tables.smelu(Findings(two_betas)) == []
-
-
-def test_contexts_are_means_over_pairs():
-    def pair(a: int, b: int, apart: float) -> dict:
-        different = {"relative_pd": apart, "top1_mismatches": round(1000 * apart), "global_pd": apart / 2}
-        return make_pair(a, b, 0.2, different_contexts=different)
-
-    cell = measure.measure(make_cell(pairs=[pair(1, 2, 0.7), pair(1, 3, 0.8), pair(2, 3, 0.9)]))
-    found = contexts.on_contexts(cell)
-    assert found["shared_relative_pd"] == pytest.approx(0.2)
-    assert [found[f"different_{name}"] for name in ("relative_pd", "top1_mismatches", "global_pd")] == pytest.approx(
-        [0.8, 800, 0.4]
-    )
-    (texts,) = companion_tables.context_table(Findings([cell]))[0].texts()
-    assert texts[2:4] == ["0.2000", "0.8000"] and "800 / 1000" in texts
-
-
-def test_cells_without_other_contexts_say_nothing_of_them():
-    assert contexts.on_contexts(cell_of(FIRST))["different_relative_pd"] is None

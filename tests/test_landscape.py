@@ -250,7 +250,7 @@ def few_windows():
 
 
 @pytest.fixture(scope="module")
-def finished(few_windows, tmp_path_factory) -> Study:
+def two_trials(few_windows, tmp_path_factory) -> Study:
     """A cell of two trials with the landscape."""
     return trained(tmp_path_factory.mktemp("landscape"), 1, 2)
 
@@ -263,9 +263,9 @@ def trained(folder: Path, *numbers: int, landscape: bool = True) -> Study:
     return study
 
 
-def with_the_first_trial_only(finished: Study, folder: Path) -> Path:
-    """A copy of ``finished`` in which trial 2 is still to be trained."""
-    shutil.copytree(finished.store.results.parent, folder, dirs_exist_ok=True)
+def with_the_first_trial_only(two_trials: Study, folder: Path) -> Path:
+    """A copy of ``two_trials`` in which trial 2 is still to be trained."""
+    shutil.copytree(two_trials.store.results.parent, folder, dirs_exist_ok=True)
     copied = trained(folder)
     copied.store.record_path(copied.cell(*CELL), 2).unlink()
     copied.store.cell_path(copied.cell(*CELL)).unlink()
@@ -283,32 +283,32 @@ def barriers(study: Study) -> dict[tuple[int, int], float | None]:
     return {tuple(pair["trials"]): pair["barrier"] for pair in pairs}
 
 
-def test_a_cell_holds_the_landscape_of_every_trial_and_pair(finished):
-    content = finished.store.read_cell(finished.cell(*CELL))
+def test_a_cell_holds_the_landscape_of_every_trial_and_pair(two_trials):
+    content = two_trials.store.read_cell(two_trials.cell(*CELL))
     assert all(trial["curvature"] > 0 and "barriers" not in trial for trial in content["trials"])
-    ((pair, height),) = barriers(finished).items()
+    ((pair, height),) = barriers(two_trials).items()
     assert pair == (1, 2) and height > 0
-    assert list(verify(finished, [(finished.cell(*CELL), number) for number in (1, 2)])) == []
+    assert list(verify(two_trials, [(two_trials.cell(*CELL), number) for number in (1, 2)])) == []
 
 
-def test_the_landscape_changes_no_other_number_and_no_fingerprint(finished, tmp_path):
+def test_the_landscape_changes_no_other_number_and_no_fingerprint(two_trials, tmp_path):
     """Weights and predictions are compared by their hashes, which the record holds."""
-    with_it, without_it = record_of(finished, 1), record_of(trained(tmp_path, 1, landscape=False), 1)
+    with_it, without_it = record_of(two_trials, 1), record_of(trained(tmp_path, 1, landscape=False), 1)
     assert not without_it.keys() & set(ADDED)
     assert {name: value for name, value in with_it.items() if name not in ADDED} == without_it
 
 
-def test_where_lanczos_starts_is_fixed_by_the_study_and_by_nothing_else(finished):
-    model = build_model(*CELL, finished.config, 1)
+def test_where_lanczos_starts_is_fixed_by_the_study_and_by_nothing_else(two_trials):
+    model = build_model(*CELL, two_trials.config, 1)
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(of_study.landscape_of(finished, model))
+        found.append(of_study.landscape_of(two_trials, model))
     assert found[0] == found[1]
 
 
-def test_there_is_no_barrier_to_a_trial_that_diverged(finished, tmp_path):
-    study = trained(with_the_first_trial_only(finished, tmp_path))
+def test_there_is_no_barrier_to_a_trial_that_diverged(two_trials, tmp_path):
+    study = trained(with_the_first_trial_only(two_trials, tmp_path))
     cell = study.cell(*CELL)
     study.store.write_record(cell, 1, study.store.read_record(cell, 1) | {"status": "diverged"})
     trained(tmp_path, 2)
@@ -316,7 +316,7 @@ def test_there_is_no_barrier_to_a_trial_that_diverged(finished, tmp_path):
     assert record_of(study, 2)["barriers"] == {}
 
 
-def test_trials_that_end_at_once_miss_no_pair_and_their_order_changes_nothing(finished, tmp_path, monkeypatch):
+def test_trials_that_end_at_once_miss_no_pair_and_their_order_changes_nothing(two_trials, tmp_path, monkeypatch):
     """Trial 1 ends just after trial 2 has looked for those before it and found none."""
     look, looks = train.barriers_to_finished, itertools.count()
 
@@ -329,28 +329,28 @@ def test_trials_that_end_at_once_miss_no_pair_and_their_order_changes_nothing(fi
     monkeypatch.setattr(train, "barriers_to_finished", slow_look)
     both = trained(tmp_path, 2)
     assert record_of(both, 1)["barriers"] == {}
-    assert barriers(both) == barriers(finished)
-    assert [record_of(both, 2)[name] for name in ADDED[:2]] == [record_of(finished, 2)[name] for name in ADDED[:2]]
+    assert barriers(both) == barriers(two_trials)
+    assert [record_of(both, 2)[name] for name in ADDED[:2]] == [record_of(two_trials, 2)[name] for name in ADDED[:2]]
 
 
-def test_a_trial_killed_while_its_landscape_is_measured_does_it_again(finished, tmp_path, monkeypatch):
+def test_a_trial_killed_while_its_landscape_is_measured_does_it_again(two_trials, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
     def killed(*arguments):
         raise Killed
 
-    folder = with_the_first_trial_only(finished, tmp_path)
+    folder = with_the_first_trial_only(two_trials, tmp_path)
     with monkeypatch.context() as context, pytest.raises(Killed):
         context.setattr(of_study, "barrier", killed)
         trained(folder, 2)
     again = trained(folder, 2)
-    assert record_of(again, 2) == record_of(finished, 2)
-    assert barriers(again) == barriers(finished)
+    assert record_of(again, 2) == record_of(two_trials, 2)
+    assert barriers(again) == barriers(two_trials)
 
 
-def test_a_pair_whose_weights_are_gone_has_no_barrier_and_says_so(finished, tmp_path):
-    study = trained(with_the_first_trial_only(finished, tmp_path))
+def test_a_pair_whose_weights_are_gone_has_no_barrier_and_says_so(two_trials, tmp_path):
+    study = trained(with_the_first_trial_only(two_trials, tmp_path))
     study.store.checkpoint_path(study.cell(*CELL), 1).unlink()
     notes = []
     train.run_trial(study, study.cell(*CELL), 2, lambda progress: notes.append(progress.get("note") or ""))
@@ -359,13 +359,13 @@ def test_a_pair_whose_weights_are_gone_has_no_barrier_and_says_so(finished, tmp_
     # Trained anew, as --verify advises, trial 1 measures the barrier that was missing.
     study.store.record_path(study.cell(*CELL), 1).unlink()
     trained(tmp_path, 1)
-    assert barriers(study) == barriers(finished)
+    assert barriers(study) == barriers(two_trials)
     assert list(verify(study, [(study.cell(*CELL), number) for number in (1, 2)])) == []
 
 
 @pytest.mark.parametrize("file", ["record", "weights"])
-def test_a_neighbour_that_cannot_be_read_costs_a_trial_only_its_barrier(finished, tmp_path, monkeypatch, file):
-    study = trained(with_the_first_trial_only(finished, tmp_path))
+def test_a_neighbour_that_cannot_be_read_costs_a_trial_only_its_barrier(two_trials, tmp_path, monkeypatch, file):
+    study = trained(with_the_first_trial_only(two_trials, tmp_path))
     cell, open_file, measure = study.cell(*CELL), os.open, train.landscape_of
     path = {"record": study.store.record_path, "weights": study.store.checkpoint_path}[file](cell, 1)
     closed = []
@@ -384,15 +384,15 @@ def test_a_neighbour_that_cannot_be_read_costs_a_trial_only_its_barrier(finished
         context.setattr(train, "landscape_of", measure_and_close)
         context.setattr(os, "open", with_too_many_open)
         train.run_trial(study, cell, 2, lambda progress: notes.append(progress.get("note") or ""))
-    assert record_of(study, 2) == record_of(finished, 2) | {"barriers": {"1": None}}
+    assert record_of(study, 2) == record_of(two_trials, 2) | {"barriers": {"1": None}}
     assert any(note.startswith("no barrier to trial 1: ") and "Too many open files" in note for note in notes)
     trained(tmp_path, 2)
     assert barriers(study) == {(1, 2): None}
 
 
-def test_there_is_no_barrier_to_a_neighbour_of_other_settings(finished, tmp_path):
+def test_there_is_no_barrier_to_a_neighbour_of_other_settings(two_trials, tmp_path):
     """Its weights may have other shapes; here they have none."""
-    study = trained(with_the_first_trial_only(finished, tmp_path))
+    study = trained(with_the_first_trial_only(two_trials, tmp_path))
     cell, store, weights = study.cell(*CELL), study.store, io.BytesIO()
     torch.save({}, weights)
     config = study.identity(cell) | {"dropout": 0.5}

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from readable import check_readable
 from scipy.stats import rankdata
 from synthetic_cells import make_cell, make_pair, make_trial, random_cell
-from test_plots import check_readable
 
 from analysis.findings import Findings
 from analysis.landscape import LANDSCAPE

@@ -6,7 +6,7 @@ import golden
 import pytest
 import torch
 from conftest import TINY
-from test_training import assert_same_trial, elsewhere, run, with_config
+from tiny_trials import assert_same_trial, elsewhere, run, with_config
 
 import train
 from config import OPTIMIZERS as NAMES

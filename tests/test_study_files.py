@@ -287,6 +287,15 @@ def test_steps_made_by_an_earlier_run_are_told_from_those_of_this_one(made, caps
         assert ("time left unknown yet" not in capsys.readouterr().out) == known
 
 
+def test_the_time_left_is_not_told_from_less_than_a_twentieth_of_a_trial(made, capsys):
+    study, cell = made
+    long = replace(study, config=replace(study.config, iterations=100))
+    going = Progress(long, Plan([(cell, 1)], [(cell, 1)], {}))
+    for step, known in ((4, False), (5, True)):
+        going.on_event(Event((cell, 1), "progress", progress={"step": step, "note": "what happened"}))
+        assert ("time left unknown yet" not in capsys.readouterr().out) == known
+
+
 def test_stale_drafts_of_killed_writers_are_removed_at_the_start(made):
     study, cell = made
     drafts = [study.store.record_path(cell, 1), study.store.checkpoint_path(cell, 1), study.store.cell_path(cell)]

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from test_training import CELL, run
+from tiny_trials import CELL, run
 
 import train
 from study.plan import Study

@@ -1,20 +1,27 @@
 """What the docs and the README say of what was registered: expectations, what is missing, what it took."""
 
 import json
+import math
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 from analysis import answer, registered
 from analysis.expectation import NOTHING, Found, Outcome
-from analysis.expected_parts import EXPECTATIONS, shown_in
+from analysis.expected_parts import EXPECTATIONS, GATED, shown_in
+from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
 from analysis.variants import CV
+from config import ACTIVATIONS
 from labels import label, listed
 from views.doc_studies import StudyNumbers, duration, with_minus
 
 
 class RegisteredNumbers(StudyNumbers):
     """Every answer is a text."""
+
+    gated = GATED
+    other_five = tuple(name for name in ACTIVATIONS if name not in GATED)  # of the study's six
 
     def expectations(self, study: str) -> str:
         """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
@@ -37,28 +44,48 @@ class RegisteredNumbers(StudyNumbers):
 
     def largest_cv(self, study: str, number: int) -> str:
         """The largest upper limit of a CV of PD without noise, of the architectures that expectation ``number`` is
-        about, such as "2.2 %"."""
+        about, such as "2.23 %"."""
         about, found = self._about(study, number), self.findings(study).sensitivities()
-        return f"{100 * max(each.cv.high for each in found if each.tested and each.model in about):.1f} %"
+        return f"{100 * max(each.cv.high for each in found if each.tested and each.model in about):.2f} %"
 
-    def effects_shown(self, study: str, number: int, quantity: str) -> str:
-        """In how many of the variants that expectation ``number`` is about a difference from their parent is shown,
+    def effects_shown(self, study: str, quantity: str, *numbers: int) -> str:
+        """In how many of the variants that these expectations are about a difference from their parent is shown,
         such as "shown in 1 of 4 variants (CharLM with one head: +3.1 % [2.0, 4.2])"."""
-        about = self._about(study, number)
+        about = self._about(study, *numbers)
         effects = [each for each in self.findings(study).part_effects if each.quantity == quantity]
         return with_minus(shown_in([each for each in effects if each.model in about]))
 
     @staticmethod
-    def _about(study: str, number: int) -> tuple[str, ...]:
-        """The architectures that an expectation is about."""
-        (about,) = (each.needs for each in EXPECTATIONS[study] if each.number == number)
-        return about
+    def _about(study: str, *numbers: int) -> list[str]:
+        """The architectures that these expectations are about."""
+        return [model for each in EXPECTATIONS[study] if each.number in numbers for model in each.needs]
 
-    def part_effect(self, study: str, model: str, quantity: str) -> str:
-        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate."""
-        effects = self.findings(study).part_effects
-        found = next(each for each in effects if (each.model, each.quantity) == (model, quantity))
-        return with_minus(found.size.partition(", at rate")[0])
+    def part_effect(self, study: str, model: str, quantity: str, at_one_rate: bool = False) -> str:
+        """A variant's difference from its parent, such as "-1.0 % [-2.4, 0.4]", without its learning rate; or that at
+        one learning rate, "not compared" where it was not trained so."""
+        found = self.findings(study)
+        effects = found.part_effects_at_one_rate if at_one_rate else found.part_effects
+        asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
+        return with_minus(replace(asked[0], rates=(math.nan, math.nan)).size) if asked else "not compared"
+
+    def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
+        """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
+        others = [cell for cell in self.findings(study).models[model] if cell.activation != activation]
+        (found,) = sensitivities(others, (metric,))[metric]
+        return f"{100 * found.cv.mean:.1f} %"
+
+    def piloted(self, study: str, model: str) -> str:
+        """The rate that the pilots of each activation favour, and those that were tried, such as "ReLU 0.001 and GELU
+        0.004, of 0.001, 0.002 and 0.004"."""
+        pilots = json.loads((self.root / "results" / "pilots" / f"{study}.json").read_text())["pilots"]
+        losses: dict[str, dict[float, float]] = {}
+        for pilot in pilots:
+            if pilot["model"] == model:
+                loss = math.inf if pilot["val_loss"] is None else pilot["val_loss"]
+                losses.setdefault(pilot["activation"], {})[pilot["rate"]] = loss
+        best = listed(f"{label(name)} {min(by_rate, key=by_rate.__getitem__):g}" for name, by_rate in losses.items())
+        tried = sorted({rate for by_rate in losses.values() for rate in by_rate})
+        return f"{best}, of {listed(f'{rate:g}' for rate in tried)}"
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -89,16 +116,20 @@ class RegisteredNumbers(StudyNumbers):
             "size": ("sizes", 7),
             "attention dropout": ("attention_dropout", 6),
         }
-        waiting = [what for what, (study, number) in asked.items() if self.is_open(study, number)]
-        return f" Not answered yet: {listed(waiting)}." if waiting else ""
+        waiting = [
+            what
+            for what, (study, number) in asked.items()
+            if self.is_open(study, number) or (study == "gated" and self.missing(study))
+        ]
+        return f"Registered, not answered yet: {listed(waiting)}." if waiting else ""
 
-    def not_good_enough(self, study: str, number: int) -> str:
-        """A sentence on the cells that expectation ``number`` is about, if their loss is too high, or nothing."""
-        return " ".join(answer.not_good_enough(self.findings(study), self._about(study, number)))
+    def not_good_enough(self, study: str, *numbers: int) -> str:
+        """A sentence on the cells that these expectations are about whose loss is too high, or nothing."""
+        return " ".join(answer.not_good_enough(self.findings(study), self._about(study, *numbers)))
 
-    def by_mismatches(self, study: str, number: int) -> str:
-        """The verdicts by top-1 mismatches on the architectures that expectation ``number`` is about."""
-        about = self._about(study, number)
+    def by_mismatches(self, study: str, *numbers: int) -> str:
+        """The verdicts by top-1 mismatches on the architectures that these expectations are about."""
+        about = self._about(study, *numbers)
         found = self.findings(study).sensitivities("top1_mismatches")
         return answer.verdicts_of([each for each in found if each.model in about])
 

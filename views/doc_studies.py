@@ -123,9 +123,10 @@ class StudyNumbers:
         known = [cell.settled() for cell in self.findings(study).measured]
         return f"{known.count(False)} of {counted(len(known), 'cell')}"
 
-    def losses(self, study: str) -> str:
-        """The range over cells of the mean loss, such as "1.84 to 2.45"."""
-        return span([cell.mean("val_loss") for cell in self.findings(study).measured], "{:.2f}")
+    def losses(self, study: str, models: Container[str] = ()) -> str:
+        """The range over cells, of ``models`` or all, of the mean loss, such as "1.84 to 2.45"."""
+        measured = self.findings(study).measured
+        return span([cell.mean("val_loss") for cell in measured if not models or cell.model in models], "{:.2f}")
 
     def untrained(self, study: str) -> str:
         """In how many architectures PD before any training is above that at the first evaluation after it."""
@@ -281,16 +282,30 @@ class StudyNumbers:
         found = self.findings(study).sensitivities("relative_pd", when)
         return next((str(each.verdict) for each in found if each.model == model), "nothing yet")
 
-    def lower_pd(self, first: str, others: Sequence[str], *studies: str) -> str:
-        """Of the pairs with one of ``others``, in how many ``first`` has the lower PD: "6 of 6 shown (of 24)"."""
+    def lower_pd(self, these: Sequence[str], others: Sequence[str], *studies: str, models: Sequence[str] = ()) -> str:
+        """Of the pairs of one of ``these`` with one of ``others``, in ``models`` or all, in how many the former has
+        the lower PD, such as "6 of 6 shown (of 24)", or "none shown (of 15)"."""
         pairs = [
             self._difference(study, model, first, other, "relative_pd", When.END)
             for study in studies
-            for model in self.findings(study).models
+            for model in models or self.findings(study).models
+            for first in these
             for other in others
         ]
         shown = [each for each in pairs if each.shown]
-        return f"{sum(each.estimate.mean < 0 for each in shown)} of {len(shown)} shown (of {len(pairs)})"
+        lower = f"{sum(each.estimate.mean < 0 for each in shown)} of {len(shown)}" if shown else "none"
+        return f"{lower} shown (of {len(pairs)})"
+
+    def pairs_shown(self, these: Sequence[str], others: Sequence[str], study: str, model: str) -> str:
+        """The pairs of one of ``these`` and one of ``others`` in which a difference of PD is shown, with the former's
+        minus the latter's, such as "SwiGLU and GELU (-3.8 %)", or "none"."""
+        pairs = [self._difference(study, model, a, b, "relative_pd", When.END) for a in these for b in others]
+        said = [
+            f"{label(each.activation)} and {label(each.other)} ({with_minus(f'{100 * each.relative:+.1f}')} %)"
+            for each in pairs
+            if each.shown
+        ]
+        return listed(said) if said else "none"
 
     def rank(self, study: str, activation: str, metric: str, when: When = When.END) -> str:
         return f"{self._ranking(study, metric, when)[0].ranks[activation]:.1f}"
