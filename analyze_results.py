@@ -373,7 +373,7 @@ def write_docs(arguments: argparse.Namespace) -> int:
         raise UserError("--docs writes the docs of the published results of this repository; leave --results-dir out")
     published = published_studies(RESULTS_DIR)
     contents = [cell for cell in read_cells(RESULTS_DIR, on_fault=refuse) if cell["study"] in published]
-    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), rates_at_the_edge()).items():
+    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), complete_pilots()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
     for study in doc_numbers.in_gallery(contents):
@@ -390,14 +390,16 @@ def parameter_table() -> str:
     return model.parameter_table()
 
 
-def rates_at_the_edge() -> dict[tuple[str, str], float]:
-    """The learning rates of those cells of the trained study for which a better one may lie beyond what was tried."""
+def complete_pilots() -> dict[str, docs.Pilots]:
+    """What the pilots of each study chose, in the cells for which all of them were run."""
     from runner.pilots import FILE, choose, read_pilots  # here, because it brings the runner
 
-    grid, pilots = read_pilots(FILE)
-    assert grid is not None
-    done = {cell: choice for cell, choice in choose(grid, pilots).items() if choice.complete}
-    return {cell: choice.rate for cell, choice in done.items() if choice.at_edge and choice.rate}
+    found = {}
+    for path in sorted(FILE.parent.glob("*.json")):
+        grid, pilots = read_pilots(path)
+        assert grid is not None
+        found[path.stem] = {cell: choice for cell, choice in choose(grid, pilots).items() if choice.complete}
+    return found
 
 
 if __name__ == "__main__":

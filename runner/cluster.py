@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runner.workers import Event
 from study import cli
-from study.files import Busy, HeldByFile, UserError, read_json
+from study.files import Busy, UserError, read_json
 from study.plan import Job, Study
 from train import run_trial
 
@@ -33,10 +33,8 @@ def cluster_trial(study: Study, job: Job) -> Event:
     """
     try:
         return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
-    except HeldByFile as held:
-        return Event(job, "busy", str(held))
-    except Busy:
-        return Event(job, "busy")
+    except Busy as busy:
+        return Event(job, "busy", str(busy) if busy.by_file else "")
     except UserError as error:
         return Event(job, "failed", str(error))
 

@@ -64,11 +64,14 @@ class ReadOnly(UserError):
 
 
 class Busy(Exception):
-    """Another process holds the lock."""
+    """Another process holds the lock.
 
+    by_file  whether a file stands in for the lock, which nothing releases if its process ended on another machine
+    """
 
-class HeldByFile(Busy):
-    """A file stands in for the lock, which nothing releases if its process ended on another machine."""
+    def __init__(self, said: str, by_file: bool = False):
+        super().__init__(said)
+        self.by_file = by_file
 
 
 # ---------------------------------------------------------------- bytes

@@ -74,19 +74,6 @@ class RegisteredNumbers(StudyNumbers):
         (found,) = sensitivities(others, (metric,))[metric]
         return f"{100 * found.cv.mean:.1f} %"
 
-    def piloted(self, study: str, model: str) -> str:
-        """The rate that the pilots of each activation favour, and those that were tried, such as "ReLU 0.001 and GELU
-        0.004, of 0.001, 0.002 and 0.004"."""
-        pilots = json.loads((self.root / "results" / "pilots" / f"{study}.json").read_text())["pilots"]
-        losses: dict[str, dict[float, float]] = {}
-        for pilot in pilots:
-            if pilot["model"] == model:
-                loss = math.inf if pilot["val_loss"] is None else pilot["val_loss"]
-                losses.setdefault(pilot["activation"], {})[pilot["rate"]] = loss
-        best = listed(f"{label(name)} {min(by_rate, key=by_rate.__getitem__):g}" for name, by_rate in losses.items())
-        tried = sorted({rate for by_rate in losses.values() for rate in by_rate})
-        return f"{best}, of {listed(f'{rate:g}' for rate in tried)}"
-
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
 
