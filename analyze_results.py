@@ -394,7 +394,7 @@ def complete_pilots() -> dict[str, docs.Pilots]:
     """What the pilots of each study chose, in the cells for which all of them were run."""
     from runner.pilots import FILE, choose, read_pilots  # here, because it brings the runner
 
-    found = {}
+    found: dict[str, docs.Pilots] = {}
     for path in sorted(FILE.parent.glob("*.json")):
         grid, pilots = read_pilots(path)
         assert grid is not None

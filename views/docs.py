@@ -5,6 +5,7 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -24,12 +25,17 @@ class Piloted(Protocol):
     """What the pilots of a cell say (``runner.pilots.Choice``): the best learning rate, the loss at each that was
     tried, and whether a better one may lie beyond them."""
 
-    rate: float | None
-    losses: dict[float, float | None]
-    at_edge: bool
+    @property
+    def rate(self) -> float | None: ...
+
+    @property
+    def losses(self) -> dict[float, float | None]: ...
+
+    @property
+    def at_edge(self) -> bool: ...
 
 
-Pilots = dict[tuple[str, str], Piloted]  # by architecture and activation
+Pilots = Mapping[tuple[str, str], Piloted]  # by architecture and activation
 
 
 def pages(
