@@ -13,7 +13,7 @@ from analysis.answer import scope
 from analysis.expectation import Outcome
 from analysis.expected_parts import OF_CHARLM, SIZES_OF_CHARLM
 from analysis.findings import Findings
-from analysis.measure import evidence
+from analysis.measure import by_model, evidence, measure_study
 from analysis.registration import REGISTERED, SETTINGS
 from analysis.stats_many import EffectVerdict
 from analysis.variant_tables import TABLES
@@ -159,6 +159,13 @@ def test_sizes_that_are_there_have_their_rows_before_the_slope_can_be_told():
     (points,) = TABLES["sizes"](findings)
     assert [row["model"] for row in points.rows] == ["charlm@0.1M", "charlm@0.25M", "charlm"]
     assert "1 architecture and 2 sizes of it" in scope(findings) and "K parameters" in scope(findings)
+
+
+def test_an_architecture_stands_among_its_sizes_by_its_parameters_and_before_its_variants():
+    cells = cells_of("sizes", models=("minigpt", *reversed(SIZES_OF_CHARLM)))
+    assert list(by_model(measure_study(cells, "sizes"))) == [*SIZES_OF_CHARLM, "minigpt"]
+    of_parts = cells_of("parts", models=("tinygru", "charlm_one_head", "charlm"))
+    assert list(by_model(measure_study(of_parts, "parts"))) == ["charlm", "charlm_one_head", "tinygru"]
 
 
 def test_cells_of_another_recipe_or_rate_are_named_and_end_the_registered_families():
