@@ -164,7 +164,7 @@ def _mean(values: list[float]) -> float:
 
 def sizes(findings: Findings) -> list[Table]:
     """Each size and, once an architecture has all that were asked for, how PD and its CV go with them."""
-    bases = list(dict.fromkeys(base_name(model) for model in findings.models if size_in(model)))
+    bases = {base_name(model) for model in findings.models if size_in(model)}
     columns = (
         MODEL,
         Column("Parameters", ("n_parameters",), number("{:,.0f}")),
@@ -181,10 +181,9 @@ def sizes(findings: Findings) -> list[Table]:
     )
     rows = [
         row | {"pd": _mean_pd(findings.models[row["model"]])}
-        for row in sorted(verdict_rows(findings), key=lambda row: row["n_parameters"])
+        for row in verdict_rows(findings)
         if base_name(row["model"]) in bases
     ]
-    rows.sort(key=lambda row: bases.index(base_name(row["model"])))
     notes = [BOTH_AS_REGISTERED]
     if len({row["learning_rate"] for row in rows}) > 1:
         notes.append(RATES_OF_SIZES)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache
 
 from analysis import answer, registered
+from analysis.equal_loss import When
 from analysis.expectation import NOTHING, Found, Outcome
 from analysis.expected_parts import EXPECTATIONS, GATED, shown_in
 from analysis.omnibus import sensitivities
@@ -23,9 +24,10 @@ class RegisteredNumbers(StudyNumbers):
     gated = GATED
     other_five = tuple(name for name in ACTIVATIONS if name not in GATED)  # of the study's six
 
-    def expectations(self, study: str) -> str:
+    def expectations(self, *studies: str) -> str:
         """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
-        outcomes = Counter(outcome for _, outcome in self._judged(study).values())
+        there = filter(self.is_there, studies)
+        outcomes = Counter(outcome for study in there for _, outcome in self._judged(study).values())
         return listed(f"{n} {outcome}" for outcome, n in outcomes.items())
 
     def expectation(self, study: str, number: int) -> str:
@@ -67,6 +69,16 @@ class RegisteredNumbers(StudyNumbers):
         effects = found.part_effects_at_one_rate if at_one_rate else found.part_effects
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
         return with_minus(replace(asked[0], rates=(math.nan, math.nan)).size) if asked else "not compared"
+
+    def trend(self, study: str, model: str, quantity: str) -> str:
+        """The change for a tenfold size of an architecture, such as "−0.083 [−0.091, −0.075]"; of a CV in percentage
+        points."""
+        (found,) = (
+            each
+            for each in self.findings(study).size_trends
+            if (each.base, each.quantity, each.when) == (model, quantity, When.END)
+        )
+        return with_minus(found.size)
 
     def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
         """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
