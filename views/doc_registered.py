@@ -1,9 +1,7 @@
 """What the docs and the README say of what was registered: expectations, what is missing, what it took."""
 
 import json
-import math
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 
 from analysis import answer, registered
@@ -68,7 +66,7 @@ class RegisteredNumbers(StudyNumbers):
         found = self.findings(study)
         effects = found.part_effects_at_one_rate if at_one_rate else found.part_effects
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
-        return with_minus(replace(asked[0], rates=(math.nan, math.nan)).size) if asked else "not compared"
+        return with_minus(asked[0].change) if asked else "not compared"
 
     def trend(self, study: str, model: str, quantity: str) -> str:
         """The change for a tenfold size of an architecture, such as "−0.083 [−0.091, −0.075]"; of a CV in percentage
