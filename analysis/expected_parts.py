@@ -24,7 +24,7 @@ GATED = ("swiglu", "geglu", "reglu")
 # ---------------------------------------------------------------- parts
 
 
-def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], str]:
+def matters_in(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], str]:
     """In which of ``models`` the activation matters, by PD, and that in words, with where less is shown."""
     found = [each for each in findings.sensitivities(PD) if each.model in models]
     matters = where(found, lambda each: each.verdict is EffectVerdict.MATTERS)
@@ -35,7 +35,7 @@ def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], st
 
 
 def _no_part_makes_sensitive(findings: Findings) -> Found:
-    models, words = _matters(findings, OF_CHARLM)
+    models, words = matters_in(findings, OF_CHARLM)
     return words, Outcome.of(bool(models))
 
 
@@ -84,7 +84,7 @@ def _parts_move_pd(findings: Findings) -> Found:
 
 
 def _recurrence_does_not(findings: Findings) -> Found:
-    models, words = _matters(findings, RECURRENT)
+    models, words = matters_in(findings, RECURRENT)
     return words, Outcome.of({"tinylstm", "tinygru"} <= set(models))
 
 

@@ -7,9 +7,10 @@ from functools import cache
 from analysis import answer, registered
 from analysis.equal_loss import When
 from analysis.expectation import NOTHING, Found, Outcome
-from analysis.expected_parts import EXPECTATIONS, GATED, shown_in
+from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
+from analysis.sizes import REPORTED_SLOPE, TESTED, SizeTrend
 from analysis.variants import CV
 from config import ACTIVATIONS
 from labels import label, listed
@@ -68,15 +69,24 @@ class RegisteredNumbers(StudyNumbers):
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
         return with_minus(asked[0].change) if asked else "not compared"
 
-    def trend(self, study: str, model: str, quantity: str) -> str:
-        """The change for a tenfold size of an architecture, such as "−0.083 [−0.091, −0.075]"; of a CV in percentage
-        points."""
-        (found,) = (
-            each
-            for each in self.findings(study).size_trends
-            if (each.base, each.quantity, each.when) == (model, quantity, When.END)
-        )
-        return with_minus(found.size)
+    def matters_in(self, study: str) -> str:
+        """In how many architectures of a study PD depends on the activation."""
+        findings = self.findings(study)
+        return matters_in(findings, tuple(findings.models))[1]
+
+    report_slope = f"{100 * REPORTED_SLOPE:.1f}"  # of its CV, in percentage points for a tenfold size
+
+    def trend(self, study: str, quantity: str) -> str:
+        """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM"; of CVs in percentage points."""
+        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in self._trends(study, quantity)))
+
+    def reported_trend(self, study: str) -> str:
+        """What is said here of a slope of the CV as large as the report's, such as "ruled out in CharLM"."""
+        return listed(f"{each.reported} in {label(each.base)}" for each in self._trends(study, TESTED[0]))
+
+    def _trends(self, study: str, quantity: str) -> list[SizeTrend]:
+        found = self.findings(study).size_trends
+        return [each for each in found if (each.quantity, each.when) == (quantity, When.END)]
 
     def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
         """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
