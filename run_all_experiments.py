@@ -196,7 +196,8 @@ def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace)
     """Say what is about to run, where, and why in this configuration."""
     if args.reuse:
         names = ", ".join(cell.name for cell in plan.reused)
-        cli.say(f"copied from study {args.reuse!r}: {names or 'no cell'}")
+        copied = "to be copied" if args.dry_run else "copied"
+        cli.say(f"{copied} from study {args.reuse!r}: {names or 'no cell'}")
     config, n_pending = study.config, len(plan.pending)
     found = "a CUDA device is here" if has_cuda() else "no CUDA device is here"
     why = found if args.config == "auto" else "as asked"

@@ -52,6 +52,8 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
         if not (isinstance(found, str) and found):
             raise UserError(f"{address} is no scheduler file (it has no address)")
         address = found
+    elif ":" not in address:
+        raise UserError(f"there is no scheduler file {address}; an address has a port, as in tcp://10.0.0.5:8786")
     if tls and not address.startswith("tls://"):
         raise UserError(f"the scheduler at {address} does not use TLS (its address does not begin with tls://)")
     try:

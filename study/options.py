@@ -276,6 +276,8 @@ def check_names(study: Study, models: Iterable[str], activations: Iterable[str])
     from activations import ACTIVATIONS as registry
     from model import ARCHITECTURES
 
+    if lacking := [name for name in models if name in ARCHITECTURES and name not in config.shapes]:
+        raise UserError(f"model {lacking[0]!r} has no shape in this configuration; docs/extend.md says how to add it")
     shaped = [name for name in ARCHITECTURES if name in config.shapes]
     for kind, names, known in (("model", models, shaped), ("activation", activations, list(registry))):
         for name in names:

@@ -104,7 +104,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     for address, reason in [
         (silent, "no scheduler answers"),
         ("tls://", "no scheduler answers at tls://"),
-        ("absent.json", "no scheduler answers"),
+        ("absent.json", "there is no scheduler file absent.json; an address has a port"),
         (str(damaged), "is damaged"),
         (str(foreign), "is no scheduler file"),
     ]:

@@ -15,6 +15,7 @@ from runner_calls import CELL, assert_refused, call, snapshot
 from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in
 
 import config
+import model
 import run_all_experiments
 from config import STREAMS
 from runner import pilots, study_run
@@ -292,6 +293,11 @@ def test_workers_find_the_code_and_results_their_place_from_any_folder_without_d
 )
 def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, reason):
     assert_refused(finished, capsys, options, reason)
+
+
+def test_a_model_that_has_no_shape_is_not_unknown(finished, capsys, monkeypatch):
+    monkeypatch.setitem(model.ARCHITECTURES, "grulm", model.CharLM)
+    assert_refused(finished, capsys, ("--models", "grulm"), "model 'grulm' has no shape in this configuration; docs/")
 
 
 # ---------------------------------------------------------------- failure and stopping

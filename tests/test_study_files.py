@@ -280,7 +280,7 @@ def test_a_stray_file_does_not_keep_a_study_from_being_reused(made, tmp_path, ca
     (tmp_path / "results" / "notes.json").write_text("{")
     assert call(tmp_path, "--study", "mine", "--reuse", "tiny", "--dry-run") == 0
     captured = capsys.readouterr()
-    assert "copied from study 'tiny': charlm_gelu_mine" in captured.out and "left out: " in captured.err
+    assert "to be copied from study 'tiny': charlm_gelu_mine" in captured.out and "left out: " in captured.err
 
 
 def test_a_cell_without_a_checksum_is_read_and_an_altered_one_is_not(made):
