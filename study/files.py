@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import time
@@ -24,8 +25,10 @@ PAGE_NAME = "report.html"
 PUBLISHED_NAME = "published.txt"
 LARGEST_JSON = 2**28  # bytes, hundreds of times those of the largest cell file
 STALE_AFTER = 3600  # seconds; a draft is being written for moments
-# Why a file cannot be read that may be whole: it must not be taken for a damaged one, which is replaced.
-PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENAMETOOLONG}
+DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part\Z")  # how the names of drafts end
+# What says that a path leads to no file. Any other error may pass, as that of a server that is gone: the file may be
+# whole, and must not be taken for a damaged one, which is replaced.
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 Form = TypeVar("Form")
@@ -106,7 +109,7 @@ def remove_stale_drafts(folder: Path) -> None:
     """Remove the drafts in ``folder`` whose writers were killed: those that nobody has written to for an hour."""
     for draft in folder.glob("*.part"):
         with suppress(OSError):
-            if time.time() - draft.stat().st_mtime > STALE_AFTER:
+            if DRAFT.search(draft.name) and time.time() - draft.stat().st_mtime > STALE_AFTER:
                 draft.unlink()
 
 
@@ -126,7 +129,7 @@ def read_bytes(path: Path, largest: float = math.inf) -> bytes:
                 raise Damaged(f"{path} is too large to be a result ({size} bytes)")
             return file.read()
     except OSError as error:
-        kind = Unreadable if error.errno in PASSING else Damaged
+        kind = Damaged if error.errno in NO_FILE else Unreadable
         raise kind(f"{path} cannot be read: {error.strerror}") from None
 
 

@@ -82,7 +82,7 @@ def test_stale_drafts_of_killed_writers_are_removed_at_the_start(made):
     drafts = [study.store.record_path(cell, 1), study.store.checkpoint_path(cell, 1), study.store.cell_path(cell)]
     for path in drafts:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".part")
+        draft = path.with_name(path.name + ".12-0123abcd.part")
         draft.write_text("")
         os.utime(draft, (1, 1))
     assert run_with(study, lambda *_: None, []) == 0
