@@ -237,6 +237,15 @@ def move_damaged(path: Path, ending: str = "damaged") -> Path:
     return moved
 
 
+def unused_name(path: Path) -> Path:
+    """``path``, or with a number, 2 or more, before its ending where that name is taken."""
+    number, unused = 1, path
+    while os.path.lexists(unused):
+        number += 1
+        unused = path.with_stem(f"{path.stem}{number}")
+    return unused
+
+
 def check_writable(folder: Path) -> None:
     """UserError unless files can be written in ``folder``, which is made if it is missing; ReadOnly where nothing may
     be written there."""

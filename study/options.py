@@ -173,6 +173,8 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         check_bfloat16(device)
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
     name = check_study_name(default_name(config, device, args, store) if args.study is None else args.study)
+    if args.vary and "none" in args.vary and len(args.vary) > 1:
+        raise UserError("--vary none says that nothing differs between trials, so no stream is named beside it")
     changes = {
         "study": name,
         "optimizer": args.optimizer,

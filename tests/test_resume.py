@@ -220,7 +220,7 @@ def test_a_saved_state_of_other_settings_is_refused(tiny_study):
         run(with_config(tiny_study, iterations=5))
 
 
-def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written(tiny_study):
+def test_a_cell_with_other_bits_is_kept_and_a_new_one_written(tiny_study):
     for number in (1, 2, 3):
         run(with_config(tiny_study, n_trials=3), number)
     path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
@@ -228,12 +228,16 @@ def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written
     clone.store.results.mkdir(parents=True)
     committed = read_checked(path)
     for trial in committed["trials"]:
-        trial["predictions_sha256"] = "0" * 64  # of other bits
+        trial["predictions_sha256"] = "0" * 64
+        trial["environment"]["processor"] = "another"
     copy = clone.store.cell_path(clone.cell(*CELL))
     write_checked(copy, committed)
-    notes, kept = notes_of_run(clone, 2), clone.store.earlier_cell_path(clone.cell(*CELL))
-    assert any("different floating-point rounding" in note and str(kept) in note for note in notes)
-    assert read_checked(kept) == committed
+    before = clone.store.earlier_cell_path(clone.cell(*CELL))
+    before.parent.mkdir(parents=True)
+    before.write_text("of a third machine")
+    notes, kept = notes_of_run(clone, 2), before.with_name("cell_made_elsewhere2.json")
+    assert any("what bits depend on and differs: processor)" in note and str(kept) in note for note in notes)
+    assert read_checked(kept) == committed and before.read_text() == "of a third machine"
     cell = json.loads(copy.read_text())
     assert [trial["trial"] for trial in cell["trials"]] == [2] and cell["pairs"] == []
 

@@ -36,6 +36,22 @@ def test_results_removed_under_a_run_are_not_counted_as_done(made, capsys):
     assert f"lost: {cell.name} trial 2, whose results were removed while the run went on; run again\n" in said
 
 
+def test_what_another_run_has_finished_meanwhile_is_done(made, capsys):
+    study, cell = made
+
+    def backend(jobs, on_event, should_stop):
+        for number in (2, 3):
+            on_event(Event((cell, number), "busy"))
+        write_trial(study, cell, 2)
+
+    study.store.record_path(cell, 2).unlink()
+    more = replace(study, config=replace(study.config, n_trials=3))
+    assert run_with(more, backend, [(cell, 2), (cell, 3)]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 3 trials done, 0 failed" in said and "\n1 trial done by another run meanwhile\n" in said
+    assert "\n1 trial left to another run, which is training it\n" in said
+
+
 def test_a_cell_file_removed_under_a_run_is_said(made, capsys):
     study, cell = made
     assert run_with(study, lambda *_: study.store.cell_path(cell).unlink(), []) == 1
