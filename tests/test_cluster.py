@@ -181,7 +181,7 @@ def test_the_docs_scheduler_and_worker_are_reached_by_the_addresses_they_are_giv
             process.wait()
 
 
-@pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c")])
+@pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca-file", "a", "--tls-cert", "b", "--tls-key", "c")])
 def test_tls_files_are_for_a_scheduler_and_come_together(capsys, options):
     with pytest.raises(SystemExit):
         run_all_experiments.main([*options])
