@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -83,7 +84,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         what.add_argument(option, dest="action", action="store_const", const=action, help=words)
     parser.set_defaults(action=analyze)
     parser.add_argument("--results-dir", type=cli.path, default=RESULTS_DIR, metavar="DIR")
-    parser.add_argument("--plots-dir", type=cli.path, default=PLOTS_DIR, metavar="DIR")
+    parser.add_argument(
+        "--plots-dir",
+        type=cli.path,
+        metavar="DIR",
+        help="default: plots/; of results in another folder, plots/ in that, so that no committed figure is replaced",
+    )
     parser.add_argument("--figure-format", choices=FIGURE_FORMATS, metavar="FMT", help=", ".join(FIGURE_FORMATS))
     figures = parser.add_mutually_exclusive_group()
     figures.add_argument("--no-plots", action="store_true", help="draw no figures")
@@ -95,9 +101,16 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     refuse_without_effect(parser, arguments)
     arguments.tables = arguments.tables and table_names(parser, arguments.tables)
+    of_results = PLOTS_DIR if are_here(arguments) else arguments.results_dir / "plots"
+    arguments.plots_dir = arguments.plots_dir or of_results
     arguments.format = arguments.format or "github"
     arguments.figure_format = arguments.figure_format or "png"
     return arguments
+
+
+def are_here(arguments: argparse.Namespace) -> bool:
+    """Whether the results are those in this repository's folder for them."""
+    return arguments.results_dir.resolve() == RESULTS_DIR.resolve()
 
 
 def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
@@ -153,14 +166,16 @@ def introduction(studies: Studies, findings: Findings, arguments: argparse.Names
 
 def print_answer(findings: Findings, arguments: argparse.Namespace) -> None:
     """The answer in words, the cells and the verdicts, and where there is more."""
-    form, study = arguments.format, f"--study {findings.study} " if arguments.study else ""
+    form, options = arguments.format, f"--study {findings.study} " if arguments.study else ""
+    if not are_here(arguments):
+        options += f"--results-dir {shlex.quote(str(arguments.results_dir))} "
     print()
     words = [answer.headline(findings), *answer.other_primary(findings), answer.scope(findings)]
     print_lines([answer.QUESTION, *words], form)
     print_tables(answer.short_tables(findings), form)
     more = [
-        f"More: python analyze_results.py {study}--tables {ALL}, or some of {', '.join(TABLES)}",
-        f"      python analyze_results.py {study}--html    (one page with tables, figures and the audit)",
+        f"More: python analyze_results.py {options}--tables {ALL}, or some of {', '.join(TABLES)}",
+        f"      python analyze_results.py {options}--html    (one page with tables, figures and the audit)",
     ]
     print_lines(more, form)
 
@@ -369,11 +384,11 @@ def pictures(findings: Findings, arguments: argparse.Namespace) -> list[page.Pic
 
 def write_docs(arguments: argparse.Namespace) -> int:
     """Write what holds numbers in docs/ and README.md, and the committed figures, from the published studies."""
-    if arguments.results_dir != RESULTS_DIR:
+    if not are_here(arguments):
         raise UserError("--docs writes the docs of the published results of this repository; leave --results-dir out")
     published = published_studies(RESULTS_DIR)
     contents = [cell for cell in read_cells(RESULTS_DIR, on_fault=refuse) if cell["study"] in published]
-    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), rates_at_the_edge()).items():
+    for path, text in docs.pages(contents, read_report(), ROOT, parameter_table(), complete_pilots()).items():
         write_bytes(ROOT / path, text.encode())
         print(f"wrote {path}")
     for study in doc_numbers.in_gallery(contents):
@@ -390,14 +405,16 @@ def parameter_table() -> str:
     return model.parameter_table()
 
 
-def rates_at_the_edge() -> dict[tuple[str, str], float]:
-    """The learning rates of those cells of the trained study for which a better one may lie beyond what was tried."""
+def complete_pilots() -> dict[str, docs.Pilots]:
+    """What the pilots of each study chose, in the cells for which all of them were run."""
     from runner.pilots import FILE, choose, read_pilots  # here, because it brings the runner
 
-    grid, pilots = read_pilots(FILE)
-    assert grid is not None
-    done = {cell: choice for cell, choice in choose(grid, pilots).items() if choice.complete}
-    return {cell: choice.rate for cell, choice in done.items() if choice.at_edge and choice.rate}
+    found: dict[str, docs.Pilots] = {}
+    for path in sorted(FILE.parent.glob("*.json")):
+        grid, pilots = read_pilots(path)
+        assert grid is not None
+        found[path.stem] = {cell: choice for cell, choice in choose(grid, pilots).items() if choice.complete}
+    return found
 
 
 if __name__ == "__main__":

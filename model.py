@@ -327,7 +327,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def parameter_table() -> str:
-    """Parameters of every architecture in each configuration, with a plain and with a gated activation."""
+    """Parameters of the study's six architectures in each configuration, with a plain and a gated activation."""
 
     def count(architecture: str, activation: str, configuration: Config) -> str:
         with torch.device("meta"):

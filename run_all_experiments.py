@@ -14,7 +14,7 @@ from runner.study_run import check_places, choose_backend, run_study, workers_fo
 from runner.verify import report_reproduction, report_verification
 from study import cli
 from study.carry_on import continuation_of
-from study.cell import cells_to_reuse, check_cell
+from study.cell import cells_to_reuse, check_begun, check_cell
 from study.corpus import read_corpus
 from study.options import MOST_SHARDS, MOST_WORKERS, add_study_options, check_names, names_from, study_from
 from study.own_code import short_name
@@ -29,6 +29,7 @@ from study.plan import (
     without_landscape,
     without_pilot,
 )
+from study.store import check_study_name
 
 # ---------------------------------------------------------------- options
 
@@ -162,7 +163,9 @@ def studies_from(args: argparse.Namespace) -> list[Study]:
         return [study]
     varied: dict[str, tuple[str, ...]] = {"none": (), **{name: (name,) for name in STREAMS}}
     name = study.config.study
-    configs = [replace(study.config, study=f"{name}_{kind}", vary=vary) for kind, vary in varied.items()]
+    configs = [
+        replace(study.config, study=check_study_name(f"{name}_{kind}"), vary=vary) for kind, vary in varied.items()
+    ]
     return [study, *(replace(study, config=config) for config in configs)]
 
 
@@ -187,6 +190,7 @@ def make_plan(study: Study, jobs: list[Job], reuse: str | None) -> Plan:
     for cell in cells:
         if cell not in [each.cell for each in carried]:
             check_cell(study, cell)
+            check_begun(study, cell)
     reused = cells_to_reuse(study, cells, reuse) if reuse else {}
     jobs = [job for job in jobs if job[0] not in reused]
     return Plan(jobs, pending_jobs(study, jobs), reused, tuple(each.cell for each in carried))
@@ -196,7 +200,8 @@ def announce(study: Study, plan: Plan, n_workers: int, args: argparse.Namespace)
     """Say what is about to run, where, and why in this configuration."""
     if args.reuse:
         names = ", ".join(cell.name for cell in plan.reused)
-        cli.say(f"copied from study {args.reuse!r}: {names or 'no cell'}")
+        copied = "to be copied" if args.dry_run else "copied"
+        cli.say(f"{copied} from study {args.reuse!r}: {names or 'no cell'}")
     config, n_pending = study.config, len(plan.pending)
     found = "a CUDA device is here" if has_cuda() else "no CUDA device is here"
     why = found if args.config == "auto" else "as asked"

@@ -27,7 +27,17 @@ from model import ARCHITECTURES, count_parameters
 from study import cli, plan
 from study.agreement import describe_agreement
 from study.carry_on import carry_on, continuation_of
-from study.cell import MEASURED, Report, check_cell, finished_record, ignore, is_up_to_date, keep_pairs, update_cell
+from study.cell import (
+    MEASURED,
+    Report,
+    check_begun,
+    check_cell,
+    finished_record,
+    ignore,
+    is_up_to_date,
+    keep_pairs,
+    update_cell,
+)
 from study.environment import differing, environment
 from study.evaluations import contexts_at
 from study.files import (
@@ -404,6 +414,7 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
             cli.say(line)
         carry_on(study, cell, cli.say_progress)
     check_cell(study, cell)
+    check_begun(study, cell)
     jobs = planned_jobs(study, [model], [activation])
     if args.landscape and (said := without_landscape(study, jobs)):
         cli.say(said)
@@ -417,6 +428,7 @@ def train_cell(args: argparse.Namespace, should_stop: Callable[[], bool]) -> Non
             cli.say(f"trial {number}/{config.n_trials}, seed {config.seed_base + number - 1}{state}")
             if number not in in_cell_file:
                 run_trial(study, cell, number, cli.say_progress, should_stop, of_run=True)
+            study.store.error_path(cell, number).unlink(missing_ok=True)  # of a run in which the trial failed
     finally:
         if not is_up_to_date(study, cell):
             update_cell(study, cell, cli.say_progress)

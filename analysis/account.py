@@ -5,7 +5,7 @@ import math
 import config_trained
 from analysis.answer import headline
 from analysis.findings import Findings
-from analysis.measure import MeasuredCell, evidence, shared_environment, strongest_study
+from analysis.measure import MeasuredCell, by_model, evidence, shared_environment, strongest_study
 from analysis.registration import REGISTERED, registration_of
 from config import ACTIVATIONS, MODELS
 from labels import counted, in_order, listed
@@ -74,7 +74,7 @@ def which_study(studies: Studies, study: str, chosen: bool) -> list[str]:
 
 def account(measured: list[MeasuredCell]) -> list[str]:
     """What a study has, and what is missing, diverged or not comparable, a line each."""
-    models, activations = in_order({c.model for c in measured}), in_order({c.activation for c in measured})
+    models, activations = [*by_model(measured)], in_order(cell.activation for cell in measured)
     grid = [(model, activation) for model in models for activation in activations]
     found = {(cell.model, cell.activation) for cell in measured}
     trials = sum(cell.n_trials for cell in measured)

@@ -291,7 +291,7 @@ def differences_table(compared: Compared) -> Table:
         f"The verdict is that of {PAIR_METRICS[MISMATCHES].label.lower()}; those by other measures are not adjusted "
         f"for their number. {margin}",
         f"p, from {FEWEST_JUDGED} models in each group on: {how}. Intervals are not adjusted, so that *matters* also "
-        "needs a p of at most 0.05.",
+        f"needs a p of at most {ALPHA:g}.",
     )
     return Table("Do the models of one group disagree more than those of the other?", columns, rows, notes)
 

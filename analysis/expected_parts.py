@@ -24,7 +24,7 @@ GATED = ("swiglu", "geglu", "reglu")
 # ---------------------------------------------------------------- parts
 
 
-def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], str]:
+def matters_in(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], str]:
     """In which of ``models`` the activation matters, by PD, and that in words, with where less is shown."""
     found = [each for each in findings.sensitivities(PD) if each.model in models]
     matters = where(found, lambda each: each.verdict is EffectVerdict.MATTERS)
@@ -35,7 +35,7 @@ def _matters(findings: Findings, models: tuple[str, ...]) -> tuple[list[str], st
 
 
 def _no_part_makes_sensitive(findings: Findings) -> Found:
-    models, words = _matters(findings, OF_CHARLM)
+    models, words = matters_in(findings, OF_CHARLM)
     return words, Outcome.of(bool(models))
 
 
@@ -84,7 +84,7 @@ def _parts_move_pd(findings: Findings) -> Found:
 
 
 def _recurrence_does_not(findings: Findings) -> Found:
-    models, words = _matters(findings, RECURRENT)
+    models, words = matters_in(findings, RECURRENT)
     return words, Outcome.of({"tinylstm", "tinygru"} <= set(models))
 
 
@@ -103,15 +103,10 @@ def _attention_dropout_raises(findings: Findings) -> Found:
     return found, Outcome.of(effect.difference.mean > 0) if effect.shown else Outcome.UNDECIDED
 
 
-def _of_trends(
-    findings: Findings, quantity: str, what: str, form: str, scale: float = 1
-) -> tuple[str, list[SizeTrend]]:
+def _of_trends(findings: Findings, quantity: str, what: str) -> tuple[str, list[SizeTrend]]:
     """Such as "PD for a tenfold size: +0.012 [-0.003, +0.027] in CharLM", and the trends that it is said of."""
     trends = [each for each in findings.size_trends if (each.quantity, each.when) == (quantity, When.END)]
-    said = []
-    for each in trends:
-        low, mean, high = (form.format(scale * x) for x in (each.slope.low, each.slope.mean, each.slope.high))
-        said.append(f"{mean} [{low}, {high}] in {label(each.base)}")
+    said = [f"{each.size} in {label(each.base)}" for each in trends]
     bases = dict.fromkeys(map(base_name, REGISTERED["sizes"].config.models))
     lacking = [label(base) for base in bases if base not in {each.base for each in trends}]
     without = f" ({listed(lacking)} may change this, whose sizes are not all there)" if lacking else ""
@@ -119,12 +114,12 @@ def _of_trends(
 
 
 def _no_trend_as_the_report_s(findings: Findings) -> Found:
-    found, trends = _of_trends(findings, CV + PD, "CV, in percentage points,", "{:+.1f}", 100)
+    found, trends = _of_trends(findings, CV + PD, "CV, in percentage points,")
     return found, Outcome.of(any(each.rises and not each.rules_out_reported for each in trends))
 
 
 def _pd_falls(findings: Findings) -> Found:
-    found, trends = _of_trends(findings, PD, "PD", "{:+.3f}")
+    found, trends = _of_trends(findings, PD, "PD")
     return found, Outcome.of(any(each.rises for each in trends))
 
 

@@ -16,7 +16,7 @@ import config_trained
 from analysis import stats
 from analysis.stats import UNKNOWN, Estimate
 from analysis.table import Row, finite
-from config import STREAMS, family_of
+from config import STREAMS, base_name, family_of, size_in
 from labels import in_order
 from metrics import METRICS, PAIR_METRICS, TRIAL_METRICS
 
@@ -306,12 +306,25 @@ def _same_but(setting: str, content: dict, other: dict) -> bool:
 
 
 def measure_study(contents: list[dict], study: str) -> list[MeasuredCell]:
-    """The measured cells of a study, in the order of ``labels.LABELS``; ``contents`` are those of all studies."""
+    """The measured cells of a study, in the order of ``labels.LABELS``, sizes of an architecture by their parameters;
+    ``contents`` are those of all studies."""
     found = {(cell["model"], cell["activation"]): cell for cell in contents if cell["study"] == study}
-    models = in_order(model for model, _ in found)
+    models = _by_size({model: cell["n_parameters"] for (model, _), cell in found.items()})
     activations = in_order(activation for _, activation in found)
     grid = [(model, activation) for model in models for activation in activations]
     return [measure(found[place], contents) for place in grid if place in found]
+
+
+def _by_size(n_parameters: dict[str, int]) -> list[str]:
+    """The architectures ``in_order``, but one that is there in other sizes too stands among them."""
+    bases = in_order(map(base_name, n_parameters))
+    in_sizes = {base_name(model) for model in n_parameters if size_in(model)}
+
+    def place(model: str) -> tuple[int, int]:
+        base = base_name(model)
+        return bases.index(base), n_parameters[model] if base in in_sizes else 0
+
+    return sorted(n_parameters, key=place)
 
 
 def by_model(measured: list[MeasuredCell]) -> dict[str, list[MeasuredCell]]:

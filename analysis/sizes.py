@@ -61,6 +61,13 @@ class SizeTrend:
     n_tests: int = 0
 
     @property
+    def size(self) -> str:
+        """Such as "+0.012 [-0.003, +0.027]"; of a CV in percentage points."""
+        form, scale = ("{:+.1f}", 100) if is_cv(self.quantity) else ("{:+.3f}", 1)
+        low, mean, high = (form.format(scale * x) for x in (self.slope.low, self.slope.mean, self.slope.high))
+        return f"{mean} [{low}, {high}]"
+
+    @property
     def rises(self) -> bool:
         """Whether it is shown that the quantity grows with size."""
         return self.p <= ALPHA and self.slope.mean > 0

@@ -45,7 +45,9 @@ QUANTITY = Column("What", ("quantity",), quantity_label, numeric=False)
 
 def parts(findings: Findings) -> list[Table]:
     """Each variant against its parent: verdicts, what is tested, what is not, each activation by itself, and at one
-    learning rate where they have two."""
+    learning rate where they have two. None of a study without variants."""
+    if not findings.models.keys() & PARENTS.keys():
+        return []
     tables = [_part_verdicts(findings), *_part_effects(findings)]
     at_one_rate = [each.row() | {"learning_rate": each.rates[0]} for each in findings.part_effects_at_one_rate]
     if at_one_rate:
@@ -56,8 +58,7 @@ def parts(findings: Findings) -> list[Table]:
 
 
 def _part_verdicts(findings: Findings) -> Table:
-    any_variant = any(model in PARENTS for model in findings.models)
-    related = {*PARENTS, *PARENTS.values()} if any_variant else set()
+    related = {*PARENTS, *PARENTS.values()}
     columns = (
         MODEL,
         PARENT,
@@ -163,8 +164,11 @@ def _mean(values: list[float]) -> float:
 
 
 def sizes(findings: Findings) -> list[Table]:
-    """Each size and, once an architecture has all that were asked for, how PD and its CV go with them."""
-    bases = list(dict.fromkeys(base_name(model) for model in findings.models if size_in(model)))
+    """Each size and, once an architecture has all that were asked for, how PD and its CV go with them. None of a
+    study without sizes."""
+    bases = {base_name(model) for model in findings.models if size_in(model)}
+    if not bases:
+        return []
     columns = (
         MODEL,
         Column("Parameters", ("n_parameters",), number("{:,.0f}")),
@@ -181,10 +185,9 @@ def sizes(findings: Findings) -> list[Table]:
     )
     rows = [
         row | {"pd": _mean_pd(findings.models[row["model"]])}
-        for row in sorted(verdict_rows(findings), key=lambda row: row["n_parameters"])
+        for row in verdict_rows(findings)
         if base_name(row["model"]) in bases
     ]
-    rows.sort(key=lambda row: bases.index(base_name(row["model"])))
     notes = [BOTH_AS_REGISTERED]
     if len({row["learning_rate"] for row in rows}) > 1:
         notes.append(RATES_OF_SIZES)

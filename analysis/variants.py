@@ -57,12 +57,16 @@ class PartEffect:
         return Estimate(mean, low, high, self.difference.n)
 
     @property
+    def change(self) -> str:
+        """Such as "+3.1 % [2.0, 4.2]", or of a CV "+0.4 percentage points [0.1, 0.7]"."""
+        percent, unit = self.percent, "percentage points" if is_cv(self.quantity) else "%"
+        return f"{percent.mean:+.1f} {unit} [{percent.low:.1f}, {percent.high:.1f}]"
+
+    @property
     def size(self) -> str:
-        """Such as "+3.1 % [2.0, 4.2]", or of a CV "+0.4 percentage points [0.1, 0.7]"; with the learning rates where
-        they differ."""
-        change, unit = self.percent, "percentage points" if is_cv(self.quantity) else "%"
-        size = f"{change.mean:+.1f} {unit} [{change.low:.1f}, {change.high:.1f}]"
-        return f"{size}, at rate {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else size
+        """``change``, with the learning rates where they differ."""
+        rates = f", at rate {self.rates[0]:g}, not {self.rates[1]:g}" if self.other_rate else ""
+        return self.change + rates
 
     @property
     def other_rate(self) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runner.workers import Event
 from study import cli
-from study.files import Busy, HeldByFile, UserError, read_json
+from study.files import Busy, UserError, read_json
 from study.plan import Job, Study
 from train import run_trial
 
@@ -33,10 +33,8 @@ def cluster_trial(study: Study, job: Job) -> Event:
     """
     try:
         return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
-    except HeldByFile as held:
-        return Event(job, "busy", str(held))
-    except Busy:
-        return Event(job, "busy")
+    except Busy as busy:
+        return Event(job, "busy", str(busy) if busy.by_file else "")
     except UserError as error:
         return Event(job, "failed", str(error))
 
@@ -54,6 +52,8 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
         if not (isinstance(found, str) and found):
             raise UserError(f"{address} is no scheduler file (it has no address)")
         address = found
+    elif ":" not in address:
+        raise UserError(f"there is no scheduler file {address}; an address has a port, as in tcp://10.0.0.5:8786")
     if tls and not address.startswith("tls://"):
         raise UserError(f"the scheduler at {address} does not use TLS (its address does not begin with tls://)")
     try:

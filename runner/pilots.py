@@ -21,6 +21,7 @@ from labels import counted
 from runner.study_run import run_study, workers_for
 from runner.workers import run_jobs
 from study import cli
+from study.cell import check_cell
 from study.corpus import read_corpus
 from study.files import (
     CHECKPOINTS_DIR,
@@ -257,7 +258,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
     )
-    parser.add_argument("--file", type=cli.path, default=FILE, metavar="FILE", help=f"default: {FILE}")
+    parser.add_argument(
+        "--file",
+        type=cli.path,
+        default=FILE,
+        metavar="FILE",
+        help=f"default: {FILE}; trials lie beside it, in a folder of its name",
+    )
     parser.add_argument("--show", action="store_true", help="print the table of what is done, and stop")
     return parser.parse_args(argv)
 
@@ -272,12 +279,17 @@ def run(args: argparse.Namespace) -> int:
     seeds = tuple(range(SEED_BASE, SEED_BASE + args.seeds))
     wanted = Grid(tuple(sorted(set(args.rates))), seeds, args.iterations)
     grid = extended(wanted, before)
-    store = Store(args.file.absolute().parent, CHECKPOINTS_DIR / "pilots")
+    store = store_of(args.file)
     if args.device == "cuda" and not has_cuda():
         raise UserError("no CUDA device is available here; leave --device out")
     check_fingerprints(grid, store, pilots, args)
     read_corpus()
     return run_grid(grid, wanted.rates, store, args, pilots)
+
+
+def store_of(file: Path) -> Store:
+    """Where the trials behind a file lie: in folders of their own, named like it."""
+    return Store(file.absolute().with_name(f"{file.stem}_trials"), CHECKPOINTS_DIR / "pilots" / file.stem)
 
 
 def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], args: argparse.Namespace) -> None:
@@ -304,6 +316,8 @@ def run_grid(grid: Grid, rates: Iterable[float], store: Store, args: argparse.Na
             study = grid.study(rate, store, args.device)
             jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
             if jobs:
+                for cell in dict.fromkeys(cell for cell, _ in jobs):
+                    check_cell(study, cell)  # where the file was removed, and its trials are of other settings
                 cli.say(f"{model} at learning rate {rate:g}")
                 plan = Plan(jobs, pending_jobs(study, jobs), {})
                 ended = run_study(study, plan, partial(run_jobs, study, args.workers or workers_for(study.device)))

@@ -37,6 +37,8 @@ class Progress:
             self._advance(event.job, self.config.iterations, resumed=False)
             self.done.add(event.job)
             self._say(event.job, event.detail)
+        elif event.kind == "busy":
+            self.n_steps -= self.config.iterations  # another run makes them
         elif event.kind == "failed":
             self._say(event.job, f"FAILED: {event.detail.strip().splitlines()[-1]}")
 

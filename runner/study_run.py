@@ -143,15 +143,21 @@ def conclude(study: Study, plan: Plan, progress: Progress) -> int:
     """Say how the run ended, and how its trials agree with those of other studies; returns the exit code."""
     failed, busy = progress.of_kind("failed"), progress.of_kind("busy")
     diverged = sum(event.detail == "diverged" for event in progress.of_kind("done"))
-    lost = progress.done & set(pending_jobs(study, plan.jobs))
-    progress.done -= lost
+    pending = set(pending_jobs(study, plan.jobs))
+    lost = progress.done & pending
+    elsewhere = {event.job for event in busy} - pending  # finished by the run that had them, meanwhile
+    busy = [event for event in busy if event.job in pending]
+    progress.done = progress.done - lost | elsewhere
     stopped = progress.n_jobs - len(progress.done) - len(failed) - len(busy) - len(lost)
     cli.say(
         f"{len(progress.done)} of {counted(progress.n_jobs, 'trial')} done, "
         f"{len(failed)} failed, {diverged} diverged, in {clock(time.monotonic() - progress.start)}"
     )
+    if elsewhere:
+        cli.say(f"{counted(len(elsewhere), 'trial')} done by another run meanwhile")
     if busy:
-        cli.say(f"{counted(len(busy), 'trial')} left to another run, which is training them")
+        them = "it" if len(busy) == 1 else "them"
+        cli.say(f"{counted(len(busy), 'trial')} left to another run, which is training {them}")
     for event in busy:
         if event.detail:  # who holds a file that stands in for a lock
             cli.say(f"left: {event.detail}")

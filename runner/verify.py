@@ -17,7 +17,7 @@ from study import cli
 from study.agreement import equal_cells
 from study.cell import MEASURED, build_cell
 from study.compact import compact, expand
-from study.environment import differing
+from study.environment import possible_causes
 from study.files import Damaged, Misplaced, ResultError, UserError
 from study.options import MOST_TRIALS, check_names
 from study.pair_files import read_pairs
@@ -289,10 +289,3 @@ def causes(trial: dict, here: dict) -> str:
     for part in trial.get("begun_elsewhere", []):
         lines.append(f"its steps up to {part['step']}: {possible_causes(part['environment'], here)}")
     return "\n".join(lines)
-
-
-def possible_causes(there: dict, here: dict) -> str:
-    """Which of the facts that bits depend on differ between two environments, in words."""
-    differ, unknown = differing(there, here)
-    words = f"what bits depend on and differs: {', '.join(differ) or 'nothing that was recorded'}"
-    return f"{words}; not recorded there: {', '.join(unknown)}" if unknown else words

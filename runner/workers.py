@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Protocol
 
 from study.cli import STOP_SIGNALS, say
-from study.files import ROOT, Busy, HeldByFile, UserError
+from study.files import ROOT, Busy, UserError
 from study.plan import Job, Study
 
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
@@ -41,7 +41,8 @@ class Event:
 
     job       what it was given: a ``study.plan.Job``, or another unit of work that ``run_jobs`` has the function for
     kind      "progress", or how the job ended: "stopped", "busy" (another run is training it), "done" or "failed"
-    detail    "done": the record's status; "failed": the error's text
+    detail    "done": the record's status; "failed": the error's text; "busy": who holds the file that stands in for a
+              lock, if one does
     progress  "progress": the report of train.run_trial
     result    "done": what the job gave, where that is not on the disk
     """
@@ -114,10 +115,8 @@ def outcome_of(job: Any, do: Callable[[], str]) -> Event:
         return Event(job, "done", do())
     except Interrupted:
         return Event(job, "stopped")
-    except HeldByFile as held:
-        return Event(job, "busy", str(held))
-    except Busy:
-        return Event(job, "busy")
+    except Busy as busy:
+        return Event(job, "busy", str(busy) if busy.by_file else "")
     except (UserError, RecordingError) as error:
         return Event(job, "failed", str(error))
     except ConnectionError:  # the pipe's: the runner is gone

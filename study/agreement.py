@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from labels import counted
+from study.environment import differing
 from study.files import ResultError, files_in
 from study.plan import Study
 from study.store import Cell, fingerprint, published_studies, read_cell_file
@@ -21,12 +22,14 @@ class Agreement:
     n_same            those of them whose predictions are the same to the bit
     loss_differences  of each trial's validation loss, in nats per character
     pd_differences    of each cell's mean PD over the pairs that both have
+    causes            names of what bits depend on and differs where predictions do
     """
 
     n_shared: int = 0
     n_same: int = 0
     loss_differences: list[float] = field(default_factory=list)
     pd_differences: list[float] = field(default_factory=list)
+    causes: set[str] = field(default_factory=set)
 
     def add(self, ours: dict, theirs: dict) -> None:
         """Count the trials of two cell files with the same fingerprint."""
@@ -38,7 +41,10 @@ class Agreement:
                 continue
             compared.add(trial["trial"])
             self.n_shared += 1
-            self.n_same += trial["predictions_sha256"] == other["predictions_sha256"]
+            if trial["predictions_sha256"] == other["predictions_sha256"]:
+                self.n_same += 1
+            else:
+                self.causes.update(differing(other["environment"], trial["environment"])[0])
             if trial["val_loss"] is not None and other["val_loss"] is not None:
                 self.loss_differences.append(abs(trial["val_loss"] - other["val_loss"]))
         pds = {tuple(pair["trials"]): pair["relative_pd"] for pair in theirs["pairs"]}
@@ -60,9 +66,9 @@ class Agreement:
             sizes.append(f"of validation loss {max(self.loss_differences):.2g} nats")
         if self.pd_differences:
             sizes.append(f"of a cell's mean PD {max(self.pd_differences):.2g}")
-        which = "the others" if self.n_same else "they"
-        line += f"; {which} come from a machine with different floating-point rounding"
-        return f"{line}: largest difference {', '.join(sizes)}" if sizes else line
+        causes = ", ".join(sorted(self.causes)) or "nothing that was recorded"
+        line += f"; what bits depend on and differs: {causes}"
+        return f"{line}. Largest difference {', '.join(sizes)}" if sizes else line
 
 
 def describe_agreement(study: Study, cells: Iterable[Cell]) -> list[str]:

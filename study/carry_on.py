@@ -29,22 +29,27 @@ class Continuation:
 
     def describe(self, study: Study) -> list[str]:
         """In words, a line each: what goes on, what that costs, and where the results are kept."""
-        lines = []
-        if self.going_on:
-            lines.append(f"{self.cell.name} is carried on from step {self.steps}: {_trials(self.going_on)}")
-        if self.again:
-            again = f"{self.cell.name} {_trials(self.again)}"
-            lines.append(f"{again} from the start, having no last state: {self._cost(study)}")
+        lines, again = [], self._asked_for(study, self.again)
+        if going_on := self._asked_for(study, self.going_on):
+            lines.append(f"{self.cell.name} is carried on from step {self.steps}: {_trials(going_on)}")
+        if again:
+            which = f"{self.cell.name} {_trials(again)}"
+            lines.append(f"{which} from the start, having no last state: {self._cost(study)}")
         return [
             *lines,
             f"its results after {self.steps} steps are kept as study {kept_cell(self.cell, self).study!r}",
         ]
 
     def _cost(self, study: Study) -> str:
+        n_trials = len(self._asked_for(study, self.again))
         return (
-            f"{len(self.again)} x {counted(study.config.iterations, 'step')}, "
-            f"about {len(self.again) * self.seconds:.0f} seconds of one core"
+            f"{n_trials} x {counted(study.config.iterations, 'step')}, "
+            f"about {n_trials * self.seconds:.0f} seconds of one core"
         )
+
+    def _asked_for(self, study: Study, numbers: list[int]) -> list[int]:
+        """Those that ``study`` trains: it may have fewer trials than there were."""
+        return [number for number in numbers if number <= study.config.n_trials]
 
 
 def _trials(numbers: list[int]) -> str:
@@ -89,7 +94,9 @@ def carry_on(study: Study, cell: Cell, report: Report = ignore) -> None:
     store, steps = study.store, earlier_steps(study, cell)
     if steps is None:
         return
-    update_cell(replace(study, config=replace(study.config, iterations=steps)), cell, report)
+    before = store.read_cell(cell)
+    planned = before["planned_trials"] if before else max(store.recorded_trials(cell))
+    update_cell(replace(study, config=replace(study.config, iterations=steps, n_trials=planned)), cell, report)
     with exclusive(store.lock_path(cell, "cell"), wait=True), ExitStack() as locks:
         content, continuation = store.read_cell(cell), continuation_of(study, cell)
         if content is None or continuation is None:  # another run has done so meanwhile
@@ -100,14 +107,15 @@ def carry_on(study: Study, cell: Cell, report: Report = ignore) -> None:
             raise UserError(f"{store.cell_path(kept)} is of other settings and in the way; move it elsewhere")
         if there is not None and not (holds(there, content) or holds(content, there)):
             raise UserError(f"{store.cell_path(kept)} has other trials and is in the way; move it elsewhere")
-        for number in (*continuation.going_on, *continuation.again):
+        numbers = {*continuation.going_on, *continuation.again}
+        for number in sorted(numbers | store.trials_with_locks(cell)):  # a trial in work has no record yet
             try:
                 locks.enter_context(exclusive(store.lock_path(cell, f"trial_{number}")))
             except Busy:
                 raise UserError(f"another run has trial {number} of {cell.name} in work; wait for its end") from None
         if there is None or not holds(there, content):  # it has more where trials were carried on before
             store.write_cell(kept, content | {"study": kept.study})
-        for number in (*continuation.going_on, *continuation.again):
+        for number in sorted(numbers):
             _keep_trial(study, cell, kept, number)
         store.cell_path(cell).unlink()
 

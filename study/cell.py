@@ -10,6 +10,7 @@ import numpy as np
 
 from metrics import TRIAL_METRICS
 from study.compact import leaves
+from study.environment import possible_causes
 from study.files import Damaged, UserError, move_damaged
 from study.known import Known, check_predictions, known_record
 from study.locks import exclusive
@@ -88,6 +89,19 @@ def check_cell(study: Study, cell: Cell) -> None:
             return  # the others, if they differ, are refused when they are next asked for
 
 
+def check_begun(study: Study, cell: Cell) -> None:
+    """OtherSettings if the first of the cell's trials that was begun, and not ended, was made with other settings;
+    before any other trial is trained, so that the study never holds both."""
+    store = study.store
+    ended, trials = store.recorded_trials(cell), range(1, study.config.n_trials + 1)
+    begun = [number for number in trials if number not in ended and store.checkpoint_path(cell, number).exists()]
+    if begun:
+        from study.state import read_state  # here, because it loads PyTorch
+
+        with suppress(Damaged):  # said and mended when the trial is trained
+            read_state(store.checkpoint_path(cell, begun[0]), study.identity(cell), begun[0], "cpu")
+
+
 CELL_FILES = Known()  # what identifies the cell files that this process has found whole
 
 
@@ -144,9 +158,9 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
     """Bring the cell file up to date with the trials that have finished; it is not written if it is.
 
     Cell files are committed and predictions are not, so the file may hold trials whose predictions are not here.
-    They are kept, with their pairs, as long as the trials that are here came out as the file says, to the bit. On a
-    machine with different floating-point rounding they do not: then that file is moved into the folder of the cell's
-    trials, and a new one is written from the trials that are here.
+    They are kept, with their pairs, as long as the trials that are here came out as the file says, to the bit. On
+    another machine, or with other code, they may not: then that file is moved into the folder of the cell's trials,
+    and a new one is written from the trials that are here.
     """
     store = study.store
     with exclusive(store.lock_path(cell, "cell"), wait=True):
@@ -157,10 +171,8 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
         if previous is not None and not agree(records, previous):
             path, kept = store.cell_path(cell), store.earlier_cell_path(cell)
             path.replace(kept)
-            note = (
-                f"{path} is from a machine with different floating-point rounding; moved to {kept}, writing a new one"
-            )
-            report({"step": 0, "note": note})
+            why = possible_causes(previous["trials"][0]["environment"], min(records.items())[1]["environment"])
+            report({"step": 0, "note": f"{path} has other bits ({why}); moved to {kept}, writing a new one"})
             previous = None
         content = build_cell(study, cell, records, previous, known_pairs(study, cell, records, previous))
         if content != previous:

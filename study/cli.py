@@ -34,6 +34,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *arguments, **options):
+        options.setdefault("allow_abbrev", False)  # which scripts that look for an option would miss
         super().__init__(*arguments, **options)
         make_printable()
 

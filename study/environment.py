@@ -106,6 +106,13 @@ def differing(there: dict, here: dict) -> tuple[list[str], list[str]]:
     return [name for name in BITS_DEPEND_ON if name in there and there[name] != here.get(name)], unknown
 
 
+def possible_causes(there: dict, here: dict) -> str:
+    """Which of the facts that bits depend on differ between two environments, in words."""
+    differ, unknown = differing(there, here)
+    words = f"what bits depend on and differs: {', '.join(differ) or 'nothing that was recorded'}"
+    return f"{words}; not recorded there: {', '.join(unknown)}" if unknown else words
+
+
 # ---------------------------------------------------------------- the machine
 
 

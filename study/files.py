@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import time
@@ -24,8 +25,10 @@ PAGE_NAME = "report.html"
 PUBLISHED_NAME = "published.txt"
 LARGEST_JSON = 2**28  # bytes, hundreds of times those of the largest cell file
 STALE_AFTER = 3600  # seconds; a draft is being written for moments
-# Why a file cannot be read that may be whole: it must not be taken for a damaged one, which is replaced.
-PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ENAMETOOLONG}
+DRAFT = re.compile(r"\.\d+-[0-9a-f]{8}\.part\Z")  # how the names of drafts end
+# What says that a path leads to no file. Any other error may pass, as that of a server that is gone: the file may be
+# whole, and must not be taken for a damaged one, which is replaced.
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 Form = TypeVar("Form")
@@ -64,11 +67,14 @@ class ReadOnly(UserError):
 
 
 class Busy(Exception):
-    """Another process holds the lock."""
+    """Another process holds the lock.
 
+    by_file  whether a file stands in for the lock, which nothing releases if its process ended on another machine
+    """
 
-class HeldByFile(Busy):
-    """A file stands in for the lock, which nothing releases if its process ended on another machine."""
+    def __init__(self, said: str, by_file: bool = False):
+        super().__init__(said)
+        self.by_file = by_file
 
 
 # ---------------------------------------------------------------- bytes
@@ -103,7 +109,7 @@ def remove_stale_drafts(folder: Path) -> None:
     """Remove the drafts in ``folder`` whose writers were killed: those that nobody has written to for an hour."""
     for draft in folder.glob("*.part"):
         with suppress(OSError):
-            if time.time() - draft.stat().st_mtime > STALE_AFTER:
+            if DRAFT.search(draft.name) and time.time() - draft.stat().st_mtime > STALE_AFTER:
                 draft.unlink()
 
 
@@ -123,7 +129,7 @@ def read_bytes(path: Path, largest: float = math.inf) -> bytes:
                 raise Damaged(f"{path} is too large to be a result ({size} bytes)")
             return file.read()
     except OSError as error:
-        kind = Unreadable if error.errno in PASSING else Damaged
+        kind = Damaged if error.errno in NO_FILE else Unreadable
         raise kind(f"{path} cannot be read: {error.strerror}") from None
 
 
@@ -229,6 +235,15 @@ def move_damaged(path: Path, ending: str = "damaged") -> Path:
     with suppress(FileNotFoundError):
         path.replace(moved)
     return moved
+
+
+def unused_name(path: Path) -> Path:
+    """``path``, or with a number, 2 or more, before its ending where that name is taken."""
+    number, unused = 1, path
+    while os.path.lexists(unused):
+        number += 1
+        unused = path.with_stem(f"{path.stem}{number}")
+    return unused
 
 
 def check_writable(folder: Path) -> None:

@@ -27,7 +27,8 @@ class FirstStep:
 
 def first_step(study: Study, cell: Cell, trial_of: TrialOf) -> FirstStep:
     """Train the cell's first trial for a step, on few windows. UserError if that fails, or is no trial's start."""
-    from study.own_checks import check_loss, check_own_cell, size_of  # here, because they load PyTorch
+    from model import count_parameters  # here, because they load PyTorch
+    from study.own_checks import check_loss, check_own_cell
     from training.seeding import deterministic
 
     small = replace(study, config=replace(study.config, batch_size=BATCH), cuda_graphs=False)
@@ -39,4 +40,4 @@ def first_step(study: Study, cell: Cell, trial_of: TrialOf) -> FirstStep:
         run = trial_of(small, cell, 1)
         run.advance()
         check_loss(run)
-        return FirstStep(size_of(run))
+        return FirstStep(count_parameters(run.model))

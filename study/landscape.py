@@ -11,6 +11,7 @@ from collections.abc import Container
 import torch
 from torch import nn
 
+from model import count_parameters
 from study.cell import Report
 from study.files import ResultError, finite_or_none
 from study.plan import Study, load_corpus
@@ -28,8 +29,7 @@ def landscape_of(study: Study, model: nn.Module) -> dict[str, float | None]:
     """The metrics of a trial that come from the loss around its weights; None where one is not finite."""
     corpus, config = load_corpus(study.device, study.text), study.config
     few, many = (landscape_windows(corpus, config, count) for count in (CURVATURE_WINDOWS, NOISE_WINDOWS))
-    size = sum(parameter.numel() for parameter in model.parameters())
-    start = torch.randn(size, generator=torch_stream(config.seed_base, "landscape", "start"))
+    start = torch.randn(count_parameters(model), generator=torch_stream(config.seed_base, "landscape", "start"))
     return {
         "curvature": finite_or_none(top_eigenvalue(model, few, start)),
         "gradient_noise": finite_or_none(gradient_noise(model, many, NOISE_BATCH)),

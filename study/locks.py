@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from study.files import Busy, HeldByFile
+from study.files import Busy
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS)  # what file systems without locks answer
 POLL_SECONDS = 0.1
@@ -87,7 +87,7 @@ def _take(held: Path, wait: bool) -> None:
     start, said = time.monotonic(), False
     while not _create(held):
         if not wait:
-            raise HeldByFile(f"{held} is held by {_owner(held)}; if that has ended, remove the file")
+            raise Busy(f"{held} is held by {_owner(held)}; if that has ended, remove the file", by_file=True)
         if not said and time.monotonic() - start >= SAY_AFTER:
             said = True
             print(f"waiting for {held}, held by {_owner(held)}; if that has ended, remove the file", file=sys.stderr)

@@ -173,6 +173,8 @@ def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
         check_bfloat16(device)
     store = Store(args.results_dir.absolute(), args.checkpoints_dir.absolute())
     name = check_study_name(default_name(config, device, args, store) if args.study is None else args.study)
+    if args.vary and "none" in args.vary and len(args.vary) > 1:
+        raise UserError("--vary none says that nothing differs between trials, so no stream is named beside it")
     changes = {
         "study": name,
         "optimizer": args.optimizer,
@@ -276,6 +278,8 @@ def check_names(study: Study, models: Iterable[str], activations: Iterable[str])
     from activations import ACTIVATIONS as registry
     from model import ARCHITECTURES
 
+    if lacking := [name for name in models if name in ARCHITECTURES and name not in config.shapes]:
+        raise UserError(f"model {lacking[0]!r} has no shape in this configuration; docs/extend.md says how to add it")
     shaped = [name for name in ARCHITECTURES if name in config.shapes]
     for kind, names, known in (("model", models, shaped), ("activation", activations, list(registry))):
         for name in names:

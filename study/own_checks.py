@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from model import count_parameters
 from study.files import UserError, digest
 from study.plan import Study
 from study.store import Cell
@@ -42,7 +43,7 @@ def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> di
     check_resume(run, trial_of(study, cell, 1), initial)
     if config.landscape:
         check_landscape(run)
-    return {"n_parameters": size_of(run), "initial": initial, "logits": logits, "warning": warning}
+    return {"n_parameters": count_parameters(run.model), "initial": initial, "logits": logits, "warning": warning}
 
 
 @torch.no_grad()
@@ -104,7 +105,7 @@ def check_resume(run: Any, again: Any, initial: str) -> None:
 def check_landscape(run: Any) -> None:
     """Whether curvature, gradient noise and barriers can be computed, which a trial would find out at its end."""
     inputs = run.probe.contexts[: run.config.batch_size]
-    start = torch.ones(size_of(run))
+    start = torch.ones(count_parameters(run.model))
     top_eigenvalue(run.model, (inputs, inputs), start)
     gradient_noise(run.model, (inputs, inputs), 1)
     barrier(run.model, run.model.state_dict(), run.model.state_dict(), (inputs, inputs))
@@ -119,7 +120,3 @@ def bits(model: torch.nn.Module) -> str:
 def check_loss(run: Any) -> None:
     if not run.train_on.finite:
         raise UserError("the loss of the first step is not finite")
-
-
-def size_of(run: Any) -> int:
-    return sum(parameter.numel() for parameter in run.model.parameters())

@@ -45,6 +45,7 @@ from study.files import (
     read_checked_if_it_can_be,
     read_json,
     remove_stale_drafts,
+    unused_name,
     write_bytes,
     write_checked,
 )
@@ -113,6 +114,7 @@ def fingerprint(facts: dict) -> str:
 
 def differences(there: dict, here: dict) -> str:
     """In words, where two identities differ: "iterations 100 there, 50 here; ..."."""
+    there, here = (declared_later() | facts for facts in (there, here))
 
     def said(name: str) -> str:
         if name.endswith("_source"):
@@ -120,6 +122,12 @@ def differences(there: dict, here: dict) -> str:
         return f"{name} {there.get(name)} there, {here.get(name)} here"
 
     return "; ".join(said(name) for name in sorted(there.keys() | here.keys()) if there.get(name) != here.get(name))
+
+
+def declared_later() -> dict:
+    """What a trial had whose identity says nothing of the settings that were ``DECLARED_LATER``."""
+    defaults = {setting.name: setting.default for setting in fields(Config) if setting.name in DECLARED_LATER}
+    return json.loads(json.dumps(defaults))
 
 
 def check_identity(path: Path, record: dict, facts: dict) -> None:
@@ -207,8 +215,8 @@ class Store:
         return self.trials_dir(cell) / f"trial_{number}.pairs"
 
     def earlier_cell_path(self, cell: Cell) -> Path:
-        """Where a cell file from a machine with different floating-point rounding is kept."""
-        return self.trials_dir(cell) / "cell_made_elsewhere.json"
+        """Where a cell file with other bits, such as of another machine, is kept: a name that is not taken."""
+        return unused_name(self.trials_dir(cell) / "cell_made_elsewhere.json")
 
     def checkpoint_path(self, cell: Cell, number: int) -> Path:
         return self.checkpoints / cell.name / f"trial_{number}.pt"
@@ -248,6 +256,11 @@ class Store:
         """Numbers of the trials that have a record and predictions."""
         names = self._names_in_trials_dir(cell)
         return {number for number in _recorded(names) if f"trial_{number}.npz" in names}
+
+    def trials_with_locks(self, cell: Cell) -> set[int]:
+        """Numbers of the trials that have a lock file: those that have ever been in work here."""
+        found = (re.fullmatch(r"trial_(\d+)\.lock", name) for name in self._names_in_trials_dir(cell))
+        return {int(match[1]) for match in found if match}
 
     def has_trial_files(self, cell: Cell) -> bool:
         """Whether a record or predictions of any trial are here, damaged ones included."""

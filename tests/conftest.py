@@ -96,6 +96,14 @@ def tiny_study(tmp_path) -> Study:
 
 
 @pytest.fixture
+def made(tmp_path) -> tuple:
+    """A study of one cell whose two trials are made up, and the cell."""
+    from made_study import make_study  # here, because it loads this file
+
+    return make_study(tmp_path)
+
+
+@pytest.fixture
 def finished(undisturbed, tmp_path) -> Path:
     """The folder of a finished study that a test may change."""
     shutil.copytree(undisturbed, tmp_path / "finished")

@@ -57,6 +57,7 @@ def test_smelu_has_the_beta_of_the_configuration():
     betas = {name: make_activation(name).beta for name in config.SMELU_BETAS if name != "relu"}
     assert {"relu": 0.0, **betas} == config.SMELU_BETAS
     assert [*config.SMELU_BETAS.values()] == [0, 0.1, 0.25, 0.5, 1, 2]
+    assert max(betas.values()) < 10, "names are of one half-width each below 10 only: 1.5 and 15 would share one"
 
 
 def normal_cdf(x: torch.Tensor) -> torch.Tensor:

@@ -291,6 +291,14 @@ def test_the_audit_prints_and_writes_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == said
 
 
+def test_figures_of_results_in_another_folder_lie_there_and_the_hint_names_it(tmp_path, capsys):
+    results = write_cells(tmp_path / "my results", study_cells())
+    assert analyze_results.main(["--results-dir", str(results)]) == 0
+    said = capsys.readouterr().out
+    assert f"in {results / 'plots'}\n" in said and list((results / "plots").glob("*.png"))
+    assert f"python analyze_results.py --results-dir '{results}' --tables all" in said
+
+
 def test_without_results_the_report_is_still_held_against_itself(tmp_path, capsys):
     assert run_audit(tmp_path) == 0
     said = capsys.readouterr().out

@@ -8,9 +8,8 @@ import pytest
 import torch
 from conftest import TINY
 from test_kernels import plain_attention, stream, values_and_gradients
-from tiny_trials import CELL, assert_same_trial, elsewhere, run, weights
+from tiny_trials import CELL, assert_same_trial, elsewhere, run, run_until, weights
 
-import train
 from activations import ACTIVATIONS, make_activation
 from config import MODELS
 from model import Block, build_model
@@ -163,9 +162,7 @@ def test_the_same_bits_twice_and_after_an_interruption(study, architecture):
     names = (architecture, "smelu_1")
     undisturbed = elsewhere(study, "undisturbed")
     run(undisturbed, names=names)
-    countdown = iter([False] * 4 + [True])
-    with pytest.raises(train.Interrupted):
-        run(study, names=names, should_stop=lambda: next(countdown))
+    run_until(study, 4, names=names)
     run(study, names=names)
     assert_same_trial(study, undisturbed, names)
 

@@ -10,6 +10,7 @@ import train
 from runner import verify
 from study import carry_on
 from study.files import OtherSettings, UserError
+from study.locks import exclusive
 from study.options import CONFIGS
 from study.plan import Study, finished_trials
 from study.store import check_identity, continues, fingerprint
@@ -97,6 +98,24 @@ def test_carrying_on_again_with_fewer_trials_keeps_what_was_kept(short):
     with pytest.raises(UserError, match="has other trials and is in the way"):
         carry_on.carry_on(longer(fewer), cell)
     assert short.store.done_trials(cell) == {1} and short.store.read_cell(kept) == whole
+
+
+def test_a_trial_that_another_run_has_in_work_is_waited_for_though_it_has_no_record(short):
+    cell, before = short.cell(*NAMES), snapshot(short)
+    with exclusive(short.store.lock_path(cell, "trial_3")):
+        with pytest.raises(UserError, match="another run has trial 3 of .* in work; wait for its end"):
+            carry_on.carry_on(longer(short), cell)
+        assert snapshot(short) == before
+
+
+def test_more_steps_of_more_or_fewer_trials_leave_what_is_kept_complete(short):
+    cell, more = short.cell(*NAMES), longer(short)
+    fewer = with_config(more, n_trials=1)
+    said = carry_on.continuation_of(more, cell).describe(fewer)
+    assert said[0].endswith("is carried on from step 4: trial 1")
+    carry_on.carry_on(with_config(more, n_trials=4), cell)
+    kept = short.store.read_cell(replace(cell, study="tiny_after_4"))
+    assert (kept["status"], kept["planned_trials"], len(kept["trials"])) == ("completed", 2, 2)
 
 
 def test_a_damaged_first_record_does_not_keep_a_study_from_being_carried_on(short):

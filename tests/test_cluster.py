@@ -104,7 +104,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     for address, reason in [
         (silent, "no scheduler answers"),
         ("tls://", "no scheduler answers at tls://"),
-        ("absent.json", "no scheduler answers"),
+        ("absent.json", "there is no scheduler file absent.json; an address has a port"),
         (str(damaged), "is damaged"),
         (str(foreign), "is no scheduler file"),
     ]:
@@ -181,7 +181,7 @@ def test_the_docs_scheduler_and_worker_are_reached_by_the_addresses_they_are_giv
             process.wait()
 
 
-@pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca", "a", "--tls-cert", "b", "--tls-key", "c")])
+@pytest.mark.parametrize("options", [("--tls-key", "a"), ("--tls-ca-file", "a", "--tls-cert", "b", "--tls-key", "c")])
 def test_tls_files_are_for_a_scheduler_and_come_together(capsys, options):
     with pytest.raises(SystemExit):
         run_all_experiments.main([*options])

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from tiny_trials import CELL, assert_same_trial, elsewhere, run, with_config
+from tiny_trials import CELL, assert_same_trial, elsewhere, notes_of_run, run, run_until, with_config
 
 import metrics
 import train
@@ -66,9 +66,7 @@ def test_the_end_is_the_same_and_what_is_between_is_of_the_first_contexts(tiny_s
 def test_interrupted_and_resumed_equals_uninterrupted(fewer, steps):
     undisturbed = elsewhere(fewer, "undisturbed")
     run(undisturbed)
-    countdown = iter([False] * steps + [True])
-    with pytest.raises(train.Interrupted):
-        run(fewer, should_stop=lambda: next(countdown))
+    run_until(fewer, steps)
     run(fewer)
     assert_same_trial(fewer, undisturbed)
 
@@ -79,9 +77,7 @@ def test_what_was_predicted_on_all_at_the_end_of_fewer_steps_is_made_again_on_fe
     short, undisturbed = with_config(fewer, iterations=steps), elsewhere(fewer, "undisturbed")
     run(short)
     carry_on.carry_on(fewer, fewer.cell(*CELL))
-    notes = []
-    run(fewer, report=lambda progress: notes.append(progress.get("note")))
-    assert f"continued at step {steps}" in notes
+    assert f"continued at step {steps}" in notes_of_run(fewer)
     run(undisturbed)
     assert_same_trial(fewer, undisturbed)
 

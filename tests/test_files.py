@@ -1,5 +1,6 @@
 """Files unlike ours and writers at once: what is refused, what is named and left out, and what is never lost."""
 
+import errno
 import json
 import os
 import threading
@@ -181,15 +182,16 @@ def test_what_is_no_file_is_refused_without_being_opened(tmp_path, kind):
     assert store.Store(tmp_path, tmp_path).recorded_trials(store.Cell("charlm", "gelu", "cpu")) == set()
 
 
-def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch):
+@pytest.mark.parametrize("why", [errno.EMFILE, errno.ETIMEDOUT, errno.EIO, errno.ENOTCONN])
+def test_a_file_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch, why):
     path = tmp_path / "x.json"
     path.write_text("{}")
 
-    def no_descriptor(*_):
-        raise OSError(24, "Too many open files")
+    def refuse(*_):
+        raise OSError(why, os.strerror(why))
 
-    monkeypatch.setattr(os, "open", no_descriptor)
-    with pytest.raises(Unreadable, match="x.json cannot be read: Too many open files$"):
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(Unreadable, match=f"x.json cannot be read: {os.strerror(why)}$"):
         files.read_bytes(path)
 
 
@@ -315,13 +317,14 @@ def test_a_write_that_fails_leaves_no_draft_and_the_old_file(tmp_path, monkeypat
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"x": b"old"}
 
 
-def test_only_stale_drafts_are_removed(tmp_path):
-    for name in ("x.json.part", "x.json.12-abcd.part", "new.part", "x.json"):
+def test_only_stale_drafts_are_removed_and_no_file_of_a_user(tmp_path):
+    old, new, users = "x.json.12-0123abcd.part", "x.json.13-0123abcd.part", "thesis.pdf.part"
+    for name in (old, new, users, "x.json"):
         (tmp_path / name).write_text("")
-        if name != "new.part":
+        if name != new:
             os.utime(tmp_path / name, (1, 1))
     files.remove_stale_drafts(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"new.part", "x.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {new, users, "x.json"}
 
 
 def test_a_second_damage_does_not_replace_the_first(tmp_path):

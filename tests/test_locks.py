@@ -163,7 +163,7 @@ def test_a_run_names_the_file_that_keeps_a_trial_from_it(tiny_study, no_locks, c
     progress.on_event(event)
     assert study_run.conclude(tiny_study, plan, progress) == 0
     said = capsys.readouterr().out
-    assert "1 trial left to another run, which is training them" in said
+    assert "1 trial left to another run, which is training it" in said
     assert re.search(
         rf"\nleft: .*\.held is held by process {os.getpid()} of .*; if that has ended, remove the file\n", said
     )

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from tiny_trials import run_until
 
 import cores
 import train
@@ -202,9 +203,7 @@ def test_a_trial_continued_elsewhere_says_where_it_began(tiny_study, monkeypatch
     monkeypatch.setattr(train, "text_noise", lambda config: [])
     for steps, processor in ((1, "A"), (2, "A"), (1, "B")):
         monkeypatch.setattr(train, "environment", lambda device, name=processor: here | {"processor": name})
-        countdown = iter([False] * steps + [True])
-        with pytest.raises(train.Interrupted):
-            train.run_trial(tiny_study, cell, 1, should_stop=lambda countdown=countdown: next(countdown))
+        run_until(tiny_study, steps)
     monkeypatch.setattr(train, "environment", lambda device: here)
     record = train.run_trial(tiny_study, cell, 1)
     parts = [(part["step"], part["environment"]["processor"]) for part in record["begun_elsewhere"]]

@@ -6,7 +6,7 @@ import golden
 import pytest
 import torch
 from conftest import TINY
-from tiny_trials import assert_same_trial, elsewhere, run, with_config
+from tiny_trials import assert_same_trial, elsewhere, run, run_until, with_config
 
 import train
 from config import OPTIMIZERS as NAMES
@@ -67,9 +67,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tiny_study, architecture, 
     names, undisturbed = (architecture, "gelu"), elsewhere(study, "undisturbed")
     run(undisturbed, names=names)
     for steps in (1, 4):  # within the warm-up; after an evaluation
-        countdown = iter([False] * steps + [True])
-        with pytest.raises(train.Interrupted):
-            run(study, names=names, should_stop=lambda countdown=countdown: next(countdown))
+        run_until(study, steps, names=names)
     run(study, names=names)
     assert_same_trial(study, undisturbed, names)
 

@@ -89,10 +89,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, capsys, options, reason)
     assert (code, trained) == (2, []) and complaint.count("\n") == 1 and reason in complaint
 
 
-def test_pilots_of_other_settings_are_refused(command, monkeypatch, capsys):
+def test_pilots_of_other_settings_are_refused(command, tmp_path, monkeypatch, capsys):
     command(*RATES)
     monkeypatch.setattr(config_trained, "CONFIG", replace(TINY, batch_size=8))
     assert command(*RATES) == (2, []) and "pilots of other settings" in capsys.readouterr().err
+    own_file = "pilots/other.json"  # as the message says
+    assert len(command(*RATES, file=own_file)[1]) == 8 and command(*RATES, file=own_file) == (0, [])
+    fingerprints = [
+        {pilot["fingerprint"] for pilot in read_pilots(tmp_path / "pilots" / f"{name}.json")[1]}
+        for name in ("trained", "other")
+    ]
+    assert fingerprints[0].isdisjoint(fingerprints[1])
+    (tmp_path / "pilots" / "trained.json").unlink()  # of which the trials are here still
+    assert command(*RATES) == (2, []) and "made with other settings" in capsys.readouterr().err
 
 
 def test_another_kind_of_file_is_refused(command, tmp_path, capsys):

@@ -48,7 +48,7 @@ def committed_cells(committed) -> list[dict]:
 
 def test_what_holds_numbers_is_what_the_committed_studies_give(committed_cells):
     report = read_json(analyze_results.REPORT_PATH)
-    facts = analyze_results.parameter_table(), analyze_results.rates_at_the_edge()
+    facts = analyze_results.parameter_table(), analyze_results.complete_pilots()
     written = docs.pages(committed_cells, report, ROOT, *facts)
     assert written.keys() >= {"README.md", "docs/results.md", "docs/audit.md", "docs/speed.md", "docs/gallery.md"}
     stale = [path for path, text in written.items() if (ROOT / path).read_text() != text]

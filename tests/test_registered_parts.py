@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from synthetic_cells import make_cell, make_pair, make_trial
 
+import analyze_results
 from analysis import registered
 from analysis.account import account
 from analysis.answer import scope
 from analysis.expectation import Outcome
 from analysis.expected_parts import OF_CHARLM, SIZES_OF_CHARLM
 from analysis.findings import Findings
-from analysis.measure import evidence
+from analysis.measure import by_model, evidence, measure_study
 from analysis.registration import REGISTERED, SETTINGS
 from analysis.stats_many import EffectVerdict
 from analysis.variant_tables import TABLES
@@ -160,6 +161,13 @@ def test_sizes_that_are_there_have_their_rows_before_the_slope_can_be_told():
     assert "1 architecture and 2 sizes of it" in scope(findings) and "K parameters" in scope(findings)
 
 
+def test_an_architecture_stands_among_its_sizes_by_its_parameters_and_before_its_variants():
+    cells = cells_of("sizes", models=("minigpt", *reversed(SIZES_OF_CHARLM)))
+    assert list(by_model(measure_study(cells, "sizes"))) == [*SIZES_OF_CHARLM, "minigpt"]
+    of_parts = cells_of("parts", models=("tinygru", "charlm_one_head", "charlm"))
+    assert list(by_model(measure_study(of_parts, "parts"))) == ["charlm", "charlm_one_head", "tinygru"]
+
+
 def test_cells_of_another_recipe_or_rate_are_named_and_end_the_registered_families():
     cells = cells_of("parts", models=("charlm", "charlm_one_head"))
     other_rate = [c | {"config": c["config"] | {"learning_rate": 0.5}} if c is cells[0] else c for c in cells]
@@ -243,7 +251,9 @@ def test_variant_and_parent_at_two_rates_are_compared_at_one_too_where_it_was_tr
 )
 def test_the_page_is_written_from_what_is_there(cells):
     environment = docs.environment(ROOT)
-    text = environment.get_template("parts.md").render(numbers=Numbers(cells, {}, ROOT))
+    text = environment.get_template("parts.md").render(
+        numbers=Numbers(cells, {}, ROOT), pilots=analyze_results.complete_pilots()
+    )
     assert "nan" not in text and "None" not in text and "nothing yet" not in text.split("## ")[0]
     there = {cell["study"] for cell in cells}
     for study in ("parts", "gated", "sizes", "attention_dropout"):

@@ -1,11 +1,10 @@
 """A trial that was stopped, killed or damaged: exact resume, and what is never trusted."""
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
-from tiny_trials import CELL, assert_same_trial, elsewhere, run, with_config
+from tiny_trials import CELL, assert_same_trial, elsewhere, notes_of_run, run, run_until, with_config
 
 import train
 from study import plan
@@ -22,13 +21,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(tiny_study, architecture, 
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed, names=names)
     for steps in stops:
-        countdown = iter([False] * steps + [True])
-        with pytest.raises(train.Interrupted):
-            run(tiny_study, names=names, should_stop=lambda countdown=countdown: next(countdown))
+        run_until(tiny_study, steps, names=names)
         assert not tiny_study.store.done_trials(tiny_study.cell(*names))
-    notes = []
-    run(tiny_study, names=names, report=lambda progress: notes.append(progress.get("note")))
-    assert f"continued at step {sum(stops)}" in notes
+    assert f"continued at step {sum(stops)}" in notes_of_run(tiny_study, names=names)
     assert_same_trial(tiny_study, undisturbed, names)
 
 
@@ -52,10 +47,9 @@ def test_a_killed_trial_goes_on_from_what_was_saved_by_time(tiny_study, monkeypa
             run(tiny_study)
     assert saves == [2, 4]
     tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1).unlink()
-    notes, evaluated, evaluate = [], [], train.TrialRun.evaluate
+    evaluated, evaluate = [], train.TrialRun.evaluate
     monkeypatch.setattr(train.TrialRun, "evaluate", lambda trial: evaluated.append(trial.step) or evaluate(trial))
-    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
-    assert "continued at step 2" in notes and evaluated == [3, 6]
+    assert "continued at step 2" in notes_of_run(tiny_study) and evaluated == [3, 6]
     assert_same_trial(tiny_study, undisturbed)
 
 
@@ -64,19 +58,13 @@ def test_a_damaged_checkpoint_is_reported_and_never_trusted(tiny_study, monkeypa
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
     monkeypatch.setattr(plan, "SAVE_EVERY", 0)
-    stop = iter([False, False, True])
-    with pytest.raises(train.Interrupted):
-        run(tiny_study, should_stop=lambda: next(stop))
+    run_until(tiny_study, 2)
     path = tiny_study.store.checkpoint_path(tiny_study.cell(*CELL), 1)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 4
     path.write_bytes({"truncated": content[:1000], "flipped": content, "empty": b""}[harm])
-    notes = []
-    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
-    assert any(
-        note and re.search("does not match its hash; moved to trial_1.pt.damaged; continued at step 1$", note)
-        for note in notes
-    )
+    (note,) = notes_of_run(tiny_study)
+    assert note.endswith("does not match its hash; moved to trial_1.pt.damaged; continued at step 1")
     assert path.with_name(path.name + ".damaged").exists()
     assert_same_trial(tiny_study, undisturbed)
 
@@ -85,34 +73,24 @@ def test_where_every_state_is_damaged_a_trial_starts_again(tiny_study, monkeypat
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed)
     monkeypatch.setattr(plan, "SAVE_EVERY", 0)
-    stop = iter([False, False, True])
-    with pytest.raises(train.Interrupted):
-        run(tiny_study, should_stop=lambda: next(stop))
+    run_until(tiny_study, 2)
     place = tiny_study.cell(*CELL), 1
     for path in (tiny_study.store.checkpoint_path(*place), tiny_study.store.previous_state_path(*place)):
         path.write_bytes(path.read_bytes()[:-1])
-    notes = []
-    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
-    assert any(
-        note and note.endswith("moved to trial_1.pt.previous.damaged; training from the start") for note in notes
-    )
+    assert notes_of_run(tiny_study)[-1].endswith("moved to trial_1.pt.previous.damaged; training from the start")
     assert_same_trial(tiny_study, undisturbed)
 
 
 def test_the_state_of_another_trial_is_never_trusted(tiny_study):
     undisturbed = elsewhere(tiny_study, "undisturbed")
     run(undisturbed, 2)
-    stop = iter([False, False, True])
-    with pytest.raises(train.Interrupted):
-        run(tiny_study, 1, should_stop=lambda: next(stop))
+    run_until(tiny_study, 2)
     cell, store = tiny_study.cell(*CELL), tiny_study.store
     store.checkpoint_path(cell, 1).rename(store.checkpoint_path(cell, 2))
-    notes = []
-    record = run(tiny_study, 2, report=lambda progress: notes.append(progress.get("note")))
-    assert any(
-        note and "is of another trial; moved to trial_2.pt.damaged; training from the start" in note for note in notes
-    )
-    assert record["predictions_sha256"] == run(undisturbed, 2)["predictions_sha256"]
+    (note,) = notes_of_run(tiny_study, 2)
+    assert "is of another trial; moved to trial_2.pt.damaged; training from the start" in note
+    theirs = run(undisturbed, 2)  # which is there, so that it is read
+    assert store.read_record(cell, 2)["predictions_sha256"] == theirs["predictions_sha256"]
 
 
 @pytest.mark.parametrize("kind", ["json", "npz"])
@@ -147,9 +125,8 @@ def test_a_trial_whose_results_were_removed_is_trained_anew(tiny_study, monkeypa
     tiny_study.store.record_path(cell, 1).unlink()
     tiny_study.store.cell_path(cell).unlink()
     monkeypatch.setattr(train.TrialRun, "advance", lambda run: steps.append(run.step) or advance(run))
-    weights_path, notes = tiny_study.store.checkpoint_path(cell, 1), []
-    before = weights_path.read_bytes()
-    run(tiny_study, report=lambda progress: notes.append(progress.get("note")))
+    weights_path = tiny_study.store.checkpoint_path(cell, 1)
+    before, notes = weights_path.read_bytes(), notes_of_run(tiny_study)
     assert steps == list(range(tiny_study.config.iterations))
     assert "has the weights of a finished trial whose record is gone; moved to trial_1.pt.stale; " in notes[0]
     assert weights_path.with_name("trial_1.pt.stale").read_bytes() == before
@@ -207,8 +184,7 @@ def test_a_kill_between_weights_and_record_loses_nothing(tiny_study, monkeypatch
             patch.setattr(Store, where, killed)
             with pytest.raises(KeyboardInterrupt):
                 run(tiny_study)
-        notes = []
-        run(tiny_study, report=lambda progress, notes=notes: notes.append(progress.get("note")))
+        notes = notes_of_run(tiny_study)
         assert where == "settle_weights" or "continued at step 5" in notes
         assert_same_trial(tiny_study, undisturbed)
         for path in (
@@ -239,14 +215,12 @@ def test_a_record_without_predictions_does_not_count_while_its_trial_is_trained_
 
 
 def test_a_saved_state_of_other_settings_is_refused(tiny_study):
-    stop = iter([False, True])
-    with pytest.raises(train.Interrupted):
-        run(tiny_study, should_stop=lambda: next(stop))
+    run_until(tiny_study, 1)
     with pytest.raises(OtherSettings, match="iterations 6 there, 5 here"):
         run(with_config(tiny_study, iterations=5))
 
 
-def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written(tiny_study):
+def test_a_cell_with_other_bits_is_kept_and_a_new_one_written(tiny_study):
     for number in (1, 2, 3):
         run(with_config(tiny_study, n_trials=3), number)
     path = tiny_study.store.cell_path(tiny_study.cell(*CELL))
@@ -254,14 +228,16 @@ def test_a_cell_from_a_machine_with_other_rounding_is_kept_and_a_new_one_written
     clone.store.results.mkdir(parents=True)
     committed = read_checked(path)
     for trial in committed["trials"]:
-        trial["predictions_sha256"] = "0" * 64  # of other bits
+        trial["predictions_sha256"] = "0" * 64
+        trial["environment"]["processor"] = "another"
     copy = clone.store.cell_path(clone.cell(*CELL))
     write_checked(copy, committed)
-    notes = []
-    run(clone, 2, report=lambda progress: notes.append(progress.get("note")))
-    kept = clone.store.earlier_cell_path(clone.cell(*CELL))
-    assert any(note and "different floating-point rounding" in note and str(kept) in note for note in notes)
-    assert read_checked(kept) == committed
+    before = clone.store.earlier_cell_path(clone.cell(*CELL))
+    before.parent.mkdir(parents=True)
+    before.write_text("of a third machine")
+    notes, kept = notes_of_run(clone, 2), before.with_name("cell_made_elsewhere2.json")
+    assert any("what bits depend on and differs: processor)" in note and str(kept) in note for note in notes)
+    assert read_checked(kept) == committed and before.read_text() == "of a third machine"
     cell = json.loads(copy.read_text())
     assert [trial["trial"] for trial in cell["trials"]] == [2] and cell["pairs"] == []
 

@@ -13,8 +13,10 @@ import pytest
 from patience import wait_until
 from runner_calls import CELL, assert_refused, call, snapshot
 from runs import ACTIVATIONS, CONFIG, GRID, MODELS, LiveRun, command, differing, grid_jobs, run, study_in
+from tiny_trials import run_until
 
 import config
+import model
 import run_all_experiments
 from config import STREAMS
 from runner import pilots, study_run
@@ -275,6 +277,9 @@ def test_workers_find_the_code_and_results_their_place_from_any_folder_without_d
         (("--shard", "half"), "'half' is not I/N with 1 <= I <= N"),
         (("--study", "../elsewhere"), r"study name '\.\./elsewhere' may only have letters"),
         (("--study", ""), "study name '' may only have letters"),
+        (("--study", "a" * 98, "--controls"), "study name 'a{98}_none' may only have letters"),
+        (("--vary", "none", "init"), "--vary none says that nothing differs between trials"),
+        (("--dry",), "unrecognized arguments: --dry"),
         (("--device", "tpu"), "--device: invalid choice: 'tpu'"),
         (("--nonsense",), "unrecognized arguments: --nonsense"),
         (("--reproduce", "charlm", "relu", "1"), "there is no trial 1 of charlm_relu_tiny"),
@@ -292,6 +297,20 @@ def test_workers_find_the_code_and_results_their_place_from_any_folder_without_d
 )
 def test_a_mistake_gets_one_line_and_changes_nothing(finished, capsys, options, reason):
     assert_refused(finished, capsys, options, reason)
+
+
+def test_a_trial_begun_with_other_settings_is_refused_before_others_are_trained(tmp_path, capsys, runner_here):
+    study = study_in(tmp_path)
+    run_until(study, 1, names=("charlm", "relu"))
+    options = ("--models", "charlm", "--activations", "relu", "--iterations", "29")
+    assert call(tmp_path, *options) == 2
+    assert "trial_1.pt was made with other settings (iterations 30 there, 29 here)" in capsys.readouterr().err
+    assert not study.store.recorded_trials(study.cell("charlm", "relu"))
+
+
+def test_a_model_that_has_no_shape_is_not_unknown(finished, capsys, monkeypatch):
+    monkeypatch.setitem(model.ARCHITECTURES, "grulm", model.CharLM)
+    assert_refused(finished, capsys, ("--models", "grulm"), "model 'grulm' has no shape in this configuration; docs/")
 
 
 # ---------------------------------------------------------------- failure and stopping

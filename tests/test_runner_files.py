@@ -81,14 +81,15 @@ def test_trials_are_compared_with_those_of_a_published_study(finished, capsys):
     assert "\n2 of 2 trials have the same bits as the published study tiny\n" in capsys.readouterr().out
     path = finished / "results" / "charlm_gelu_tiny.json"
     cell = files.read_checked(path)
-    cell["trials"][1] |= {"predictions_sha256": "0" * 64, "val_loss": cell["trials"][1]["val_loss"] + 0.0013}
+    trial = cell["trials"][1]
+    trial |= {"predictions_sha256": "0" * 64, "val_loss": trial["val_loss"] + 0.0013}
+    trial["environment"]["code_sha256"] = "1" * 64
     cell["pairs"][0]["relative_pd"] -= 0.02
     files.write_checked(path, without_means(cell))
     assert call(finished, *HERE) == 0
     assert (
-        "\n1 of 2 trials have the same bits as the published study tiny; the others come from a machine with "
-        "different floating-point rounding: largest difference of validation loss 0.0013 nats, "
-        "of a cell's mean PD 0.02\n"
+        "\n1 of 2 trials have the same bits as the published study tiny; what bits depend on and differs: "
+        "code_sha256. Largest difference of validation loss 0.0013 nats, of a cell's mean PD 0.02\n"
     ) in capsys.readouterr().out
 
 

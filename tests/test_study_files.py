@@ -5,22 +5,18 @@ import io
 import math
 import os
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from made_study import CONFIG, OPTIONS, make_study, places, write_trial
+from made_study import CONFIG, OPTIONS, places, write_trial
 from runs import command, run_to_its_end
 
-import analyze_results
 import run_all_experiments
 from runner import cluster, study_run
-from runner.progress import Progress
 from runner.verify import verify
-from runner.workers import Event
-from study import compact, files, options, plan, schema, store
+from study import files, options, plan, schema, store
 from study.cell import check_cell, finished_record, ignore, keep_pairs, update_cell
 from study.files import (
     Damaged,
@@ -33,7 +29,6 @@ from study.files import (
     write_sealed,
 )
 from study.pair_files import read_pairs
-from study.plan import Plan, planned_jobs
 from study.state import read_state
 from study.store import fingerprint
 from train import TrialRun
@@ -42,11 +37,6 @@ from train import TrialRun
 @pytest.fixture(autouse=True)
 def tiny_configuration(monkeypatch):
     monkeypatch.setitem(options.CONFIGS, "cpu", CONFIG)
-
-
-@pytest.fixture
-def made(tmp_path):
-    return make_study(tmp_path)
 
 
 def call(folder, *arguments: str) -> int:
@@ -204,54 +194,7 @@ def test_a_state_that_is_none_is_damaged_and_nothing_of_it_is_used(made):
     run.take_over(path, run.read(path))
 
 
-# ---------------------------------------------------------------- how a run begins and ends
-
-
-def run_with(study, backend, pending, started_file=None) -> int:
-    return study_run.run_study(
-        study, Plan(planned_jobs(study, ["charlm"], ["gelu"]), pending, {}), backend, started_file
-    )
-
-
-def test_results_removed_under_a_run_are_not_counted_as_done(made, capsys):
-    study, cell = made
-    write = write_trial
-
-    def backend(jobs, on_event, should_stop):
-        for job in jobs:
-            write(study, *job)
-            on_event(Event(job, "done", "completed"))
-            study.store.record_path(*job).unlink()
-
-    study.store.record_path(cell, 2).unlink()
-    assert run_with(study, backend, [(cell, 2)]) == 1
-    said = capsys.readouterr().out
-    assert "1 of 2 trials done" in said
-    assert f"lost: {cell.name} trial 2, whose results were removed while the run went on; run again\n" in said
-
-
-def test_a_cell_file_removed_under_a_run_is_said(made, capsys):
-    study, cell = made
-    assert run_with(study, lambda *_: study.store.cell_path(cell).unlink(), []) == 1
-    assert f"lost: {study.store.cell_path(cell)}, which was removed" in capsys.readouterr().out
-    assert run_with(study, lambda *_: None, []) == 0  # which writes it again
-
-
-def test_a_run_says_by_a_file_that_it_has_begun(made, tmp_path, monkeypatch):
-    study, _ = made
-    started = tmp_path / "started"
-    seen = []
-    run_with(study, lambda *_: seen.append(started.read_text()), [], started)
-    assert seen == [f"{os.getpid()}\n"]
-    started.unlink()
-
-    def refuse(folder):
-        raise UserError(f"cannot write to {folder}")
-
-    monkeypatch.setattr(study_run, "check_writable", refuse)
-    with pytest.raises(UserError):
-        run_with(study, lambda *_: None, [], started)
-    assert not started.exists()
+# ---------------------------------------------------------------- what is said
 
 
 def test_a_dry_run_checks_folders_and_scheduler_and_writes_nothing(made, tmp_path, capsys, monkeypatch):
@@ -277,38 +220,6 @@ def test_a_dry_run_checks_folders_and_scheduler_and_writes_nothing(made, tmp_pat
     assert call(tmp_path, "--dry-run", "--scheduler", "tcp://127.0.0.1:1") == 2
     assert "no scheduler answers at tcp://127.0.0.1:1\n" in capsys.readouterr().err
     assert listed() == before
-
-
-def test_steps_made_by_an_earlier_run_are_told_from_those_of_this_one(made, capsys):
-    study, cell = made
-    for report, known in (({"resumed": True}, False), ({}, True)):
-        going = Progress(study, Plan([(cell, 1)], [(cell, 1)], {}))
-        going.on_event(Event((cell, 1), "progress", progress={"step": 3, "note": "what happened", **report}))
-        assert ("time left unknown yet" not in capsys.readouterr().out) == known
-
-
-def test_the_time_left_is_not_told_from_less_than_a_twentieth_of_a_trial(made, capsys):
-    study, cell = made
-    long = replace(study, config=replace(study.config, iterations=100))
-    going = Progress(long, Plan([(cell, 1)], [(cell, 1)], {}))
-    for step, known in ((4, False), (5, True)):
-        going.on_event(Event((cell, 1), "progress", progress={"step": step, "note": "what happened"}))
-        assert ("time left unknown yet" not in capsys.readouterr().out) == known
-
-
-def test_stale_drafts_of_killed_writers_are_removed_at_the_start(made):
-    study, cell = made
-    drafts = [study.store.record_path(cell, 1), study.store.checkpoint_path(cell, 1), study.store.cell_path(cell)]
-    for path in drafts:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(path.name + ".part")
-        draft.write_text("")
-        os.utime(draft, (1, 1))
-    assert run_with(study, lambda *_: None, []) == 0
-    assert not [path for path in study.store.results.parent.rglob("*.part")]
-
-
-# ---------------------------------------------------------------- what is said
 
 
 def test_verify_says_how_missing_weights_come_back(made, tmp_path, capsys):
@@ -369,7 +280,7 @@ def test_a_stray_file_does_not_keep_a_study_from_being_reused(made, tmp_path, ca
     (tmp_path / "results" / "notes.json").write_text("{")
     assert call(tmp_path, "--study", "mine", "--reuse", "tiny", "--dry-run") == 0
     captured = capsys.readouterr()
-    assert "copied from study 'tiny': charlm_gelu_mine" in captured.out and "left out: " in captured.err
+    assert "to be copied from study 'tiny': charlm_gelu_mine" in captured.out and "left out: " in captured.err
 
 
 def test_a_cell_without_a_checksum_is_read_and_an_altered_one_is_not(made):
@@ -382,106 +293,6 @@ def test_a_cell_without_a_checksum_is_read_and_an_altered_one_is_not(made):
     with pytest.raises(Damaged, match=re.escape("pairs[1].trials: the pair [1, 2] twice")):
         study.store.read_cell(cell)
     assert plan.finished_trials(study, cell) == {1, 2}
-
-
-# ---------------------------------------------------------------- pairs of an earlier version
-
-
-def of_an_earlier_version(pair: dict) -> dict:
-    """As it was when fewer metrics were followed and no grouping had stretches of text."""
-    history = {name: pair["history"][name] for name in ("step", "relative_pd", "top1_mismatches")}
-    breakdown = {name: groups for name, groups in pair["breakdown"].items() if name != "text_block"}
-    rest = {name: value for name, value in pair.items() if name != "hellinger"}
-    return rest | {"history": history, "breakdown": breakdown}
-
-
-def made_earlier(study, cell) -> dict:
-    """Rewrite the cell file so; returns what it was."""
-    content = study.store.read_cell(cell)
-    study.store.write_cell(cell, content | {"pairs": [of_an_earlier_version(pair) for pair in content["pairs"]]})
-    return content
-
-
-def test_pairs_of_an_earlier_version_are_computed_again_beside_new_ones(made):
-    study, cell = made
-    earlier = made_earlier(study, cell)
-    write_trial(study, cell, 3)
-    update_cell(study, cell)
-    found = study.store.read_cell(cell)
-    assert len(found["pairs"]) == 3 and found["pairs"][0] == earlier["pairs"][0]
-    assert list(verify(study, [(cell, 3)]))[-1][1].endswith("results do not need them)")  # weights, and nothing else
-
-
-def test_pairs_of_an_earlier_version_are_kept_where_their_predictions_are_gone(made, tmp_path, capsys):
-    study, cell = made
-    made_earlier(study, cell)
-    shutil.rmtree(study.store.trials_dir(cell))  # as in a clone
-    before = study.store.read_cell(cell)
-    for number in (3, 4):
-        write_trial(study, cell, number)
-    update_cell(study, cell)
-    first, second = study.store.read_cell(cell)["pairs"]
-    assert first == before["pairs"][0] and second["trials"] == [3, 4]
-    assert "text_block" in second["breakdown"] and "jensen_shannon" in second["history"]
-    options = ["--results-dir", str(tmp_path / "results"), "--plots-dir", str(tmp_path / "plots"), "--tables", "all"]
-    assert analyze_results.main([*options, "--all-figures"]) == 0
-    assert capsys.readouterr().err == ""
-
-
-def test_what_is_pooled_is_counted_once_though_its_pairs_are_computed_again(made, monkeypatch):
-    monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 2)
-    study, cell = made
-    write_trial(study, cell, 3)
-    update_cell(study, cell)
-    content = study.store.read_cell(cell)
-    for pair in content["pairs"]:
-        del pair["history"]["jensen_shannon"], pair["hellinger"]
-    study.store.write_cell(cell, content)
-    write_trial(study, cell, 4)
-    update_cell(study, cell)
-    found = study.store.read_cell(cell)
-    study.store.cell_path(cell).unlink()
-    update_cell(study, cell)
-    at_once = study.store.read_cell(cell)
-    assert found["pairs"] == at_once["pairs"] and "jensen_shannon" in found["pairs"][0]["history"]
-    for grouping, groups in at_once["pooled"].items():
-        assert found["pooled"][grouping]["n_predictions"] == groups["n_predictions"]
-        assert sum(groups["n_predictions"]) == 6 * 40
-
-
-def test_a_cell_that_has_grown_is_verified_and_has_the_mean_of_one_made_at_once(made, monkeypatch):
-    monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 2)
-    study, cell = made
-    path = study.store.cell_path(cell)
-    for number in (3, 4):
-        write_trial(study, cell, number)
-        update_cell(study, cell)
-    grown, content = path.read_bytes(), study.store.read_cell(cell)
-    update_cell(study, cell)
-    assert path.read_bytes() == grown
-    assert not [what for kind, what in verify(study, [(cell, number) for number in range(1, 5)]) if kind == "damaged"]
-    path.unlink()
-    update_cell(study, cell)
-    assert study.store.read_cell(cell)["mean_relative_pd"] == content["mean_relative_pd"]
-
-
-def test_pairs_with_unlike_groupings_are_not_pooled(made, monkeypatch):
-    monkeypatch.setattr(compact, "MOST_WHOLE_PAIRS", 0)
-    study, cell = made
-    content = study.store.read_cell(cell)
-    (pair,) = content["pairs"]
-    unlike = content | {"pairs": [of_an_earlier_version(pair), pair]}
-    assert compact.compact(unlike) is unlike
-    assert "pooled" in compact.compact(content)
-
-
-def test_what_could_not_be_read_again_is_not_written(made):
-    study, cell = made
-    path, content = study.store.cell_path(cell), study.store.read_cell(cell)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=r"is left as it is.*pairs\[1\].trials: the pair \[1, 2\] twice"):
-        study.store.write_cell(cell, content | {"pairs": content["pairs"] * 2})
-    assert path.read_bytes() == before
 
 
 # ---------------------------------------------------------------- what is declared

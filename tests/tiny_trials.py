@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 import train
@@ -24,6 +25,20 @@ def with_config(study: Study, **changes) -> Study:
 
 def run(study: Study, number: int = 1, names: tuple[str, str] = CELL, **options) -> dict:
     return train.run_trial(study, study.cell(*names), number, **options)
+
+
+def run_until(study: Study, steps: int, number: int = 1, names: tuple[str, str] = CELL) -> None:
+    """Train ``steps`` further steps of a trial, and then tell it to stop, which it does with its state saved."""
+    countdown = iter([False] * steps + [True])
+    with pytest.raises(train.Interrupted):
+        run(study, number, names, should_stop=lambda: next(countdown))
+
+
+def notes_of_run(study: Study, number: int = 1, names: tuple[str, str] = CELL) -> list[str]:
+    """Train a trial to its end; what it says of how it began."""
+    notes = []
+    run(study, number, names, report=lambda progress: notes.append(progress.get("note")))
+    return [note for note in notes if note]
 
 
 def weights(study: Study, number: int = 1, names: tuple[str, str] = CELL) -> dict[str, torch.Tensor]:

@@ -1,16 +1,16 @@
 """What the docs and the README say of what was registered: expectations, what is missing, what it took."""
 
 import json
-import math
 from collections import Counter
-from dataclasses import replace
 from functools import cache
 
 from analysis import answer, registered
+from analysis.equal_loss import When
 from analysis.expectation import NOTHING, Found, Outcome
-from analysis.expected_parts import EXPECTATIONS, GATED, shown_in
+from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
+from analysis.sizes import REPORTED_SLOPE, TESTED, SizeTrend
 from analysis.variants import CV
 from config import ACTIVATIONS
 from labels import label, listed
@@ -23,9 +23,10 @@ class RegisteredNumbers(StudyNumbers):
     gated = GATED
     other_five = tuple(name for name in ACTIVATIONS if name not in GATED)  # of the study's six
 
-    def expectations(self, study: str) -> str:
+    def expectations(self, *studies: str) -> str:
         """How many of the registered expectations had each outcome, such as "5 not shown wrong and 3 wrong"."""
-        outcomes = Counter(outcome for _, outcome in self._judged(study).values())
+        there = filter(self.is_there, studies)
+        outcomes = Counter(outcome for study in there for _, outcome in self._judged(study).values())
         return listed(f"{n} {outcome}" for outcome, n in outcomes.items())
 
     def expectation(self, study: str, number: int) -> str:
@@ -66,26 +67,32 @@ class RegisteredNumbers(StudyNumbers):
         found = self.findings(study)
         effects = found.part_effects_at_one_rate if at_one_rate else found.part_effects
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
-        return with_minus(replace(asked[0], rates=(math.nan, math.nan)).size) if asked else "not compared"
+        return with_minus(asked[0].change) if asked else "not compared"
+
+    def matters_in(self, study: str) -> str:
+        """In how many architectures of a study PD depends on the activation."""
+        findings = self.findings(study)
+        return matters_in(findings, tuple(findings.models))[1]
+
+    report_slope = f"{100 * REPORTED_SLOPE:.1f}"  # of its CV, in percentage points for a tenfold size
+
+    def trend(self, study: str, quantity: str) -> str:
+        """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM"; of CVs in percentage points."""
+        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in self._trends(study, quantity)))
+
+    def reported_trend(self, study: str) -> str:
+        """What is said here of a slope of the CV as large as the report's, such as "ruled out in CharLM"."""
+        return listed(f"{each.reported} in {label(each.base)}" for each in self._trends(study, TESTED[0]))
+
+    def _trends(self, study: str, quantity: str) -> list[SizeTrend]:
+        found = self.findings(study).size_trends
+        return [each for each in found if (each.quantity, each.when) == (quantity, When.END)]
 
     def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
         """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
         others = [cell for cell in self.findings(study).models[model] if cell.activation != activation]
         (found,) = sensitivities(others, (metric,))[metric]
         return f"{100 * found.cv.mean:.1f} %"
-
-    def piloted(self, study: str, model: str) -> str:
-        """The rate that the pilots of each activation favour, and those that were tried, such as "ReLU 0.001 and GELU
-        0.004, of 0.001, 0.002 and 0.004"."""
-        pilots = json.loads((self.root / "results" / "pilots" / f"{study}.json").read_text())["pilots"]
-        losses: dict[str, dict[float, float]] = {}
-        for pilot in pilots:
-            if pilot["model"] == model:
-                loss = math.inf if pilot["val_loss"] is None else pilot["val_loss"]
-                losses.setdefault(pilot["activation"], {})[pilot["rate"]] = loss
-        best = listed(f"{label(name)} {min(by_rate, key=by_rate.__getitem__):g}" for name, by_rate in losses.items())
-        tried = sorted({rate for by_rate in losses.values() for rate in by_rate})
-        return f"{best}, of {listed(f'{rate:g}' for rate in tried)}"
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)

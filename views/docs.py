@@ -5,7 +5,9 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -19,15 +21,32 @@ WIDTH = 130
 NOT_PROSE = ("#", "|", "<", "!", "```", "    ")  # how blocks begin whose lines are not to be filled
 
 
+class Piloted(Protocol):
+    """What the pilots of a cell say (``runner.pilots.Choice``): the best learning rate, the loss at each that was
+    tried, and whether a better one may lie beyond them."""
+
+    @property
+    def rate(self) -> float | None: ...
+
+    @property
+    def losses(self) -> dict[float, float | None]: ...
+
+    @property
+    def at_edge(self) -> bool: ...
+
+
+Pilots = Mapping[tuple[str, str], Piloted]  # by architecture and activation
+
+
 def pages(
-    contents: list[dict], report: dict, root: Path, parameters: str, at_edge: dict[tuple[str, str], float]
+    contents: list[dict], report: dict, root: Path, parameters: str, pilots: dict[str, Pilots]
 ) -> dict[str, str]:
     """Every page that has a template, by its path from ``root``; ``parameters`` is the table of model sizes,
-    ``at_edge`` has the cells whose learning rate is at the edge of what pilots tried, with that rate."""
+    ``pilots`` are those of each study that are complete."""
     filled = {
         "numbers": Numbers(contents, report, root),
         "parameters": parameters,
-        "at_edge": edge_of_grid(at_edge),
+        "pilots": pilots,
     }
     templates = environment(root)
     names = sorted(path.name for path in (root / TEMPLATES).glob("*.md"))
@@ -46,16 +65,27 @@ def environment(root: Path) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    templates.globals.update(label=label, When=When)
+    templates.globals.update(label=label, When=When, edge_of_grid=edge_of_grid, favoured=favoured)
     return templates
 
 
-def edge_of_grid(cells: dict[tuple[str, str], float]) -> str:
-    """Such as "0.016 in TinyLSTM (ReLU and GELU)", or nothing where there is no such cell."""
+def edge_of_grid(pilots: Pilots) -> str:
+    """The cells whose best rate is at the edge of those tried, such as "0.016 in TinyLSTM (ReLU and GELU)", or
+    nothing."""
     found: dict[tuple[str, float], list[str]] = {}
-    for (model, activation), rate in cells.items():
-        found.setdefault((model, rate), []).append(label(activation))
+    for (model, activation), cell in pilots.items():
+        if cell.at_edge and cell.rate:
+            found.setdefault((model, cell.rate), []).append(label(activation))
     return "; ".join(f"{rate:g} in {label(model)} ({listed(names)})" for (model, rate), names in found.items())
+
+
+def favoured(pilots: Pilots, model: str) -> str:
+    """The best rate of each activation of an architecture, and those that were tried, such as "ReLU 0.001 and GELU
+    0.004, of 0.001, 0.002 and 0.004"."""
+    cells = {activation: cell for (name, activation), cell in pilots.items() if name == model}
+    best = listed(f"{label(name)} {cell.rate:g}" for name, cell in cells.items())
+    tried = sorted({rate for cell in cells.values() for rate in cell.losses})
+    return f"{best}, of {listed(f'{rate:g}' for rate in tried)}"
 
 
 def wrapped(markdown: str) -> str:

@@ -99,7 +99,11 @@ def power(record: dict) -> Table:
         if what.startswith("rejections")
         for cv in POWER_AT
     ]
-    return Table("Power", (Column("Test", ("what",), plain, numeric=False), _CV, *_by_n(record)), lines)
+    note = (
+        "In percent, from the lowest to the highest of the scenarios. Two cells: the first activation and the last, "
+        "which in some scenarios are nearly equal however large the CV, so that the lowest power is the test's level."
+    )
+    return Table("Power", (Column("Test", ("what",), plain, numeric=False), _CV, *_by_n(record)), lines, (note,))
 
 
 def verdicts(record: dict) -> Table:
@@ -110,7 +114,7 @@ def verdicts(record: dict) -> Table:
         if what.startswith("verdict")
         for cv in record["rows"][0]["shares"]
     ]
-    note = f"With the p of one test, not adjusted. None is given below {FEWEST_JUDGED} trials."
+    note = f"With the p of one test, not adjusted. No verdict is given below {FEWEST_JUDGED} trials."
     columns = (Column("Verdict", ("what",), plain, numeric=False), _CV, *_by_n(record))
     return Table("Verdicts", columns, lines, (note,))
 

@@ -2,25 +2,29 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
 import plot_utils as plots
 from analysis.equal_loss import When
 from analysis.findings import Findings
-from analysis.sizes import QUANTITIES, SizeTrend
-from analysis.variants import quantity_label
+from analysis.sizes import QUANTITIES, REPORTED_SLOPE, SizeTrend
+from analysis.variants import is_cv, quantity_label
 from labels import label
 from views.drawing import Kind
 
+THE_REPORT_S: dict[str, Any] = {"color": plots.DARK, "linestyle": "--", "linewidth": 1.0}
 COLOURS = {"charlm": plots.COLOURS["relu"], "minigpt": plots.COLOURS["swiglu"]}
 
 
 def plot_sizes(ax: Axes, trends: Sequence[SizeTrend]) -> Axes:
-    """A mark with its interval at every size of each architecture, and the straight line through them."""
+    """A mark with its interval at every size of each architecture, the straight line through them and, of the CV of
+    which the report has a slope, one that is as steep, dashed."""
     for each in trends:
         colour = COLOURS.get(each.base, plots.DARK)
         sizes = [point.n_parameters for point in each.points]
@@ -29,6 +33,10 @@ def plot_sizes(ax: Axes, trends: Sequence[SizeTrend]) -> Axes:
         x = np.log10(sizes)
         middle = math.fsum(point.estimate.mean for point in each.points) / len(sizes)
         ax.plot(sizes, middle + each.slope.mean * (x - x.mean()), "-", color=colour, lw=1.2, alpha=0.6)
+        if each.reported:
+            ax.plot(sizes, middle + REPORTED_SLOPE * (x - x.mean()), **THE_REPORT_S)
+        if is_cv(each.quantity):
+            ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_xscale("log")
     return plots.few_ticks(ax, y=5)
 
@@ -48,6 +56,8 @@ def sizes(findings: Findings, _: dict[str, str]) -> Figure:
         Line2D([], [], color=COLOURS.get(name, plots.DARK), marker="D", mec="black", mew=0.6, label=label(name))
         for name in bases
     ]
+    if any(each.reported for each in trends):
+        legend.append(Line2D([], [], **THE_REPORT_S, label="as steep as the report's CV"))
     figure.legend(handles=legend, loc="outside lower center", ncols=len(legend))
     figure.suptitle(
         "How PD, its CV over activations and the loss go with size: 95 % intervals, and straight lines\n"
