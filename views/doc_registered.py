@@ -5,14 +5,14 @@ from collections import Counter
 from functools import cache
 
 from analysis import answer, registered
-from analysis.equal_loss import When
+from analysis.equal_loss import When, at_equal_loss
 from analysis.expectation import NOTHING, Found, Outcome
 from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
 from analysis.sizes import REPORTED_SLOPE, TESTED, SizeTrend
-from analysis.variants import CV
-from config import ACTIVATIONS
+from analysis.variants import CV, part_effects
+from config import ACTIVATIONS, PARENTS
 from labels import label, listed
 from views.doc_studies import StudyNumbers, duration, with_minus
 
@@ -68,6 +68,13 @@ class RegisteredNumbers(StudyNumbers):
         effects = found.part_effects_at_one_rate if at_one_rate else found.part_effects
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
         return with_minus(asked[0].change) if asked else "not compared"
+
+    def part_effect_at_equal_loss(self, study: str, model: str) -> str:
+        """A variant's difference of PD from its parent, as ``part_effect`` has it, with all of both read where their
+        loss was the highest at which any pair of their trials ended. Description."""
+        both = [cell for cell in self.findings(study).measured if cell.model in (model, PARENTS[model])]
+        matched = [each.matched for each in at_equal_loss(both, [both])]
+        return next(with_minus(each.change) for each in part_effects(matched) if each.quantity == "relative_pd")
 
     def matters_in(self, study: str) -> str:
         """In how many architectures of a study PD depends on the activation."""
@@ -133,6 +140,10 @@ class RegisteredNumbers(StudyNumbers):
     def not_good_enough(self, study: str, *numbers: int) -> str:
         """A sentence on the cells that these expectations are about whose loss is too high, or nothing."""
         return " ".join(answer.not_good_enough(self.findings(study), self._about(study, *numbers)))
+
+    def verdicts(self, study: str) -> str:
+        """The verdicts by PD on all architectures of a study."""
+        return answer.verdicts_of(self.findings(study).sensitivities("relative_pd"))
 
     def by_mismatches(self, study: str, *numbers: int) -> str:
         """The verdicts by top-1 mismatches on the architectures that these expectations are about."""
