@@ -24,7 +24,6 @@ from study import cli
 from study.cell import check_cell
 from study.corpus import read_corpus
 from study.files import (
-    CHECKPOINTS_DIR,
     RESULTS_DIR,
     OtherSettings,
     UserError,
@@ -288,8 +287,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def store_of(file: Path) -> Store:
-    """Where the trials behind a file lie: in folders of their own, named like it."""
-    return Store(file.absolute().with_name(f"{file.stem}_trials"), CHECKPOINTS_DIR / "pilots" / file.stem)
+    """Where the trials behind a file lie: in a folder of their own, named like it."""
+    folder = file.absolute().with_name(f"{file.stem}_trials")
+    return Store(folder, folder / "checkpoints")
 
 
 def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from analysis.expectation import NOTHING, Found, Outcome
 from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
-from analysis.sizes import REPORTED_SLOPE, TESTED, SizeTrend
+from analysis.sizes import REPORTED_SLOPE, size_trends
 from analysis.variants import CV, part_effects
 from config import ACTIVATIONS, PARENTS
 from labels import label, listed
@@ -69,6 +69,12 @@ class RegisteredNumbers(StudyNumbers):
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
         return with_minus(asked[0].change) if asked else "not compared"
 
+    def part_effect_and_test(self, study: str, model: str, quantity: str) -> str:
+        """As ``part_effect``, and whether it is shown."""
+        effects = self.findings(study).part_effects
+        shown = next(each.shown for each in effects if (each.model, each.quantity) == (model, quantity))
+        return f"{self.part_effect(study, model, quantity)} ({'shown' if shown else 'not shown'})"
+
     def part_effect_at_equal_loss(self, study: str, model: str) -> str:
         """A variant's difference of PD from its parent, as ``part_effect`` has it, with all of both read where their
         loss was the highest at which any pair of their trials ended. Description."""
@@ -83,17 +89,25 @@ class RegisteredNumbers(StudyNumbers):
 
     report_slope = f"{100 * REPORTED_SLOPE:.1f}"  # of its CV, in percentage points for a tenfold size
 
-    def trend(self, study: str, quantity: str) -> str:
-        """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM"; of CVs in percentage points."""
-        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in self._trends(study, quantity)))
+    def trend(self, study: str, quantity: str, without: str = "", when: When = When.END) -> str:
+        """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
+        not ``without`` one of its sizes where the study is not a registered one."""
+        cells = [cell for cell in self.findings(study).measured if cell.model != without]
+        trends = size_trends(cells) if without else self.findings(study).size_trends
+        found = [each for each in trends if (each.quantity, each.when) == (quantity, when)]
+        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in found))
+
+    def mismatches_trend(self, study: str, when: When = When.END) -> str:
+        """As ``trend``, of top-1 mismatches of 1,000, such as "−6 [−11, −1] in CharLM"."""
+        trends = self.findings(study).size_trends
+        slopes = {each.base: each.slope for each in trends if (each.quantity, each.when) == ("top1_mismatches", when)}
+        said = (f"{s.mean:+.0f} [{s.low:+.0f}, {s.high:+.0f}] in {label(base)}" for base, s in slopes.items())
+        return with_minus(listed(said))
 
     def reported_trend(self, study: str) -> str:
         """What is said here of a slope of the CV as large as the report's, such as "ruled out in CharLM"."""
-        return listed(f"{each.reported} in {label(each.base)}" for each in self._trends(study, TESTED[0]))
-
-    def _trends(self, study: str, quantity: str) -> list[SizeTrend]:
-        found = self.findings(study).size_trends
-        return [each for each in found if (each.quantity, each.when) == (quantity, When.END)]
+        found = [each for each in self.findings(study).size_trends if each.reported]
+        return listed(f"{each.reported} in {label(each.base)}" for each in found)
 
     def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
         """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
@@ -141,9 +155,11 @@ class RegisteredNumbers(StudyNumbers):
         """A sentence on the cells that these expectations are about whose loss is too high, or nothing."""
         return " ".join(answer.not_good_enough(self.findings(study), self._about(study, *numbers)))
 
-    def verdicts(self, study: str) -> str:
-        """The verdicts by PD on all architectures of a study."""
-        return answer.verdicts_of(self.findings(study).sensitivities("relative_pd"))
+    def shared_verdict(self, study: str, metric: str = "relative_pd") -> str:
+        """The one verdict on all architectures of a study; ValueError, for who then has to write another text, where
+        there are several."""
+        (verdict,) = {each.verdict for each in self.findings(study).sensitivities(metric)}
+        return str(verdict)
 
     def by_mismatches(self, study: str, *numbers: int) -> str:
         """The verdicts by top-1 mismatches on the architectures that these expectations are about."""

@@ -82,7 +82,7 @@ def edge_of_grid(pilots: Pilots) -> str:
 def favoured(pilots: Pilots, model: str) -> str:
     """The best rate of each activation of an architecture, and those that were tried, such as "ReLU 0.001 and GELU
     0.004, of 0.001, 0.002 and 0.004"."""
-    cells = {activation: cell for (name, activation), cell in pilots.items() if name == model}
+    cells = {activation: cell for (name, activation), cell in pilots.items() if name == model and cell.rate}
     best = listed(f"{label(name)} {cell.rate:g}" for name, cell in cells.items())
     tried = sorted({rate for cell in cells.values() for rate in cell.losses})
     return f"{best}, of {listed(f'{rate:g}' for rate in tried)}"
