@@ -115,6 +115,10 @@ class RegisteredNumbers(StudyNumbers):
         (found,) = sensitivities(others, (metric,))[metric]
         return f"{100 * found.cv.mean:.1f} %"
 
+    def models_of(self, study: str) -> list[str]:
+        """The architectures of which a study has cells."""
+        return list(self.findings(study).models)
+
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
 
