@@ -316,10 +316,10 @@ def run_grid(grid: Grid, rates: Iterable[float], store: Store, args: argparse.Na
             study = grid.study(rate, store, args.device)
             jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
             if jobs:
-                for cell in dict.fromkeys(cell for cell, _ in jobs):
+                plan = Plan(jobs, pending_jobs(study, jobs), {})
+                for cell in plan.cells:
                     check_cell(study, cell)  # where the file was removed, and its trials are of other settings
                 cli.say(f"{model} at learning rate {rate:g}")
-                plan = Plan(jobs, pending_jobs(study, jobs), {})
                 ended = run_study(study, plan, partial(run_jobs, study, args.workers or workers_for(study.device)))
                 whole, pilots = add_pilots(args.file, whole, finished_pilots(study, jobs, rate))
                 code = max(code, ended)
