@@ -99,7 +99,7 @@ def _plain_recurrence_is_highest(findings: Findings) -> Found:
 
 def _attention_dropout_raises(findings: Findings) -> Found:
     (effect,) = (each for each in findings.part_effects if each.quantity == PD)
-    found = f"without it PD is {effect.size}, {'shown' if effect.shown else 'not shown'}"
+    found = f"without it PD changes by {effect.size}, {'shown' if effect.shown else 'not shown'}"
     return found, Outcome.of(effect.difference.mean > 0) if effect.shown else Outcome.UNDECIDED
 
 

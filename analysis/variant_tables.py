@@ -36,7 +36,7 @@ SHORT = "; not trained as far as intended"  # registered to stand beside the ver
 BOTH_AS_REGISTERED = "The rule, its interval and its family are those of --tables sensitivity."
 RATES_OF_SIZES = (
     "Where sizes have different learning rates, what changes is the effect of both: PD tends to rise with the rate. "
-    "Between sizes of one rate it is that of size alone."
+    "Between sizes of one rate it is not the rate that differs, but loss does, and how well the rate suits them."
 )
 
 LEARNING_RATE = Column("Learning rate", ("learning_rate",), plain)
@@ -222,9 +222,9 @@ def trend_table(trends: list[SizeTrend]) -> Table:
         "p, Holm: of PD and its CV at the end, adjusted over both and the architectures; all else is description.",
         f"The report's: from {100 * cv_small:.2f} % at {small:,} parameters (CharLM) to {100 * cv_large:.2f} % at "
         f"{large:,} (MiniGPT), {100 * REPORTED_SLOPE:.1f} percentage points for a tenfold size. Shown: a positive "
-        "trend is, and the interval reaches that far. Ruled out: the interval ends below it. N: seeds of each cell "
-        "with which these sizes would show that slope, in the first step of Holm's method, with a power of 80 %, if "
-        "seeds vary as here.",
+        "trend is shown, and the interval includes the report's. Ruled out: the interval ends below it. N: seeds of "
+        "each cell with which these sizes would show that slope, in the first step of Holm's method, with a power of "
+        "80 %, if seeds vary as here.",
         "At equal loss: the highest at which any pair of trials of any of the sizes ended. Larger models come to it "
         "after fewer steps, so equal loss is not equal training.",
     )

@@ -34,7 +34,7 @@ def cluster_trial(study: Study, job: Job) -> Event:
     try:
         return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
     except Busy as busy:
-        return Event(job, "busy", str(busy) if busy.by_file else "")
+        return Event(job, "busy", busy.to_say)
     except UserError as error:
         return Event(job, "failed", str(error))
 

@@ -24,7 +24,6 @@ from study import cli
 from study.cell import check_cell
 from study.corpus import read_corpus
 from study.files import (
-    CHECKPOINTS_DIR,
     RESULTS_DIR,
     OtherSettings,
     UserError,
@@ -288,8 +287,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def store_of(file: Path) -> Store:
-    """Where the trials behind a file lie: in folders of their own, named like it."""
-    return Store(file.absolute().with_name(f"{file.stem}_trials"), CHECKPOINTS_DIR / "pilots" / file.stem)
+    """Where the trials behind a file lie: in a folder of their own, named like it."""
+    folder = file.absolute().with_name(f"{file.stem}_trials")
+    return Store(folder, folder / "checkpoints")
 
 
 def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], args: argparse.Namespace) -> None:
@@ -316,10 +316,10 @@ def run_grid(grid: Grid, rates: Iterable[float], store: Store, args: argparse.Na
             study = grid.study(rate, store, args.device)
             jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
             if jobs:
-                for cell in dict.fromkeys(cell for cell, _ in jobs):
+                plan = Plan(jobs, pending_jobs(study, jobs), {})
+                for cell in plan.cells:
                     check_cell(study, cell)  # where the file was removed, and its trials are of other settings
                 cli.say(f"{model} at learning rate {rate:g}")
-                plan = Plan(jobs, pending_jobs(study, jobs), {})
                 ended = run_study(study, plan, partial(run_jobs, study, args.workers or workers_for(study.device)))
                 whole, pilots = add_pilots(args.file, whole, finished_pilots(study, jobs, rate))
                 code = max(code, ended)

@@ -29,6 +29,7 @@ class Progress:
     def on_event(self, event: Event) -> None:
         """Record and report what a worker says about its job."""
         if event.kind == "progress":
+            self.outcomes.pop(event.job, None)  # another run had it, and left it
             self._advance(event.job, event.progress["step"], event.progress.get("resumed", False))
             self._report_progress(event.job, event.progress)
             return
@@ -37,8 +38,6 @@ class Progress:
             self._advance(event.job, self.config.iterations, resumed=False)
             self.done.add(event.job)
             self._say(event.job, event.detail)
-        elif event.kind == "busy":
-            self.n_steps -= self.config.iterations  # another run makes them
         elif event.kind == "failed":
             self._say(event.job, f"FAILED: {event.detail.strip().splitlines()[-1]}")
 
@@ -75,7 +74,8 @@ class Progress:
         ran = taken - sum(self.resumed.values())
         if ran < self.config.iterations / 20:
             return "time left unknown yet"
-        return f"about {clock((time.monotonic() - self.start) / ran * (self.n_steps - taken))} left"
+        to_make = self.n_steps - self.config.iterations * len(self.of_kind("busy"))  # those another run makes
+        return f"about {clock((time.monotonic() - self.start) / ran * (to_make - taken))} left"
 
 
 def clock(seconds: float) -> str:

@@ -116,7 +116,7 @@ def outcome_of(job: Any, do: Callable[[], str]) -> Event:
     except Interrupted:
         return Event(job, "stopped")
     except Busy as busy:
-        return Event(job, "busy", str(busy) if busy.by_file else "")
+        return Event(job, "busy", busy.to_say)
     except (UserError, RecordingError) as error:
         return Event(job, "failed", str(error))
     except ConnectionError:  # the pipe's: the runner is gone

@@ -23,6 +23,7 @@ class Agreement:
     loss_differences  of each trial's validation loss, in nats per character
     pd_differences    of each cell's mean PD over the pairs that both have
     causes            names of what bits depend on and differs where predictions do
+    unrecorded        whether the other study's records lack some of that, as those of earlier versions do
     """
 
     n_shared: int = 0
@@ -30,6 +31,7 @@ class Agreement:
     loss_differences: list[float] = field(default_factory=list)
     pd_differences: list[float] = field(default_factory=list)
     causes: set[str] = field(default_factory=set)
+    unrecorded: bool = False
 
     def add(self, ours: dict, theirs: dict) -> None:
         """Count the trials of two cell files with the same fingerprint."""
@@ -44,7 +46,9 @@ class Agreement:
             if trial["predictions_sha256"] == other["predictions_sha256"]:
                 self.n_same += 1
             else:
-                self.causes.update(differing(other["environment"], trial["environment"])[0])
+                differ, unknown = differing(other["environment"], trial["environment"])
+                self.causes.update(differ)
+                self.unrecorded |= bool(unknown)
             if trial["val_loss"] is not None and other["val_loss"] is not None:
                 self.loss_differences.append(abs(trial["val_loss"] - other["val_loss"]))
         pds = {tuple(pair["trials"]): pair["relative_pd"] for pair in theirs["pairs"]}
@@ -66,9 +70,15 @@ class Agreement:
             sizes.append(f"of validation loss {max(self.loss_differences):.2g} nats")
         if self.pd_differences:
             sizes.append(f"of a cell's mean PD {max(self.pd_differences):.2g}")
-        causes = ", ".join(sorted(self.causes)) or "nothing that was recorded"
-        line += f"; what bits depend on and differs: {causes}"
+        line += f"; {self._why()}"
         return f"{line}. Largest difference {', '.join(sizes)}" if sizes else line
+
+    def _why(self) -> str:
+        if self.causes:
+            return f"what bits depend on and differs: {', '.join(sorted(self.causes))}"
+        if self.unrecorded:
+            return "they may come from another machine or other code, of which not all was recorded there"
+        return "nothing differs of what bits depend on and is recorded"
 
 
 def describe_agreement(study: Study, cells: Iterable[Cell]) -> list[str]:

@@ -168,10 +168,10 @@ def update_cell(study: Study, cell: Cell, report: Report = ignore) -> None:
         records = finished_records(study, cell, report)
         if not records:
             return
-        if previous is not None and not agree(records, previous):
+        if previous is not None and (other := other_bits(records, previous)):
             path, kept = store.cell_path(cell), store.earlier_cell_path(cell)
             path.replace(kept)
-            why = possible_causes(previous["trials"][0]["environment"], min(records.items())[1]["environment"])
+            why = possible_causes(other["environment"], records[other["trial"]]["environment"])
             report({"step": 0, "note": f"{path} has other bits ({why}); moved to {kept}, writing a new one"})
             previous = None
         content = build_cell(study, cell, records, previous, known_pairs(study, cell, records, previous))
@@ -273,13 +273,13 @@ def pairs_anew(
     }
 
 
-def agree(records: dict[int, dict], previous: dict) -> bool:
-    """Whether the trials in ``records`` that the cell file holds too have the same predictions there."""
-    there = {trial["trial"]: trial["predictions_sha256"] for trial in previous["trials"]}
-    return all(
-        record["predictions_sha256"] == there.get(number, record["predictions_sha256"])
-        for number, record in records.items()
-    )
+def other_bits(records: dict[int, dict], previous: dict) -> dict | None:
+    """The first trial of the cell file that has other predictions there than in ``records``, if one has."""
+    for trial in previous["trials"]:
+        record = records.get(trial["trial"])
+        if record is not None and record["predictions_sha256"] != trial["predictions_sha256"]:
+            return trial
+    return None
 
 
 def cells_to_reuse(study: Study, cells: Iterable[Cell], name: str) -> dict[Cell, dict]:

@@ -76,6 +76,11 @@ class Busy(Exception):
         super().__init__(said)
         self.by_file = by_file
 
+    @property
+    def to_say(self) -> str:
+        """What a run that goes on without tells its user: who holds a file that may have to be removed by hand."""
+        return str(self) if self.by_file else ""
+
 
 # ---------------------------------------------------------------- bytes
 
@@ -228,22 +233,19 @@ def read_sealed(path: Path) -> bytes:
 def move_damaged(path: Path, ending: str = "damaged") -> Path:
     """Rename a damaged file to ``<name>.damaged``, or .damaged2, ... where that name is taken, so that nothing is
     lost and nothing trusts it; returns the new path."""
-    number, moved = 1, path.with_name(f"{path.name}.{ending}")
-    while os.path.lexists(moved):
-        number += 1
-        moved = path.with_name(f"{path.name}.{ending}{number}")
+    moved = unused(lambda number: path.with_name(f"{path.name}.{ending}{number}"))
     with suppress(FileNotFoundError):
         path.replace(moved)
     return moved
 
 
-def unused_name(path: Path) -> Path:
-    """``path``, or with a number, 2 or more, before its ending where that name is taken."""
-    number, unused = 1, path
-    while os.path.lexists(unused):
+def unused(named: Callable[[str], Path]) -> Path:
+    """The path ``named`` without a number or, where that is taken, with the first from 2 on that is not."""
+    number, path = 1, named("")
+    while os.path.lexists(path):
         number += 1
-        unused = path.with_stem(f"{path.stem}{number}")
-    return unused
+        path = named(str(number))
+    return path
 
 
 def check_writable(folder: Path) -> None:

@@ -45,7 +45,7 @@ from study.files import (
     read_checked_if_it_can_be,
     read_json,
     remove_stale_drafts,
-    unused_name,
+    unused,
     write_bytes,
     write_checked,
 )
@@ -216,7 +216,7 @@ class Store:
 
     def earlier_cell_path(self, cell: Cell) -> Path:
         """Where a cell file with other bits, such as of another machine, is kept: a name that is not taken."""
-        return unused_name(self.trials_dir(cell) / "cell_made_elsewhere.json")
+        return unused(lambda number: self.trials_dir(cell) / f"cell_made_elsewhere{number}.json")
 
     def checkpoint_path(self, cell: Cell, number: int) -> Path:
         return self.checkpoints / cell.name / f"trial_{number}.pt"

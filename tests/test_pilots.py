@@ -21,7 +21,6 @@ RATES = ("--rates", "0.001", "0.002")
 def command(tmp_path, monkeypatch):
     """Runs the command with its files in ``tmp_path``, training here; returns exit code and the trials it trained."""
     monkeypatch.setattr(config_trained, "CONFIG", replace(TINY, rates={("charlm", "gelu"): 1.0}))
-    monkeypatch.setattr(pilots, "CHECKPOINTS_DIR", tmp_path / "checkpoints")
     monkeypatch.setattr(train, "whole_split", lambda *split: islice(whole_split(*split), 1))  # for time
 
     def run(*options: str, file: str = "pilots/trained.json", stop_after: int = 1000) -> tuple[int, list[tuple]]:

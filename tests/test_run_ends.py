@@ -93,6 +93,26 @@ def test_the_time_left_is_not_told_from_less_than_a_twentieth_of_a_trial(made, c
         assert ("time left unknown yet" not in capsys.readouterr().out) == known
 
 
+def test_the_time_left_is_without_trials_that_another_run_has(made, monkeypatch, capsys):
+    study, cell = made
+    jobs, now = [(cell, 1), (cell, 2)], [0.0]
+    monkeypatch.setattr("runner.progress.time.monotonic", lambda: now[0])
+    going = Progress(study, Plan(jobs, jobs, {}))
+
+    def left_after(*events: Event) -> str:
+        for event in events:
+            going.on_event(event)
+        going.on_event(Event((cell, 1), "progress", progress={"step": 3, "note": "half"}))
+        return capsys.readouterr().out.splitlines()[-1].rpartition("about ")[2]
+
+    now[0] = 10.0
+    busy = Event((cell, 2), "busy")
+    assert left_after() == "0:00:30 left"
+    assert left_after(busy, busy) == "0:00:10 left"
+    here_after_all = Event((cell, 2), "progress", progress={"step": 0, "note": "begins"})
+    assert left_after(here_after_all) == "0:00:30 left"
+
+
 def test_stale_drafts_of_killed_writers_are_removed_at_the_start(made):
     study, cell = made
     drafts = [study.store.record_path(cell, 1), study.store.checkpoint_path(cell, 1), study.store.cell_path(cell)]

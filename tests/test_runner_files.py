@@ -93,6 +93,24 @@ def test_trials_are_compared_with_those_of_a_published_study(finished, capsys):
     ) in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("lacking", "why"),
+    [
+        (("processor",), "they may come from another machine or other code, of which not all was recorded there"),
+        ((), "nothing differs of what bits depend on and is recorded"),
+    ],
+)
+def test_what_is_not_recorded_is_no_cause(finished, capsys, lacking, why):
+    path = finished / "results" / "charlm_gelu_tiny.json"
+    cell = files.read_checked(path)
+    for trial in cell["trials"]:
+        trial["predictions_sha256"] = "0" * 64
+        trial["environment"] = {name: it for name, it in trial["environment"].items() if name not in lacking}
+    files.write_checked(path, without_means(cell))
+    assert call(finished, *HERE) == 0
+    assert f"\n0 of 2 trials have the same bits as study tiny; {why}. Largest" in capsys.readouterr().out
+
+
 def test_only_trials_of_the_same_settings_are_compared(finished, capsys):
     assert call(finished, *HERE[:-1], "1", "--seed-base", "7") == 0
     assert "the same bits" not in capsys.readouterr().out

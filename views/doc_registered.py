@@ -5,14 +5,14 @@ from collections import Counter
 from functools import cache
 
 from analysis import answer, registered
-from analysis.equal_loss import When
+from analysis.equal_loss import When, at_equal_loss
 from analysis.expectation import NOTHING, Found, Outcome
 from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
-from analysis.sizes import REPORTED_SLOPE, TESTED, SizeTrend
-from analysis.variants import CV
-from config import ACTIVATIONS
+from analysis.sizes import REPORTED_SLOPE, SizeTrend, size_trends
+from analysis.variants import CV, part_effects
+from config import ACTIVATIONS, PARENTS
 from labels import label, listed
 from views.doc_studies import StudyNumbers, duration, with_minus
 
@@ -69,6 +69,19 @@ class RegisteredNumbers(StudyNumbers):
         asked = [each for each in effects if (each.model, each.quantity) == (model, quantity)]
         return with_minus(asked[0].change) if asked else "not compared"
 
+    def part_effect_and_test(self, study: str, model: str, quantity: str) -> str:
+        """As ``part_effect``, and whether it is shown."""
+        effects = self.findings(study).part_effects
+        shown = next(each.shown for each in effects if (each.model, each.quantity) == (model, quantity))
+        return f"{self.part_effect(study, model, quantity)} ({'shown' if shown else 'not shown'})"
+
+    def part_effect_at_equal_loss(self, study: str, model: str) -> str:
+        """A variant's difference of PD from its parent, as ``part_effect`` has it, with all of both read where their
+        loss was the highest at which any pair of their trials ended. Description."""
+        both = [cell for cell in self.findings(study).measured if cell.model in (model, PARENTS[model])]
+        matched = [each.matched for each in at_equal_loss(both, [both])]
+        return next(with_minus(each.change) for each in part_effects(matched) if each.quantity == "relative_pd")
+
     def matters_in(self, study: str) -> str:
         """In how many architectures of a study PD depends on the activation."""
         findings = self.findings(study)
@@ -76,23 +89,37 @@ class RegisteredNumbers(StudyNumbers):
 
     report_slope = f"{100 * REPORTED_SLOPE:.1f}"  # of its CV, in percentage points for a tenfold size
 
-    def trend(self, study: str, quantity: str) -> str:
-        """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM"; of CVs in percentage points."""
-        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in self._trends(study, quantity)))
+    def trend(self, study: str, quantity: str, without: str = "", when: When = When.END) -> str:
+        """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
+        not ``without`` one of its sizes where the study is not a registered one."""
+        found = self._trends(study, quantity, when, without)
+        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in found))
+
+    def mismatches_trend(self, study: str, when: When = When.END) -> str:
+        """As ``trend``, of top-1 mismatches of 1,000, such as "−6 [−11, −1] in CharLM"."""
+        slopes = {each.base: each.slope for each in self._trends(study, "top1_mismatches", when)}
+        said = (f"{s.mean:+.0f} [{s.low:+.0f}, {s.high:+.0f}] in {label(base)}" for base, s in slopes.items())
+        return with_minus(listed(said))
+
+    def _trends(self, study: str, quantity: str, when: When, without: str = "") -> list[SizeTrend]:
+        cells = [cell for cell in self.findings(study).measured if cell.model != without]
+        trends = size_trends(cells) if without else self.findings(study).size_trends
+        return [each for each in trends if (each.quantity, each.when) == (quantity, when)]
 
     def reported_trend(self, study: str) -> str:
         """What is said here of a slope of the CV as large as the report's, such as "ruled out in CharLM"."""
-        return listed(f"{each.reported} in {label(each.base)}" for each in self._trends(study, TESTED[0]))
-
-    def _trends(self, study: str, quantity: str) -> list[SizeTrend]:
-        found = self.findings(study).size_trends
-        return [each for each in found if (each.quantity, each.when) == (quantity, When.END)]
+        found = [each for each in self.findings(study).size_trends if each.reported]
+        return listed(f"{each.reported} in {label(each.base)}" for each in found)
 
     def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
         """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
         others = [cell for cell in self.findings(study).models[model] if cell.activation != activation]
         (found,) = sensitivities(others, (metric,))[metric]
         return f"{100 * found.cv.mean:.1f} %"
+
+    def models_of(self, study: str) -> list[str]:
+        """The architectures of which a study has cells."""
+        return list(self.findings(study).models)
 
     def is_there(self, study: str) -> bool:
         return any(each["study"] == study for each in self.contents)
@@ -133,6 +160,12 @@ class RegisteredNumbers(StudyNumbers):
     def not_good_enough(self, study: str, *numbers: int) -> str:
         """A sentence on the cells that these expectations are about whose loss is too high, or nothing."""
         return " ".join(answer.not_good_enough(self.findings(study), self._about(study, *numbers)))
+
+    def shared_verdict(self, study: str, metric: str = "relative_pd") -> str:
+        """The one verdict on all architectures of a study; ValueError, for who then has to write another text, where
+        there are several."""
+        (verdict,) = {each.verdict for each in self.findings(study).sensitivities(metric)}
+        return str(verdict)
 
     def by_mismatches(self, study: str, *numbers: int) -> str:
         """The verdicts by top-1 mismatches on the architectures that these expectations are about."""

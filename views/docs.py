@@ -5,7 +5,7 @@ A template in ``docs/templates/`` calls the methods of ``Numbers``; what it does
 
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -69,12 +69,12 @@ def environment(root: Path) -> Environment:
     return templates
 
 
-def edge_of_grid(pilots: Pilots) -> str:
-    """The cells whose best rate is at the edge of those tried, such as "0.016 in TinyLSTM (ReLU and GELU)", or
-    nothing."""
+def edge_of_grid(pilots: Pilots, models: Container[str]) -> str:
+    """The cells of ``models`` whose best rate is at the edge of those tried, such as "0.016 in TinyLSTM (ReLU and
+    GELU)", or nothing."""
     found: dict[tuple[str, float], list[str]] = {}
     for (model, activation), cell in pilots.items():
-        if cell.at_edge and cell.rate:
+        if model in models and cell.at_edge and cell.rate:
             found.setdefault((model, cell.rate), []).append(label(activation))
     return "; ".join(f"{rate:g} in {label(model)} ({listed(names)})" for (model, rate), names in found.items())
 
@@ -82,7 +82,7 @@ def edge_of_grid(pilots: Pilots) -> str:
 def favoured(pilots: Pilots, model: str) -> str:
     """The best rate of each activation of an architecture, and those that were tried, such as "ReLU 0.001 and GELU
     0.004, of 0.001, 0.002 and 0.004"."""
-    cells = {activation: cell for (name, activation), cell in pilots.items() if name == model}
+    cells = {activation: cell for (name, activation), cell in pilots.items() if name == model and cell.rate}
     best = listed(f"{label(name)} {cell.rate:g}" for name, cell in cells.items())
     tried = sorted({rate for cell in cells.values() for rate in cell.losses})
     return f"{best}, of {listed(f'{rate:g}' for rate in tried)}"
