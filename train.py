@@ -171,6 +171,7 @@ class TrialRun:
         """
         if self.finished and not has_constant_rate(self.facts):
             return
+        self.wait_for_device()
         state = {
             "config": self.facts,
             "fingerprint": fingerprint(self.facts),

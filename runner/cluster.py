@@ -15,6 +15,7 @@ from study import cli
 from study.files import Busy, UserError, read_json
 from study.plan import Job, Study
 from train import run_trial
+from training.step import RecordingError
 
 try:
     from distributed import CancelledError, Client, Future, Security, as_completed
@@ -35,7 +36,7 @@ def cluster_trial(study: Study, job: Job) -> Event:
         return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
     except Busy as busy:
         return Event(job, "busy", busy.to_say)
-    except UserError as error:
+    except (UserError, RecordingError) as error:
         return Event(job, "failed", str(error))
 
 

@@ -12,9 +12,10 @@ from tiny_trials import CELL, assert_same_trial, elsewhere, run, run_until, weig
 
 from activations import ACTIVATIONS, make_activation
 from config import MODELS
-from model import Block, build_model
+from model import RECURRENCES_IN_FLOAT32, Block, build_model, recurred
 from study import cli, environment, options
 from study.files import UserError
+from study.own_checks import check_precision
 from study.plan import Study, load_corpus
 from study.store import fingerprint
 from train import TrialRun
@@ -39,6 +40,38 @@ def close(ours: torch.Tensor, exact: torch.Tensor, roundings: int) -> None:
     """Within so many roundings, each of the size that rounding the largest value has."""
     assert ours.shape == exact.shape
     assert (ours.double() - exact).abs().max() <= roundings * HALF * exact.abs().max()
+
+
+# ---------------------------------------------------------------- recurrences on a GPU
+
+
+@pytest.fixture
+def recurrences_as_on_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr("model.RECURRENCES_IN_FLOAT32", {"cpu"})
+
+
+@pytest.mark.usefixtures("recurrences_as_on_a_gpu")
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_a_recurrence_is_computed_in_float32_and_its_result_rounded_once(kind):
+    layer, seen = kind(8, 8, batch_first=True), []
+    layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].dtype))
+    x = torch.randn(3, 7, 8, generator=stream())
+    with in_bfloat16:
+        found = recurred(layer, x.bfloat16())
+    assert seen == [torch.float32] and found.dtype == torch.bfloat16
+    assert torch.equal(found, layer(x.bfloat16().float())[0].bfloat16())
+    assert torch.equal(recurred(layer, x), layer(x)[0])
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cuda", None), ("cuda", "float32"), ("cpu", "bfloat16")])
+def test_a_users_recurrence_is_refused_where_it_would_be_in_float16(tiny_study, device, precision):
+    asked = replace(tiny_study, device=device, asked_precision=precision)
+    check_precision(asked, torch.nn.Linear(2, 2))
+    if asked.precision == "bfloat16" and device in RECURRENCES_IN_FLOAT32:
+        with pytest.raises(UserError, match="--precision float32"):
+            check_precision(asked, torch.nn.Sequential(torch.nn.GRU(2, 2)))
+    else:
+        check_precision(asked, torch.nn.Sequential(torch.nn.GRU(2, 2)))
 
 
 # ---------------------------------------------------------------- kernels

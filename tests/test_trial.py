@@ -96,6 +96,17 @@ def test_what_a_gpu_needs_to_be_deterministic_is_set_whatever_was(monkeypatch):
     assert torch.backends.cudnn.allow_tf32
 
 
+def test_what_is_to_be_float32_is_not_multiplied_as_less():
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with deterministic("cpu"):
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 def test_seeding_is_that_of_pytorch_on_every_device_that_is_here(monkeypatch):
     seeded = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -56,10 +56,13 @@ def deterministic(device: str) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     memory: Any = torch.utils.deterministic  # a module with a property, which its type does not show
     fill_before, tf32_before = memory.fill_uninitialized_memory, torch.backends.cudnn.allow_tf32
+    products_before = torch.get_float32_matmul_precision()
     torch.use_deterministic_algorithms(True, warn_only=device == "mps")
     # Deterministic mode fills what torch.empty returns. Here all of it is written to anyway, and filling costs 5 %.
     memory.fill_uninitialized_memory = False
-    torch.backends.cudnn.allow_tf32 = False  # in which a GPU's LSTM would multiply what is to be float32
+    # What is to be float32 is not multiplied as TF32, by a GPU's LSTMs or where the environment or own code says so.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     if device == "cpu":
         torch.set_num_threads(1)
     try:
@@ -68,6 +71,7 @@ def deterministic(device: str) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0])
         memory.fill_uninitialized_memory = fill_before
         torch.backends.cudnn.allow_tf32 = tf32_before
+        torch.set_float32_matmul_precision(products_before)
         torch.set_num_threads(before[1])
 
 
