@@ -10,7 +10,7 @@ from analysis.expectation import NOTHING, Found, Outcome
 from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
-from analysis.sizes import REPORTED_SLOPE, SizeTrend, size_trends
+from analysis.sizes import REPORTED_SLOPE, size_trends
 from analysis.variants import CV, part_effects
 from config import ACTIVATIONS, PARENTS
 from labels import label, listed
@@ -92,19 +92,10 @@ class RegisteredNumbers(StudyNumbers):
     def trend(self, study: str, quantity: str, without: str = "", when: When = When.END) -> str:
         """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
         not ``without`` one of its sizes where the study is not a registered one."""
-        found = self._trends(study, quantity, when, without)
-        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in found))
-
-    def mismatches_trend(self, study: str, when: When = When.END) -> str:
-        """As ``trend``, of top-1 mismatches of 1,000, such as "−6 [−11, −1] in CharLM"."""
-        slopes = {each.base: each.slope for each in self._trends(study, "top1_mismatches", when)}
-        said = (f"{s.mean:+.0f} [{s.low:+.0f}, {s.high:+.0f}] in {label(base)}" for base, s in slopes.items())
-        return with_minus(listed(said))
-
-    def _trends(self, study: str, quantity: str, when: When, without: str = "") -> list[SizeTrend]:
         cells = [cell for cell in self.findings(study).measured if cell.model != without]
         trends = size_trends(cells) if without else self.findings(study).size_trends
-        return [each for each in trends if (each.quantity, each.when) == (quantity, when)]
+        found = [each for each in trends if (each.quantity, each.when) == (quantity, when)]
+        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in found))
 
     def reported_trend(self, study: str) -> str:
         """What is said here of a slope of the CV as large as the report's, such as "ruled out in CharLM"."""

@@ -119,7 +119,7 @@ class StudyNumbers:
         return with_minus("; ".join(said))
 
     def n_unsettled(self, study: str) -> str:
-        """Such as "21 of 36 cells": in how many the loss still fell."""
+        """Such as "21 of 36 cells": how many have not settled."""
         known = [cell.settled() for cell in self.findings(study).measured]
         return f"{known.count(False)} of {counted(len(known), 'cell')}"
 
