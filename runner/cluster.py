@@ -30,7 +30,8 @@ CONNECT_SECONDS = 10
 def cluster_trial(study: Study, job: Job) -> Event:
     """One task: train the trial on the worker that was given it, and return how it ended.
 
-    What is not a user's mistake is raised, so that the scheduler tries again, perhaps on another machine.
+    What is no mistake of the user's, and may go well elsewhere, is raised, so that the scheduler tries again, perhaps
+    on another machine.
     """
     try:
         return Event(job, "done", run_trial(study, *job, of_run=True)["status"])

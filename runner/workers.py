@@ -322,11 +322,11 @@ def receive_events(workers: list[Worker], on_event: Callable[[Event], None]) -> 
             event: Event = worker.connection.recv()
         except (EOFError, OSError):
             event = Event(job, "failed", worker.why_dead())
-        if is_last(event, worker.setting.device):
-            wait([worker.connection], PATIENCE)  # a worker ends after this event: whoever gives it a job sees it
         if event.kind != "progress":
             worker.job = None
         on_event(event)
+        if is_last(event, worker.setting.device):
+            wait([worker.connection], PATIENCE)  # a worker ends after this event: whoever gives it a job sees it
 
 
 def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:

@@ -27,7 +27,6 @@ def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> di
     """Three steps of a cell in all; what they show, for a ``FirstStep``. UserError for a cell that cannot be
     trained, or not to the same bits again."""
     run, config = trial_of(study, cell, 1), study.config
-    check_precision(study, run.model)
     initial = bits(run.model)
     tokens = run.probe.contexts[: config.batch_size]
     logits = check_forward(run, tokens)
@@ -48,8 +47,8 @@ def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> di
 
 
 def check_precision(study: Study, model: torch.nn.Module) -> None:
-    """UserError where a GPU would run a part of the model in float16, as ``model.recurred`` says."""
-    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in model.modules())
+    """UserError where a GPU would run a part of a user's model in float16, as ``model.recurred`` says."""
+    recurrent = isinstance(model, OwnModel) and any(isinstance(part, torch.nn.RNNBase) for part in model.modules())
     if recurrent and study.precision == "bfloat16" and study.device in RECURRENCES_IN_FLOAT32:
         raise UserError(
             "on a GPU, PyTorch runs LSTM, GRU and RNN in float16 for bfloat16; choose --precision float32"

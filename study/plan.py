@@ -77,13 +77,13 @@ def has_cuda() -> bool:
 
 
 def device_here() -> str:
-    """ "cuda" where there is a GPU, else "cpu". Said, where there is one that PyTorch cannot use."""
+    """ "cuda" where there is a GPU, else "cpu". Where there is one that PyTorch cannot use, a line says so."""
     if has_cuda():
         return "cuda"
     if NVIDIA_DRIVER.exists():
         cli.say(
-            f"an NVIDIA driver is here, but PyTorch {version('torch')} finds no GPU through it, so the CPU is used; "
-            "that PyTorch may be built without CUDA, or for a newer driver"
+            f"an NVIDIA driver is here, but PyTorch {version('torch')} finds no GPU through it; "
+            "it may be built without CUDA, or for a newer driver"
         )
     return "cpu"
 

@@ -12,7 +12,7 @@ from tiny_trials import CELL, assert_same_trial, elsewhere, run, run_until, weig
 
 from activations import ACTIVATIONS, make_activation
 from config import MODELS
-from model import RECURRENCES_IN_FLOAT32, Block, build_model, recurred
+from model import Block, build_model, recurred
 from study import cli, environment, options
 from study.files import UserError
 from study.own_checks import check_precision
@@ -23,6 +23,7 @@ from training.dataset import probe_set, training_batch
 from training.evaluation import predict
 from training.kernels import QUERIES, Linear, causal_attention
 from training.layers import ConvolutionBlock
+from training.own_model import OwnModel
 from training.seeding import MaskStream, deterministic
 
 HALF = 2.0**-9  # the largest relative error of rounding to bfloat16's 8 bits
@@ -63,15 +64,34 @@ def test_a_recurrence_is_computed_in_float32_and_its_result_rounded_once(kind):
     assert torch.equal(recurred(layer, x), layer(x)[0])
 
 
-@pytest.mark.parametrize(("device", "precision"), [("cuda", None), ("cuda", "float32"), ("cpu", "bfloat16")])
-def test_a_users_recurrence_is_refused_where_it_would_be_in_float16(tiny_study, device, precision):
-    asked = replace(tiny_study, device=device, asked_precision=precision)
-    check_precision(asked, torch.nn.Linear(2, 2))
-    if asked.precision == "bfloat16" and device in RECURRENCES_IN_FLOAT32:
-        with pytest.raises(UserError, match="--precision float32"):
-            check_precision(asked, torch.nn.Sequential(torch.nn.GRU(2, 2)))
-    else:
-        check_precision(asked, torch.nn.Sequential(torch.nn.GRU(2, 2)))
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.recurrence = torch.nn.Embedding(65, 65), torch.nn.GRU(65, 65, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.recurrence(self.table(tokens))[0]
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "float32"), ("cpu", "bfloat16")])
+def test_a_users_recurrence_is_taken_where_it_is_computed_as_asked(tiny_study, device, precision):
+    check_precision(replace(tiny_study, device=device, asked_precision=precision), OwnModel(Recurrent(), 4))
+
+
+def test_a_users_recurrence_is_refused_where_it_would_be_in_float16(tiny_study):
+    on_gpu = replace(tiny_study, device="cuda")
+    check_precision(on_gpu, build_model("tinylstm", "gelu", TINY))
+    check_precision(on_gpu, OwnModel(torch.nn.Embedding(65, 65), 4))
+    with pytest.raises(UserError, match="choose --precision float32"):
+        check_precision(on_gpu, OwnModel(Recurrent(), 4))
+
+
+@pytest.mark.usefixtures("recurrences_as_on_a_gpu")
+def test_it_is_refused_before_a_trial_of_it_begins(study, monkeypatch):
+    monkeypatch.setattr("study.own_checks.RECURRENCES_IN_FLOAT32", {"cpu"})
+    monkeypatch.setattr("study.own_code.OwnCode.build", lambda *_: OwnModel(Recurrent(), 4))
+    with pytest.raises(UserError, match="choose --precision float32"):
+        TrialRun(study, study.cell(*CELL), 1)
 
 
 # ---------------------------------------------------------------- kernels

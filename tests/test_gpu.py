@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import TINY
-from tiny_trials import assert_same_trial, elsewhere, run, run_until
+from tiny_trials import assert_same_trial, elsewhere, run, run_until, with_config
 
 import train
 from config import MODELS
@@ -39,9 +39,14 @@ def test_the_same_bits_twice_and_after_an_interruption(on_gpu, architecture):
     assert_same_trial(on_gpu, resumed, names)
 
 
+CONSTANT = {"optimizer": "adam", "schedule": "constant"}
+VARYING = {"schedule": "cosine", "warm_up": 0.34, "clip_norm": 1.0}
+
+
+@pytest.mark.parametrize("recipe", [CONSTANT, {"optimizer": "adamw"} | VARYING, {"optimizer": "muon"} | VARYING])
 @pytest.mark.parametrize("architecture", MODELS)
-def test_a_recorded_step_gives_the_bits_of_the_plain_one(on_gpu, architecture):
-    names = (architecture, "gelu")
+def test_a_recorded_step_gives_the_bits_of_the_plain_one(on_gpu, architecture, recipe):
+    names, on_gpu = (architecture, "gelu"), with_config(on_gpu, **recipe)
     recorded = replace(elsewhere(on_gpu, "recorded"), cuda_graphs=True)
     with deterministic(DEVICE):
         trial = TrialRun(recorded, recorded.cell(*names), 1)
@@ -55,12 +60,13 @@ def test_a_recorded_step_gives_the_bits_of_the_plain_one(on_gpu, architecture):
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_every_optimizer_trains(on_gpu, optimizer):
-    assert run(replace(on_gpu, config=replace(on_gpu.config, optimizer=optimizer)))["status"] == "completed"
+    assert run(with_config(on_gpu, optimizer=optimizer))["status"] == "completed"
 
 
 @pytest.mark.parametrize("architecture", ["minigpt", "tinylstm"])
 def test_a_landscape_is_measured(on_gpu, architecture, monkeypatch):
     monkeypatch.setattr(train, "whole_split", lambda tokens, config: whole_split(tokens[:1000], config))
-    study = replace(on_gpu, config=replace(on_gpu.config, landscape=True))
+    study = with_config(on_gpu, landscape=True)
     records = [run(study, number, (architecture, "gelu")) for number in (1, 2)]
     assert all(record["curvature"] is not None for record in records)
+    assert records[1]["barriers"]["1"] is not None

@@ -147,6 +147,8 @@ def test_integers_are_not_interpolated():
     model = Placed()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     assert landscape.barrier(model, state, state, BATCH) == pytest.approx(0, abs=1e-6)
+    other = state | {"places": state["places"].flip(0)}
+    assert math.isnan(landscape.barrier(model, state, other, BATCH))
 
 
 def test_lanczos_is_exact_where_it_spans_the_whole_space():

@@ -131,6 +131,39 @@ def test_what_failed_on_a_gpu_is_the_last_that_its_worker_does(tiny_study, devic
     assert [ours.recv().job for _ in done] == done
 
 
+def test_a_job_after_one_that_failed_on_a_gpu_is_for_another_worker(monkeypatch, tiny_study):
+    class Broken:
+        """Fails, and ends a little later."""
+
+        def __init__(self, *_):
+            self.connection, self.its_end = multiprocessing.Pipe()
+            self.process, self.setting, self.job = threading.Thread(), replace(tiny_study, device="cuda"), None
+            self.process.start()
+
+        def successor(self):
+            return Broken()
+
+        def give(self, job):
+            self.connection.send(job)
+            self.job = job
+            threading.Thread(target=self.fail).start()
+
+        def fail(self):
+            job = self.its_end.recv()
+            self.its_end.send(workers.Event(job, "failed", "device-side assert"))
+            time.sleep(0.2)
+            self.its_end.close()
+
+        def why_dead(self) -> str:
+            return "ended before its job"
+
+    monkeypatch.setattr(workers, "Worker", Broken)
+    monkeypatch.setattr(workers, "assign_gpus", lambda device, n: [0] * n)
+    jobs, events = [(tiny_study.cell("charlm", "relu"), number) for number in (1, 2)], []
+    workers.run_jobs(replace(tiny_study, device="cuda"), 1, jobs, events.append, lambda: False)
+    assert events == [workers.Event(job, "failed", "device-side assert") for job in jobs]
+
+
 class Waiting:
     """A connection whose jobs wait in it, which does not ask to stop."""
 

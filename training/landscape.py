@@ -139,8 +139,12 @@ def barrier(model: nn.Module, first: dict, second: dict, batch: Windows) -> floa
 
     The maximum over ``POINTS`` points of L((1-a) first + a second) - ((1-a) L(first) + a L(second)), as in Entezari
     et al. 2022, arXiv:2110.06296, after Frankle et al. 2020, arXiv:1912.05671. ``first`` and ``second`` are states of
-    ``model``. The same to the bit with the two exchanged. NaN where a loss on the line is not finite.
+    ``model``. The same to the bit with the two exchanged. NaN where a loss on the line is not finite, and where
+    buffers of integers differ, between which there is no line.
     """
+    fixed = [name for name, tensor in first.items() if not tensor.is_floating_point()]
+    if not all(torch.equal(first[name], second[name]) for name in fixed):
+        return math.nan
     between = copy.deepcopy(model).eval()
     for part in between.modules():
         if isinstance(part, nn.RNNBase):
@@ -149,8 +153,7 @@ def barrier(model: nn.Module, first: dict, second: dict, batch: Windows) -> floa
     losses = []
     for step in range(POINTS):
         a, b = (steps - step) / steps, step / steps
-        # What is counted or numbered in a buffer of integers is not interpolated.
-        weights = {name: a * w + b * second[name] for name, w in first.items() if w.is_floating_point()}
+        weights = {name: a * first[name] + b * second[name] for name in first.keys() - set(fixed)}
         between.load_state_dict(first | weights)
         losses.append(float(loss_of(between, *batch)))
     ends = losses[0], losses[-1]
