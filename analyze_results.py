@@ -117,7 +117,7 @@ def refuse_without_effect(parser: argparse.ArgumentParser, arguments: argparse.N
     """An option that changes nothing of what was asked for is a mistake."""
     of_figures = ["--all-figures", "--figure-format"]
     unused = {
-        "--audit": (print_audit, of_figures),
+        "--audit": (print_audit, ["--no-plots", *of_figures]),
         "--html": (write_page, ["--format", *of_figures]),
         "--docs": (write_docs, ["--study", "--format", "--no-plots", *of_figures]),
     }
@@ -164,11 +164,15 @@ def introduction(studies: Studies, findings: Findings, arguments: argparse.Names
     return [*account(findings.measured), *which_study(studies, findings.study, arguments.study is not None)]
 
 
+def from_folder(arguments: argparse.Namespace) -> str:
+    """The option that names the results' folder, and a space, where it is another than this repository's."""
+    return "" if are_here(arguments) else f"--results-dir {shlex.quote(str(arguments.results_dir))} "
+
+
 def print_answer(findings: Findings, arguments: argparse.Namespace) -> None:
     """The answer in words, the cells and the verdicts, and where there is more."""
     form, options = arguments.format, f"--study {findings.study} " if arguments.study else ""
-    if not are_here(arguments):
-        options += f"--results-dir {shlex.quote(str(arguments.results_dir))} "
+    options += from_folder(arguments)
     print()
     words = [answer.headline(findings), *answer.other_primary(findings), answer.scope(findings)]
     print_lines([answer.QUESTION, *words], form)
@@ -353,6 +357,7 @@ def write_page(arguments: argparse.Namespace) -> int:
         shown,
         audit,
         pictures(findings, arguments),
+        f"python analyze_results.py --study {findings.study} {from_folder(arguments)}--html",
         MORE,
         quote(os.fsencode(os.path.relpath(arguments.plots_dir, path.parent))),
     )

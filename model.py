@@ -26,6 +26,8 @@ from training.layers import Block, CausalAttention, ConvolutionBlock, Dropout, F
 from training.own_model import OwnModel
 from training.seeding import MaskStream, seed_everything, stream_seed, torch_stream
 
+RECURRENCES_IN_FLOAT32 = {"cuda"}  # kinds of device
+
 
 class LanguageModel(nn.Module):
     """What the architectures share: token embedding in front, norm and head behind, initial values, masks.
@@ -154,7 +156,7 @@ class TinyLSTM(LanguageModel):
 
     def _recur(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
-            x = self.dropout(layer(x)[0].to(x.dtype))  # in bfloat16 where products are
+            x = self.dropout(recurred(layer, x))
         return x
 
     def _transform(self, x: torch.Tensor) -> torch.Tensor:
@@ -212,6 +214,18 @@ class HybridLM(Transformer):
         return super().last_features(self.convolutions(x))
 
 
+def recurred(layer: nn.RNNBase, x: torch.Tensor) -> torch.Tensor:
+    """What a recurrence makes of ``x`` (B, T, C), in its precision, which is bfloat16 where products are: (B, T, C).
+
+    A GPU's autocast would run it in float16, whatever it is told to, where small gradients are lost (PyTorch,
+    aten/src/ATen/cudnn/AutocastRNN.cpp). So there it is computed in float32.
+    """
+    if x.device.type not in RECURRENCES_IN_FLOAT32:
+        return layer(x)[0].to(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())[0].to(x.dtype)
+
+
 # ---------------------------------------------------------------- variants
 
 # Of CharLM with one head or one block the ``Shape`` says all.
@@ -221,7 +235,8 @@ class CharLMNoAttentionDropout(CharLM):
     """Dropout on residuals only. Where dropout is off, CharLM itself."""
 
     def make_block(self, shape: Shape, activation: str) -> Block:
-        return Block(shape, activation, self.dropout, attention_dropout=Dropout(0.0, self.masks))
+        undropped = Dropout(0.0, self.masks)
+        return Block(shape, activation, self.dropout, self.biases, self.make_norm, attention_dropout=undropped)
 
 
 class CharLMNoGain(CharLM):

@@ -343,13 +343,13 @@ def panels(figure: Figure | SubFigure, count: int, columns: int = PANELS, **opti
     return list(axes.flat[:count])
 
 
-def outer_labels(axes: Sequence[Axes], x: str = "", y: str = "", columns: int = PANELS) -> None:
+def outer_labels(axes: Sequence[Axes], x: str = "", y: str = "") -> None:
     """Label the axes at the left and those with nothing below, and no others."""
     for ax in axes:
         ax.set(xlabel="", ylabel="")
-    for ax in axes[::columns]:
+    for ax in axes[::PANELS]:
         ax.set_ylabel(y)
-    for ax in axes[-columns:]:
+    for ax in axes[-PANELS:]:
         ax.set_xlabel(x)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from analysis.compared_shown import tables
@@ -31,7 +32,7 @@ from runner.workers import Event
 from study import cli
 from study.files import UserError, write_bytes
 from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS
-from study.plan import has_cuda
+from study.plan import device_here, has_cuda
 from training.seeding import deterministic
 from views.render import render
 
@@ -178,7 +179,7 @@ def prepare(arguments: argparse.Namespace) -> Begun:
         raise UserError("one activation has nothing to be compared with; give two or more")
     if arguments.device == "cuda" and not has_cuda():
         raise UserError("no CUDA device is available here; choose --device cpu")
-    device = ("cuda" if has_cuda() else "cpu") if arguments.device == "auto" else arguments.device
+    device = device_here() if arguments.device == "auto" else arguments.device
     task = load_task(arguments.task)
     for name in task.without_rate(names):
         cli.say(f"no rate for {name}: the optimizer's own")
@@ -192,6 +193,8 @@ def prepare(arguments: argparse.Namespace) -> Begun:
     cli.say(f"{task.path}: a few steps with {counted(len(names), 'activation')}, twice, to check and to time them")
     with deterministic(device):
         cost, shape, warnings = examine(task, names, SEED_BASE, device, own)
+    if device == "cuda":
+        torch.cuda.empty_cache()  # the memory that this process still holds is for those that train
     for warning in warnings:
         cli.say(f"warning: {warning}")
     workers = arguments.workers or workers_for(device)

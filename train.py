@@ -57,6 +57,7 @@ from study.first_step import first_step
 from study.landscape import barriers_to_finished, landscape_of
 from study.locks import exclusive, warn_without_locks
 from study.options import add_study_options, check_names, study_from
+from study.own_checks import check_precision
 from study.own_code import short_name
 from study.plan import Study, finished_trials, load_corpus, pending_jobs, planned_jobs, without_landscape
 from study.state import kept_predictions, load_into, predictions_to_keep, read_state
@@ -64,7 +65,7 @@ from study.store import Cell, fingerprint, has_constant_rate
 from training.dataset import evaluation_windows, probe_set, text_noise, training_batch, whole_split
 from training.evaluation import evaluate, predict, predict_passage, write_texts
 from training.optimizers import make_optimizer, rate_factor, set_rate
-from training.seeding import deterministic, seed_everything
+from training.seeding import deterministic, float32_products, seed_everything
 from training.step import RecordedStep, RecordingError, Step
 
 
@@ -91,6 +92,7 @@ class TrialRun:
         self.probe = probe_set(self.corpus, self.config)
         seed_everything(self.seed)
         self.model = study.own.build(cell.model, cell.activation, self.config, self.seeds["init"]).to(study.device)
+        check_precision(study, self.model)
         self.optimizer = make_optimizer(self.model, self.config, study.device)
         self.peak_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         step = RecordedStep if study.cuda_graphs else Step
@@ -171,6 +173,7 @@ class TrialRun:
         """
         if self.finished and not has_constant_rate(self.facts):
             return
+        self.wait_for_device()
         state = {
             "config": self.facts,
             "fingerprint": fingerprint(self.facts),
@@ -357,10 +360,11 @@ def run_trial(
         record = finished_record(study, cell, number, report)
         if record is None:
             run = TrialRun(study, cell, number)
-            if note := run.resume():
-                report({"step": run.step, "note": note, "resumed": True})
-            train(run, report, should_stop)
-            record = run.finish(report)
+            with float32_products():
+                if note := run.resume():
+                    report({"step": run.step, "note": note, "resumed": True})
+                train(run, report, should_stop)
+                record = run.finish(report)
         keep_pairs(study, cell, number, report)
         if not of_run:
             update_cell(study, cell, report)

@@ -10,7 +10,7 @@ from analysis.registration import REGISTERED, registration_of
 from config import ACTIVATIONS, MODELS
 from labels import counted, in_order, listed
 
-# Of an environment, what rounding depends on.
+# Of an environment, what tells machines apart that may round differently; libraries show in the three roundings.
 MACHINE = (
     "system",
     "machine",

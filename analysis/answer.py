@@ -19,6 +19,7 @@ from metrics import METRICS, primary
 FEWEST_UNNAMED = 3  # architectures of a study that are not named where the same is true of all
 MOST_NAMED = 5  # architectures with the same verdict that are named where others have another
 ALIKE = 1.05  # times as large as the smallest model, up to which all count as of one size
+NOT_SETTLED = f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %)"
 QUESTION = "Does the activation function change how reproducible a language model is?"
 
 
@@ -95,7 +96,7 @@ def family(findings: Findings) -> list[str]:
 
 
 def not_settled(findings: Findings) -> list[str]:
-    """Where the loss still fell when a schedule ended, in a sentence; nothing where it did not or there is none."""
+    """Which cells had not settled when a schedule ended, in a sentence; nothing where all had or there is none."""
     if not _to_the_end(findings.measured):
         return []
     by_share: dict[str, list[str]] = {}
@@ -108,7 +109,7 @@ def not_settled(findings: Findings) -> list[str]:
     where = "; ".join(
         f"{share}{' each' if len(names) > 1 else ''} in {listed(names)}" for share, names in by_share.items()
     )
-    return [f"Not settled (the last fifth of the steps lowered the loss by over {100 * SETTLED:.0f} %): {where}."]
+    return [f"{NOT_SETTLED}: {where}."]
 
 
 def not_good_enough(findings: Findings, models: Container[str] = ()) -> list[str]:
@@ -226,7 +227,7 @@ class ArchitectureAnswer:
 
     @property
     def unsettled(self) -> int:
-        """In how many of the cells the loss still fell."""
+        """How many of the cells have not settled."""
         return [cell.settled() for cell in self.cells].count(False)
 
     @property
@@ -280,7 +281,7 @@ class ArchitectureAnswer:
     def reservations(self) -> list[str]:
         """What was registered to be said beside the verdict on models that were not trained until good."""
         total = counted(len(self.cells), "cell")
-        said = [f"Not settled: in {self.unsettled} of {total} the loss still fell."] if self.unsettled else []
+        said = [f"{NOT_SETTLED}: {self.unsettled} of {total}."] if self.unsettled else []
         if self.short:
             said.append(
                 f"Not trained as far as intended: in {self.short} of {total} the loss is above "

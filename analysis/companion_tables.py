@@ -378,9 +378,11 @@ def controls(findings: Findings) -> list[Table]:
         "streams differ between trials. run_all_experiments.py --controls makes them."
     ]
     if findings.controls:
+        of_dropout = any("dropout" in each.varies for each in findings.controls)
         notes += [
             "The streams that do not differ are those of the first seed. Shares need not add up to 100 %: each "
-            "source alone may already bring out what all together do. NanoTransformer has no dropout.",
+            "source alone may already bring out what all together do.",
+            *(["NanoTransformer has no dropout."] if of_dropout else []),
             "Contexts too: the second model of each pair is scored on other contexts than the first, the report's "
             "mistake. That measures how contexts differ, and is a ceiling.",
         ]

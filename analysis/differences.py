@@ -183,9 +183,9 @@ def difference_of_trials(first: MeasuredCell, second: MeasuredCell, metric: str 
     )
 
 
-def permuted(first: MeasuredCell, second: MeasuredCell, metric: str = "relative_pd") -> Significance | None:
-    """A second opinion on a difference of pairs: labels of trials permuted, unpaired; None with too few seeds."""
-    seeds, (a, b) = shared_distances([first, second], metric)
+def permuted(first: MeasuredCell, second: MeasuredCell) -> Significance | None:
+    """A second opinion on a difference of PD: labels of trials permuted, unpaired; None with too few seeds."""
+    seeds, (a, b) = shared_distances([first, second], "relative_pd")
     return stats.permutation_test(a, b, np.random.default_rng(SEED)) if len(seeds) >= FEWEST_JUDGED else None
 
 

@@ -20,7 +20,7 @@ from analysis.table import Row
 class RateEffect:
     """PD and mismatches (of pairs) and the loss of a cell at the rate ``high`` minus those at ``low``.
 
-    ``relative_pd.p`` is that of exact sign flips of whole seeds, by Holm's method over all effects of the study.
+    ``relative_pd.p`` is that of sign flips of whole seeds, by Holm's method over all effects of the study.
     ``processors_differ`` where the trials at one rate ran on other processors than those at the other, so that they
     differ in rounding too.
     """

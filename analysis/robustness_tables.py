@@ -220,7 +220,7 @@ def rates(findings: Findings) -> list[Table]:
     )
     notes = (
         "The same architecture, activation and seeds at two learning rates; all other settings are the same. "
-        "Differences are the higher rate's minus the lower's. p: exact sign flips of whole seeds, by Holm's method "
+        "Differences are the higher rate's minus the lower's. p: sign flips of whole seeds, by Holm's method "
         f"over the rows.{floor}",
         *([f"The two rates were trained on different processors: {listed(elsewhere)}."] if elsewhere else []),
     )

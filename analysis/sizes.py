@@ -62,8 +62,10 @@ class SizeTrend:
 
     @property
     def size(self) -> str:
-        """Such as "+0.012 [-0.003, +0.027]"; of a CV in percentage points."""
+        """Such as "+0.012 [-0.003, +0.027]"; of a CV in percentage points, of mismatches in whole ones."""
         form, scale = ("{:+.1f}", 100) if is_cv(self.quantity) else ("{:+.3f}", 1)
+        if self.quantity == "top1_mismatches":
+            form = "{:+.0f}"
         low, mean, high = (form.format(scale * x) for x in (self.slope.low, self.slope.mean, self.slope.high))
         return f"{mean} [{low}, {high}]"
 

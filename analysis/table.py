@@ -70,8 +70,8 @@ def mean_of(form: str, scale: float = 1) -> Callable[[Estimate | None], str]:
     return lambda estimate: shown(None if estimate is None else estimate.mean)
 
 
-def std_of(form: str, scale: float = 1) -> Callable[[Estimate | None], str]:
-    shown = number(form, scale)
+def std_of(form: str) -> Callable[[Estimate | None], str]:
+    shown = number(form)
     return lambda estimate: shown(None if estimate is None else estimate.std)
 
 

@@ -137,7 +137,7 @@ def span(findings: Findings, asked: dict) -> list[Measurement]:
 
 def _of_cell(cell: MeasuredCell, asked: dict) -> Measurement:
     estimate, n = cell.estimate(asked["metric"]), cell.n_predictions
-    scale, digits, unit = asked.get("scale", 1), asked.get("digits", 3), asked.get("unit", "")
+    scale, digits, unit = 1.0, asked.get("digits", 3), asked.get("unit", "")
     if asked.get("of_1000") and n:
         scale, digits, unit = 1000 / n, 0, "of 1000"
     return Measurement(f"{label(cell.model)} {label(cell.activation)}", estimate, unit, scale, digits)

@@ -29,7 +29,7 @@ import config
 import config_cpu
 from labels import label
 from metrics import relative_pd
-from runner.workers import run_jobs
+from runner.workers import Event, run_jobs
 from study import cli
 from study.environment import environment
 from study.files import ROOT, write_json
@@ -61,12 +61,15 @@ def one_trial(configuration: config.Config, device: str, model: str = "minigpt")
 
 
 def steps_per_second(configuration: config.Config, device: str, model: str, recorded: bool, count: int) -> float:
+    """RuntimeError where a graph was to be replayed and was given up."""
     with deterministic(device), tempfile.TemporaryDirectory() as folder:
         study = study_in(folder, configuration, device, recorded)
         run = TrialRun(study, study.cell(model, "gelu"), 1)
         for _ in range(SETTLED):
             run.advance()
         run.wait_for_device()
+        if getattr(run.train_on, "given_up", False):
+            raise RuntimeError("the graph does not give the bits of the plain step")
         seconds = []
         for _ in range(3):
             start = time.perf_counter()
@@ -89,7 +92,10 @@ def trials_per_hour(configuration: config.Config, device: str, n_workers: int) -
         study = study_in(folder, configuration, device)
         jobs = [(study.cell("minigpt", "gelu"), number) for number in range(1, 2 * n_workers + 1)]
         start = time.perf_counter()
-        run_jobs(study, n_workers, jobs, lambda event: None, lambda: False)
+        events: list[Event] = []
+        run_jobs(study, n_workers, jobs, events.append, lambda: False)
+        if failed := [event.detail for event in events if event.kind == "failed"]:
+            raise RuntimeError(failed[0])
         return len(jobs) / (time.perf_counter() - start) * 3600
 
 
@@ -121,6 +127,7 @@ def measure(
 ) -> dict:
     """Everything, the most telling first; ``keep`` is given what has been found after each measurement."""
     found: dict[str, dict] = {"full": attempted(full_trial, full, device)}
+    keep(found)
     for model in full.models:
         found.setdefault("short", {})[model] = attempted(the_same_twice, short, device, model)
         keep(found)

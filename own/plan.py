@@ -88,10 +88,10 @@ def plan(cost: Cost, budget: float, workers: int, seeds: int | None = None, step
 
 
 def extended(done: Plan, cost: Cost, budget: float, workers: int, seeds: int | None) -> Plan:
-    """``done``, with more seeds of as many steps where ``seeds`` or a larger ``budget`` asks for them."""
+    """``done``, with more seeds of as many steps if ``seeds`` or a larger ``budget`` asks for them, never fewer."""
     if seeds is None:
-        grown = cost.seeds_in(budget, done.steps, workers) if budget > done.budget else 0
-        seeds = max(done.seeds, grown)
+        seeds = cost.seeds_in(budget, done.steps, workers) if budget > done.budget else 0
+    seeds = max(done.seeds, seeds)
     return Plan(seeds, done.steps, cost.seconds(seeds, done.steps, workers), max(budget, done.budget))
 
 

@@ -21,7 +21,7 @@ from activations import ACTIVATIONS, Activation
 from probabilities import ROW_TOLERANCE
 from study.files import UserError
 from study.own_code import OwnCode, own_code, short_name
-from study.users_code import execute, users_code
+from study.users_code import check_is_python, execute, users_code
 from training.own_model import logits_of
 
 REQUIRED = {"model": "model(activation)", "batch": "batch(rng)", "probe": "probe, the inputs to predict on"}
@@ -74,10 +74,7 @@ class Task:
 @cache
 def load_task(path: Path) -> Task:
     """The task in a file, which is executed once in this process. UserError, in one line, for one that cannot be."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix != ".py":
-        raise UserError(f"{path} is not a .py file")
+    check_is_python(path)
     with users_code(path):
         module, source = execute(path.resolve())
     for name, meaning in REQUIRED.items():

@@ -15,6 +15,7 @@ from study import cli
 from study.files import Busy, UserError, read_json
 from study.plan import Job, Study
 from train import run_trial
+from training.step import RecordingError
 
 try:
     from distributed import CancelledError, Client, Future, Security, as_completed
@@ -29,13 +30,14 @@ CONNECT_SECONDS = 10
 def cluster_trial(study: Study, job: Job) -> Event:
     """One task: train the trial on the worker that was given it, and return how it ended.
 
-    What is not a user's mistake is raised, so that the scheduler tries again, perhaps on another machine.
+    What is no mistake of the user's, and may go well elsewhere, is raised, so that the scheduler tries again, perhaps
+    on another machine.
     """
     try:
         return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
     except Busy as busy:
         return Event(job, "busy", busy.to_say)
-    except UserError as error:
+    except (UserError, RecordingError) as error:
         return Event(job, "failed", str(error))
 
 

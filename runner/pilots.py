@@ -55,7 +55,9 @@ class Grid:
     seeds: tuple[int, ...]
     iterations: int
 
-    def study(self, rate: float, store: Store, device: str = config_trained.CONFIG.device) -> Study:
+    def study(
+        self, rate: float, store: Store, device: str = config_trained.CONFIG.device, precision: str | None = None
+    ) -> Study:
         """The trials of all cells at one rate, as a study; their files are not published."""
         config = replace(
             config_trained.CONFIG,
@@ -68,7 +70,7 @@ class Grid:
             n_trials=len(self.seeds),
             landscape=False,
         )
-        return Study(config, "trained", device, store)
+        return Study(config, "trained", device, store, asked_precision=precision)
 
 
 # ---------------------------------------------------------------- the file
@@ -255,6 +257,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=config.device, help=f"default: {config.device}")
     parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of products (default: bfloat16 with CUDA, else float32)"
+    )
+    parser.add_argument(
         "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"
     )
     parser.add_argument(
@@ -295,7 +300,7 @@ def store_of(file: Path) -> Store:
 def check_fingerprints(grid: Grid, store: Store, pilots: list[dict], args: argparse.Namespace) -> None:
     """OtherSettings unless the pilots in the file were made with the settings of these."""
     for pilot in pilots:
-        study = grid.study(pilot["rate"], store, args.device)
+        study = grid.study(pilot["rate"], store, args.device, args.precision)
         if pilot["fingerprint"] != fingerprint(study.identity(study.cell(pilot["model"], pilot["activation"]))):
             raise OtherSettings(
                 f"{args.file} has pilots of other settings or other versions of torch or numpy; "
@@ -307,13 +312,13 @@ def run_grid(grid: Grid, rates: Iterable[float], store: Store, args: argparse.Na
     """Train what the file lacks of the grid and of ``rates``, architecture by architecture and rate by rate; returns
     the exit code."""
     code, whole = 0, grid
-    everywhere = grid.study(grid.rates[0], store, args.device)
+    everywhere = grid.study(grid.rates[0], store, args.device, args.precision)
     models = names_from(args.models, {"all": everywhere.config.models, **MODEL_GROUPS})
     activations = names_from(args.activations, {"all": everywhere.config.activations})
     check_names(everywhere, models, activations)
     for model in models:
         for rate in sorted({*grid.rates, *rates}):
-            study = grid.study(rate, store, args.device)
+            study = grid.study(rate, store, args.device, args.precision)
             jobs = lacking(planned_jobs(study, [model], activations), rate, pilots)
             if jobs:
                 plan = Plan(jobs, pending_jobs(study, jobs), {})

@@ -26,6 +26,7 @@ from study.plan import Job, Study
 
 PATIENCE = 120  # seconds that a worker gets to finish its step and save when asked to stop
 START_ATTEMPTS = 3
+POLL_SECONDS = 0.5
 
 # By default glibc returns the memory of a training step to the system, and the next step pays for the page faults.
 KEEP_MEMORY = {
@@ -90,10 +91,15 @@ def serve(connection: Connection, setting: Setting, work: Work) -> None:
         while job := connection.recv():
             event = Event(job, "stopped") if should_stop() else work(setting, job, connection.send, should_stop)
             connection.send(event)
-            if event.kind == "stopped":
+            if is_last(event, setting.device):
                 return
     except (EOFError, ConnectionError):
         pass  # the runner is gone
+
+
+def is_last(event: Event, device: str) -> bool:
+    """Whether a worker ends after it: told to stop, or failed on a GPU, after which all that it does may fail."""
+    return event.kind == "stopped" or (event.kind == "failed" and device == "cuda")
 
 
 def run_job(study: Study, job: Job, send: Callable[[Event], None], should_stop: Callable[[], bool]) -> Event:
@@ -305,10 +311,10 @@ def start_next(worker: Worker, pending: deque[Any]) -> Worker:
     return worker
 
 
-def receive_events(workers: list[Worker], on_event: Callable[[Event], None], timeout: float = 0.5) -> None:
-    """Pass on what the busy workers report within ``timeout`` seconds; a dead one's job has failed."""
+def receive_events(workers: list[Worker], on_event: Callable[[Event], None]) -> None:
+    """Pass on what the busy workers report within ``POLL_SECONDS``; a dead one's job has failed."""
     busy = [(worker, worker.job) for worker in workers if worker.job]
-    ready = wait([worker.connection for worker, _ in busy], timeout)
+    ready = wait([worker.connection for worker, _ in busy], POLL_SECONDS)
     for worker, job in busy:
         if worker.connection not in ready:
             continue
@@ -316,11 +322,11 @@ def receive_events(workers: list[Worker], on_event: Callable[[Event], None], tim
             event: Event = worker.connection.recv()
         except (EOFError, OSError):
             event = Event(job, "failed", worker.why_dead())
-        if event.kind == "stopped":
-            wait([worker.connection], PATIENCE)  # a worker ends after this event: whoever gives it a job sees it
         if event.kind != "progress":
             worker.job = None
         on_event(event)
+        if is_last(event, worker.setting.device):
+            wait([worker.connection], PATIENCE)  # a worker ends after this event: whoever gives it a job sees it
 
 
 def stop_workers(workers: list[Worker], on_event: Callable[[Event], None]) -> None:

@@ -68,7 +68,7 @@ def environment(device: str) -> dict:
         "processor": optional(processor),
         "cpu_capability": optional(torch.backends.cpu.get_cpu_capability),
         "device": optional(torch.cuda.get_device_name) if device == "cuda" else device,
-        "threads": 1 if device == "cpu" else torch.get_num_threads(),
+        "threads": torch.get_num_threads() if device == "mps" else 1,
         "mkl": optional(lambda: built_with(r"Math Kernel Library Version (\S+)")),
         "onednn": optional(lambda: built_with(r"MKL-DNN v(\S+)")),
         "onednn_rounding": optional(onednn_rounding),

@@ -102,7 +102,7 @@ def write_bytes(path: Path, payload: bytes) -> None:
         raise
 
 
-def files_in(folder: Path, ending: str = "") -> list[Path]:
+def files_in(folder: Path, ending: str) -> list[Path]:
     """Files in ``folder`` whose names end so, by name; none where there is no such folder. OSError where it may not
     be looked into, which ``Path.glob`` takes for an empty one."""
     if not folder.is_dir():

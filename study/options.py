@@ -25,7 +25,7 @@ from study.environment import has_bfloat16_products
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError, digest
 from study.own_code import OwnCode, is_own, own_code
 from study.own_text import OwnText, check_length, name_of, read_text
-from study.plan import Study, default_precision, has_cuda
+from study.plan import Study, default_precision, device_here, has_cuda
 from study.store import Store, check_study_name, published_studies
 
 # Far above what can be trained, so that a slip of the finger is said instead of tried.
@@ -156,7 +156,7 @@ def dropout(text: str) -> float:
 
 def study_from(args: argparse.Namespace, runs_here: bool = True) -> Study:
     """The study that the options ask for; UserError where they cannot be met, if it ``runs_here``."""
-    scale = ("cuda" if has_cuda() else "cpu") if args.config == "auto" else args.config
+    scale = device_here() if args.config == "auto" else args.config
     config = CONFIGS[scale]
     device = args.device or config.device
     if device == "cuda" and runs_here and not has_cuda():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from model import count_parameters
+from model import RECURRENCES_IN_FLOAT32, count_parameters
 from study.files import UserError, digest
 from study.plan import Study
 from study.store import Cell
@@ -44,6 +44,15 @@ def check_own_cell(study: Study, cell: Cell, trial_of: Callable[..., Any]) -> di
     if config.landscape:
         check_landscape(run)
     return {"n_parameters": count_parameters(run.model), "initial": initial, "logits": logits, "warning": warning}
+
+
+def check_precision(study: Study, model: torch.nn.Module) -> None:
+    """UserError where a GPU would run a part of a user's model in float16, as ``model.recurred`` says."""
+    recurrent = isinstance(model, OwnModel) and any(isinstance(part, torch.nn.RNNBase) for part in model.modules())
+    if recurrent and study.precision == "bfloat16" and study.device in RECURRENCES_IN_FLOAT32:
+        raise UserError(
+            "on a GPU, PyTorch runs LSTM, GRU and RNN in float16 for bfloat16; choose --precision float32"
+        )
 
 
 @torch.no_grad()

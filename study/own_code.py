@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import Config
 from study.files import UserError
-from study.users_code import execute, source_of, users_code
+from study.users_code import check_is_python, execute, source_of, users_code
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -115,10 +115,7 @@ def takes(function: Any, *arguments: Any) -> bool:
 def load(path: Path) -> str:
     """Execute a user's file, unless this process has, and return the digest of its source. UserError, in one line,
     for one that cannot be."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    if path.suffix != ".py":
-        raise UserError(f"{path} is not a .py file")
+    check_is_python(path)
     with users_code(path):
         source = source_of(path)[:DIGITS]
         if (path, source) not in _loaded:

@@ -8,10 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from config import Config
 from labels import counted
+from study import cli
 from study.corpus import read_corpus
 from study.files import ResultError
 from study.own_code import OwnCode
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 SAVE_EVERY = 60  # seconds of training after which the state of a running trial is saved
 
 
@@ -71,6 +74,18 @@ def has_cuda() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def device_here() -> str:
+    """ "cuda" where there is a GPU, else "cpu". Where there is one that PyTorch cannot use, a line says so."""
+    if has_cuda():
+        return "cuda"
+    if NVIDIA_DRIVER.exists():
+        cli.say(
+            f"an NVIDIA driver is here, but PyTorch {version('torch')} finds no GPU through it; "
+            "it may be built without CUDA, or for a newer driver"
+        )
+    return "cpu"
 
 
 @cache

@@ -395,23 +395,19 @@ def leave_out(error: ResultError) -> None:
 
 def read_cells(
     results_dir: Path,
-    study: str | None = None,
     on_fault: Callable[[ResultError], None] = leave_out,
     on_unchecked: Callable[[Path], None] = lambda path: None,
 ) -> list[dict]:
-    """Every cell file in ``results_dir``, or those of one study, by name. A file that is none, or cannot be used,
-    goes to ``on_fault`` and does not keep the others from being read."""
+    """Every cell file in ``results_dir``, by name. A file that is none, or cannot be used, goes to ``on_fault`` and
+    does not keep the others from being read."""
     cells = []
     for path in files_in(Path(results_dir), ".json"):
         if path.name == SUMMARY_NAME:
             continue
         try:
-            cell = read_cell_file(path, on_unchecked)
+            cells.append(read_cell_file(path, on_unchecked))
         except ResultError as error:
             on_fault(error)
-            continue
-        if study is None or cell["study"] == study:
-            cells.append(cell)
     return cells
 
 

@@ -18,6 +18,14 @@ COMMANDS = ("train.py", "run_all_experiments.py", "analyze_results.py", "compare
 _folders = {ROOT}  # from which modules were imported
 
 
+def check_is_python(path: Path) -> None:
+    """UserError for what is no file, or no module's."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    if path.suffix != ".py":
+        raise UserError(f"{path} is not a .py file")
+
+
 def execute(path: Path) -> tuple[ModuleType, str]:
     """The module in a file, and a hash of its source and of what it imports from its folder."""
     source = source_of(path)

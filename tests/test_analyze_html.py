@@ -25,6 +25,7 @@ def test_the_command_writes_one_page_and_nothing_else(tmp_path, capsys, monkeypa
     said = capsys.readouterr().out
     assert said.startswith("Study cpu: 1 of 1 cell") and f"Page: {page}" in said
     first = page.read_bytes()
+    assert f"python analyze_results.py --study cpu --results-dir {results} --html" in first.decode()
     assert len(Page(first.decode()).all("img")) == 2
     assert run(tmp_path) == 0
     assert page.read_bytes() == first

@@ -192,6 +192,7 @@ MISTAKES = {
     "empty table": (["--tables", "results,"], "unknown table ''; choose from all, results"),
     "unknown option": (["--nope"], "unrecognized arguments: --nope"),
     "figures of the audit": (["--audit", "--all-figures"], "--all-figures has no effect with --audit; leave it out"),
+    "plots of the audit": (["--audit", "--no-plots"], "--no-plots has no effect with --audit; leave it out"),
     "format of the page": (["--html", "--format", "csv"], "--format has no effect with --html; leave it out"),
     "missing folder": (["--results-dir", "/nonexistent/results"], "run ./run_background.sh"),
     "plots folder is a file": (["--plots-dir", __file__], "cannot write to"),

@@ -12,9 +12,10 @@ from tiny_trials import CELL, assert_same_trial, elsewhere, run, run_until, weig
 
 from activations import ACTIVATIONS, make_activation
 from config import MODELS
-from model import Block, build_model
+from model import Block, build_model, recurred
 from study import cli, environment, options
 from study.files import UserError
+from study.own_checks import check_precision
 from study.plan import Study, load_corpus
 from study.store import fingerprint
 from train import TrialRun
@@ -22,6 +23,7 @@ from training.dataset import probe_set, training_batch
 from training.evaluation import predict
 from training.kernels import QUERIES, Linear, causal_attention
 from training.layers import ConvolutionBlock
+from training.own_model import OwnModel
 from training.seeding import MaskStream, deterministic
 
 HALF = 2.0**-9  # the largest relative error of rounding to bfloat16's 8 bits
@@ -39,6 +41,57 @@ def close(ours: torch.Tensor, exact: torch.Tensor, roundings: int) -> None:
     """Within so many roundings, each of the size that rounding the largest value has."""
     assert ours.shape == exact.shape
     assert (ours.double() - exact).abs().max() <= roundings * HALF * exact.abs().max()
+
+
+# ---------------------------------------------------------------- recurrences on a GPU
+
+
+@pytest.fixture
+def recurrences_as_on_a_gpu(monkeypatch) -> None:
+    monkeypatch.setattr("model.RECURRENCES_IN_FLOAT32", {"cpu"})
+
+
+@pytest.mark.usefixtures("recurrences_as_on_a_gpu")
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_a_recurrence_is_computed_in_float32_and_its_result_rounded_once(kind):
+    layer, seen = kind(8, 8, batch_first=True), []
+    layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].dtype))
+    x = torch.randn(3, 7, 8, generator=stream())
+    with in_bfloat16:
+        found = recurred(layer, x.bfloat16())
+    assert seen == [torch.float32] and found.dtype == torch.bfloat16
+    assert torch.equal(found, layer(x.bfloat16().float())[0].bfloat16())
+    assert torch.equal(recurred(layer, x), layer(x)[0])
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.recurrence = torch.nn.Embedding(65, 65), torch.nn.GRU(65, 65, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.recurrence(self.table(tokens))[0]
+
+
+@pytest.mark.parametrize(("device", "precision"), [("cuda", "float32"), ("cpu", "bfloat16")])
+def test_a_users_recurrence_is_taken_where_it_is_computed_as_asked(tiny_study, device, precision):
+    check_precision(replace(tiny_study, device=device, asked_precision=precision), OwnModel(Recurrent(), 4))
+
+
+def test_a_users_recurrence_is_refused_where_it_would_be_in_float16(tiny_study):
+    on_gpu = replace(tiny_study, device="cuda")
+    check_precision(on_gpu, build_model("tinylstm", "gelu", TINY))
+    check_precision(on_gpu, OwnModel(torch.nn.Embedding(65, 65), 4))
+    with pytest.raises(UserError, match="choose --precision float32"):
+        check_precision(on_gpu, OwnModel(Recurrent(), 4))
+
+
+@pytest.mark.usefixtures("recurrences_as_on_a_gpu")
+def test_it_is_refused_before_a_trial_of_it_begins(study, monkeypatch):
+    monkeypatch.setattr("study.own_checks.RECURRENCES_IN_FLOAT32", {"cpu"})
+    monkeypatch.setattr("study.own_code.OwnCode.build", lambda *_: OwnModel(Recurrent(), 4))
+    with pytest.raises(UserError, match="choose --precision float32"):
+        TrialRun(study, study.cell(*CELL), 1)
 
 
 # ---------------------------------------------------------------- kernels

@@ -16,7 +16,9 @@ from runs import ACTIVATIONS, GRID, TESTS, LiveRun, differing
 from test_trust import dask_lines
 
 import run_all_experiments
+from runner.workers import Event
 from study.files import UserError
+from training.step import RecordingError
 
 distributed = pytest.importorskip("distributed", reason="requirements-cluster.txt is not installed")
 dask = pytest.importorskip("dask")
@@ -89,6 +91,17 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
     unfetched = {again for again, count in executions.items() if count > 1}
     assert unfetched <= {done for worker, done in witness.seen("memory") if worker == pid}
     assert not [name for name in differing(undisturbed, tmp_path) if "charlm" in name]
+
+
+def test_what_cannot_be_recorded_is_not_tried_again(tiny_study, monkeypatch):
+    from runner import cluster
+
+    def fail(*_, **__):
+        raise RecordingError("leave out --cuda-graphs")
+
+    monkeypatch.setattr(cluster, "run_trial", fail)
+    job = (tiny_study.cell("charlm", "relu"), 1)
+    assert cluster.cluster_trial(tiny_study, job) == Event(job, "failed", "leave out --cuda-graphs")
 
 
 def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, capsys):

@@ -90,6 +90,19 @@ def test_the_noise_of_a_quadratic_is_that_of_its_windows(with_quadratic):
     assert landscape.gradient_noise(Point([1, 0, 0, 10]), (twice, twice), 2) == pytest.approx(2 * noise, rel=1e-9)
 
 
+def test_a_gpus_recurrences_have_a_gradient_where_the_noise_is_measured(with_quadratic, monkeypatch):
+    """Those of cuDNN have none outside training, so it is off."""
+    seen = []
+
+    def loss_of(model, inputs, targets):
+        seen.append(torch.backends.cudnn.enabled)
+        return sum((parameter**2).sum() for parameter in model.parameters())
+
+    monkeypatch.setattr(landscape, "loss_of", loss_of)
+    landscape.gradient_noise(Point([1.0, 2.0]), ALIKE, 1)
+    assert seen == [False] * 3 and torch.backends.cudnn.enabled
+
+
 def test_noise_without_a_gradient_is_unknown(with_quadratic):
     windows = torch.tensor([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]], dtype=torch.float64)
     assert math.isnan(landscape.gradient_noise(Point([0, 0, 0, 0]), (windows, windows), 1))
@@ -115,6 +128,27 @@ def test_a_barrier_near_one_end_is_the_same_to_the_bit_from_the_other(monkeypatc
     first, second = (Point(end).state_dict() for end in ends)
     height = landscape.barrier(Point(ends[0]), first, second, BATCH)
     assert height > 0 and landscape.barrier(Point(ends[0]), second, first, BATCH) == height
+
+
+class Placed(nn.Module):
+    """Looks its positions up in a buffer of integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(random_vector(64 * 5).view(64, 5))
+        self.register_buffer("places", torch.arange(20, 20 + TOKENS.shape[1] - 1))
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.table[self.places].expand(len(tokens), -1, -1)
+
+
+def test_integers_are_not_interpolated():
+    """0.9 * 21 + 0.1 * 21 is below 21 in float32, and 20 as an integer."""
+    model = Placed()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    assert landscape.barrier(model, state, state, BATCH) == pytest.approx(0, abs=1e-6)
+    other = state | {"places": state["places"].flip(0)}
+    assert math.isnan(landscape.barrier(model, state, other, BATCH))
 
 
 def test_lanczos_is_exact_where_it_spans_the_whole_space():

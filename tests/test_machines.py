@@ -16,7 +16,7 @@ import cores
 import train
 from analysis.account import differing_machines
 from runner import verify
-from study import environment
+from study import environment, plan
 from study.files import ROOT
 from training.dataset import whole_split
 from training.seeding import deterministic
@@ -275,3 +275,12 @@ def test_there_is_one_count_of_cores():
     files = [path for pattern in ("*.py", "*/*.py", "*.sh") for path in ROOT.glob(pattern)]
     counting = {path.name for path in files if path.parent.name != "tests" and asked.search(path.read_text())}
     assert counting == {"cores.py"}
+
+
+@pytest.mark.parametrize("driver", [True, False])
+def test_a_gpu_that_pytorch_cannot_use_is_named(monkeypatch, tmp_path, capsys, driver):
+    monkeypatch.setattr(plan, "has_cuda", lambda: False)
+    monkeypatch.setattr(plan, "NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
+    assert plan.device_here() == "cpu"
+    said = capsys.readouterr().out
+    assert ("an NVIDIA driver is here, but PyTorch" in said) == driver and said.count("\n") == int(driver)

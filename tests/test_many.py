@@ -104,14 +104,34 @@ def test_what_is_drawn_can_be_sent_to_a_process():
 
 def test_a_cell_s_figure_is_drawn_anew_only_if_something_of_that_cell_changed():
     cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu")]
-    trial = cells[0]["trials"][0] | {"predictions_sha256": "f" * 64}
-    changed = [cells[0] | {"trials": [trial, *cells[0]["trials"][1:]]}, cells[1]]
+    changed = [with_first(cells[0], "trials", predictions_sha256="f" * 64), cells[1]]
+    same, of_gelu = unchanged(cells, changed)
+    assert same == of_gelu != set()
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"), [("pairs", {"barrier": 1.5}), ("trials", {"curvature": 7.0}), ("trials", {"val_loss": 2.0})]
+)
+def test_a_figure_of_other_measurements_is_drawn_anew(part, changes):
+    """Though the predictions are the same."""
+    cells = [random_cell("charlm", "relu"), random_cell("charlm", "gelu")]
+    same, of_gelu = unchanged(cells, [with_first(cells[0], part, **changes), cells[1]])
+    assert same == of_gelu != set()
+
+
+def with_first(cell: dict, part: str, **changes) -> dict:
+    first, *others = cell[part]
+    return cell | {part: [first | changes, *others]}
+
+
+def unchanged(cells: list[dict], changed: list[dict]) -> tuple[set[str], set[str]]:
+    """Which figures are still up to date with changed cells, and which are of GELU's cell alone."""
     before, after = (
         {drawing.name: basis_of(drawing, findings) for drawing in drawings(findings, named=False)}
         for findings in map(findings_of, (cells, changed))
     )
-    same = {name for name in before if before[name] == after[name]}
-    assert same == {name for name in before if name.startswith("charlm_gelu_cpu_")} != set()
+    of_gelu = {name for name in before if name.startswith("charlm_gelu_cpu_")}
+    return {name for name in before if before[name] == after[name]}, of_gelu
 
 
 def test_the_page_takes_the_figures_that_are_up_to_date(tmp_path, monkeypatch):

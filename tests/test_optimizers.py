@@ -113,6 +113,16 @@ def test_muon_has_the_hidden_matrices_and_adamw_the_rest(architecture):
     )
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
+def test_on_a_gpu_a_rate_that_varies_is_read_from_memory(monkeypatch, optimizer, schedule):
+    made = torch.tensor
+    monkeypatch.setattr(torch, "tensor", lambda value, device: made(value))  # there is no GPU here
+    config = replace(TINY, optimizer=optimizer, schedule=schedule)
+    for group in make_optimizer(build_model("minigpt", "gelu", config), config, "cuda").param_groups:
+        assert isinstance(group["lr"], torch.Tensor) == (schedule == "cosine")
+
+
 @pytest.mark.parametrize(("setting", "known"), [({"optimizer": "sgd"}, "adamw"), ({"schedule": "step"}, "cosine")])
 def test_an_unknown_name_lists_the_known_ones(tiny_study, setting, known):
     with pytest.raises(ValueError, match=known):

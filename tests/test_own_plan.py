@@ -58,6 +58,12 @@ def test_a_larger_budget_buys_seeds_and_the_same_or_a_smaller_one_none():
     assert planning.extended(done, slower, 130, 2, None).seeds == done.seeds
 
 
+def test_no_seed_is_forgotten_where_fewer_are_asked_for():
+    done = planning.plan(COST, 123, 2)
+    assert planning.extended(done, COST, 123, 2, 6) == done
+    assert planning.extended(done, COST, 123, 2, 20).seeds == 20
+
+
 def test_no_budget_plans_more_than_can_be_listed():
     most = planning.MOST_HOURS * 3600
     assert planning.plan(COST, most, 1000, steps=20).seeds == MOST_TRIALS

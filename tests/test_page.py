@@ -67,7 +67,7 @@ def found(cells: list[dict]) -> Findings:
 
 def made(findings: Findings, headline="The headline.", account=ACCOUNT, tables=None, audit=AUDIT, **changes) -> str:
     tables = {name: make(findings) for name, make in TABLES.items()} if tables is None else tables
-    figures = {"pictures": PICTURES, "more_figures": "30 more figures are in plots/"} | changes
+    figures = {"pictures": PICTURES, "command": "python", "more_figures": "30 more figures are in plots/"} | changes
     return page.page(findings, headline, account, tables, audit, **figures)
 
 

@@ -10,6 +10,7 @@ from analysis.findings import Findings
 from analysis.omnibus import Family
 from analysis.stats import holm
 from config_trained import CONFIG, RATES
+from study import store
 from study.files import ROOT
 from views.doc_numbers import Numbers
 
@@ -171,3 +172,7 @@ def test_the_readme_counts_outcomes_and_quotes_what_was_found():
     assert numbers.expectations("trained") == "7 not shown wrong and 1 wrong"
     assert numbers.expectation("trained", 4) == "ReLU has the lower PD in 0 of 24 pairs shown (of 24)"
     assert Numbers(cells_of(["charlm"]), {}, ROOT).expectations("trained") == f"8 {registered.Outcome.OPEN}"
+
+
+def test_a_recipe_is_what_makes_a_trial_but_for_its_own_rate():
+    assert {*registration.NO_RECIPE} == {*store.NO_IDENTITY, "learning_rate"}

@@ -317,6 +317,7 @@ def test_a_gpu_is_used_where_there_is_one(capsys, monkeypatch, there):
 
     monkeypatch.setattr(sensitivity, "examine", looked_at)
     monkeypatch.setattr(sensitivity, "has_cuda", lambda: there)
+    monkeypatch.setattr("study.plan.has_cuda", lambda: there)
     write_task()
     words = ["task.py", "--activations", "relu", "gelu", "--dry-run", "--workers", "1"]
     for device in ((), ("--device", "cpu")):

@@ -9,6 +9,7 @@ import torch
 from tiny_trials import CELL, run
 
 import train
+from study.own_code import OwnCode
 from study.plan import Study
 from train import TrialRun
 from training import evaluation
@@ -94,6 +95,22 @@ def test_what_a_gpu_needs_to_be_deterministic_is_set_whatever_was(monkeypatch):
     with deterministic("cpu"):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8" and not torch.backends.cudnn.allow_tf32
     assert torch.backends.cudnn.allow_tf32
+
+
+def test_what_is_to_be_float32_is_not_multiplied_as_less(tiny_study, monkeypatch):
+    """Though a user's file asks for less when it is loaded."""
+    before, seen, build = torch.get_float32_matmul_precision(), set(), OwnCode.build
+
+    def built(*arguments):
+        torch.set_float32_matmul_precision("medium")
+        return build(*arguments)
+
+    monkeypatch.setattr(OwnCode, "build", built)
+    try:
+        run(tiny_study, report=lambda progress: seen.add(torch.get_float32_matmul_precision()))
+        assert seen == {"highest"} and torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def test_seeding_is_that_of_pytorch_on_every_device_that_is_here(monkeypatch):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -93,7 +94,7 @@ def test_the_job_of_a_worker_that_dies_has_failed(monkeypatch, tiny_study):
             self.connection, self.its_end = multiprocessing.Pipe()
             self.process = threading.Thread()
             self.process.start()
-            self.job = None
+            self.setting, self.job = tiny_study, None
 
         def give(self, job):
             self.job = job
@@ -106,6 +107,71 @@ def test_the_job_of_a_worker_that_dies_has_failed(monkeypatch, tiny_study):
     job, events = (tiny_study.cell("charlm", "relu"), 1), []
     workers.run_jobs(tiny_study, 1, [job], events.append, lambda: False)
     assert events == [workers.Event(job, "failed", "why")]
+
+
+@pytest.mark.parametrize(("device", "done"), [("cpu", ["first", "second"]), ("cuda", ["first"])])
+def test_what_failed_on_a_gpu_is_the_last_that_its_worker_does(tiny_study, device, done):
+    """An error may have broken the state of CUDA in that process, and a successor has one of its own."""
+    ours, theirs = multiprocessing.Pipe()
+    before = {number: signal.getsignal(number) for number in workers.STOP_SIGNALS}
+    for job in ("first", "second", None):
+        ours.send(job)
+    tried = []
+
+    def fail(setting, job, send, should_stop) -> workers.Event:
+        tried.append(job)
+        return workers.Event(job, "failed", "device-side assert")
+
+    try:
+        workers.serve(Waiting(theirs), replace(tiny_study, device=device), fail)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert tried == done
+    assert [ours.recv().job for _ in done] == done
+
+
+def test_a_job_after_one_that_failed_on_a_gpu_is_for_another_worker(monkeypatch, tiny_study):
+    class Broken:
+        """Fails, and ends a little later."""
+
+        def __init__(self, *_):
+            self.connection, self.its_end = multiprocessing.Pipe()
+            self.process, self.setting, self.job = threading.Thread(), replace(tiny_study, device="cuda"), None
+            self.process.start()
+
+        def successor(self):
+            return Broken()
+
+        def give(self, job):
+            self.connection.send(job)
+            self.job = job
+            threading.Thread(target=self.fail).start()
+
+        def fail(self):
+            job = self.its_end.recv()
+            self.its_end.send(workers.Event(job, "failed", "device-side assert"))
+            time.sleep(0.2)
+            self.its_end.close()
+
+        def why_dead(self) -> str:
+            return "ended before its job"
+
+    monkeypatch.setattr(workers, "Worker", Broken)
+    monkeypatch.setattr(workers, "assign_gpus", lambda device, n: [0] * n)
+    jobs, events = [(tiny_study.cell("charlm", "relu"), number) for number in (1, 2)], []
+    workers.run_jobs(replace(tiny_study, device="cuda"), 1, jobs, events.append, lambda: False)
+    assert events == [workers.Event(job, "failed", "device-side assert") for job in jobs]
+
+
+class Waiting:
+    """A connection whose jobs wait in it, which does not ask to stop."""
+
+    def __init__(self, connection):
+        self.recv, self.send = connection.recv, connection.send
+
+    def poll(self) -> bool:
+        return False
 
 
 def test_only_the_reader_of_the_output_may_end_unnoticed(monkeypatch, capsys):

@@ -7,7 +7,8 @@ character.
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -93,6 +94,17 @@ def largest_eigenvalue(product: Product, start: torch.Tensor) -> float:
 # ---------------------------------------------------------------- gradient noise
 
 
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Inside, a GPU's recurrences have gradients outside training too, which those of cuDNN have not."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
 def gradient_noise(model: nn.Module, batch: Windows, size: int) -> float:
     """The simple noise scale tr(C) / |G|^2, in windows: the minibatch whose noise is as large as the gradient itself.
 
@@ -106,10 +118,11 @@ def gradient_noise(model: nn.Module, batch: Windows, size: int) -> float:
     parameters = list(model.parameters())
     n = len(batch[0]) // size
     mean, squares = torch.zeros(()), 0.0  # of the n gradients (P,), and of their squared lengths
-    for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
-        gradient = flat(torch.autograd.grad(loss_of(model, *part), parameters)).double()
-        mean = mean + gradient / n
-        squares += float(gradient @ gradient) / n
+    with without_cudnn():
+        for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
+            gradient = flat(torch.autograd.grad(loss_of(model, *part), parameters)).double()
+            mean = mean + gradient / n
+            squares += float(gradient @ gradient) / n
     model.train(training)
     squared_mean = float(mean @ mean)
     noise = (squares - squared_mean) * n / (n - 1)  # of a minibatch; that of a window is ``size`` times as large
@@ -126,14 +139,22 @@ def barrier(model: nn.Module, first: dict, second: dict, batch: Windows) -> floa
 
     The maximum over ``POINTS`` points of L((1-a) first + a second) - ((1-a) L(first) + a L(second)), as in Entezari
     et al. 2022, arXiv:2110.06296, after Frankle et al. 2020, arXiv:1912.05671. ``first`` and ``second`` are states of
-    ``model``. The same to the bit with the two exchanged. NaN where a loss on the line is not finite.
+    ``model``. The same to the bit with the two exchanged. NaN where a loss on the line is not finite, and where
+    buffers of integers differ, between which there is no line.
     """
+    fixed = [name for name, tensor in first.items() if not tensor.is_floating_point()]
+    if not all(torch.equal(first[name], second[name]) for name in fixed):
+        return math.nan
     between = copy.deepcopy(model).eval()
+    for part in between.modules():
+        if isinstance(part, nn.RNNBase):
+            part.flatten_parameters()  # as cuDNN wants a recurrence's weights to lie, which copies do not
     steps = POINTS - 1
     losses = []
     for step in range(POINTS):
         a, b = (steps - step) / steps, step / steps
-        between.load_state_dict({name: a * first[name] + b * second[name] for name in first})
+        weights = {name: a * first[name] + b * second[name] for name in first.keys() - set(fixed)}
+        between.load_state_dict(first | weights)
         losses.append(float(loss_of(between, *batch)))
     ends = losses[0], losses[-1]
     heights = [loss - ((steps - step) / steps * ends[0] + step / steps * ends[1]) for step, loss in enumerate(losses)]

@@ -1,7 +1,6 @@
 """The layers that the architectures are built of. Axes: B batch, T time, C features, H heads."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import nn
@@ -102,12 +101,11 @@ class Block(nn.Module):
         shape: Shape,
         activation: str,
         dropout: Dropout,
-        bias: bool = True,
-        make_norm: Callable[[int], nn.Module] | None = None,
+        bias: bool,
+        make_norm: Callable[[int], nn.Module],
         attention_dropout: Dropout | None = None,
     ):
         super().__init__()
-        make_norm = make_norm or partial(nn.LayerNorm, bias=bias)
         self.attention_norm = make_norm(shape.width)
         self.attention = CausalAttention(shape.width, shape.heads, attention_dropout or dropout, bias)
         self.feed_forward_norm = make_norm(shape.width)

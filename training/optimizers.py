@@ -145,7 +145,8 @@ def muon(model: nn.Module, config: Config, **options) -> Optimizer:
     for name, parameter in model.named_parameters():
         hidden = parameter.dim() == 2 and name.partition(".")[0] not in OUTER
         (matrices if hidden else others).append(parameter)
-    rate = torch.full_like(options["lr"], config.muon_rate) if options["capturable"] else config.muon_rate
+    in_memory = isinstance(options["lr"], torch.Tensor)  # as a CUDA graph reads it
+    rate = torch.full_like(options["lr"], config.muon_rate) if in_memory else config.muon_rate
     rest = torch.optim.AdamW(decayed_and_not(others, config), betas=config.betas, **options)
     return MuonAdamW(Muon(matrices, rate, config.weight_decay), rest)
 

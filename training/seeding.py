@@ -48,8 +48,8 @@ def seed_everything(seed: int) -> None:
 
 @contextmanager
 def deterministic(device: str) -> Iterator[None]:
-    """Inside, PyTorch uses deterministic kernels only (an error where there is none) and, on the CPU, one thread,
-    so that numbers do not depend on how many cores a machine has."""
+    """Inside, PyTorch uses deterministic kernels only (an error where there is none) and, but for MPS, one thread, so
+    that numbers do not depend on how many cores a machine has."""
     # Of the two values that deterministic algorithms accept (:4096:8 and :16:8) the one that cuDNN's LSTM needs too:
     # with the other one it may differ from run to run, and nothing says so. pytorch.org/docs, torch.nn.LSTM.
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":16:8"
@@ -60,7 +60,7 @@ def deterministic(device: str) -> Iterator[None]:
     # Deterministic mode fills what torch.empty returns. Here all of it is written to anyway, and filling costs 5 %.
     memory.fill_uninitialized_memory = False
     torch.backends.cudnn.allow_tf32 = False  # in which a GPU's LSTM would multiply what is to be float32
-    if device == "cpu":
+    if device != "mps":
         torch.set_num_threads(1)
     try:
         yield
@@ -69,6 +69,18 @@ def deterministic(device: str) -> Iterator[None]:
         memory.fill_uninitialized_memory = fill_before
         torch.backends.cudnn.allow_tf32 = tf32_before
         torch.set_num_threads(before[1])
+
+
+@contextmanager
+def float32_products() -> Iterator[None]:
+    """Inside, float32 numbers are multiplied as such, whatever the environment or a user's code has asked for: not as
+    TF32, nor on the CPU as bfloat16."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class MaskStream:

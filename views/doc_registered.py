@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 from analysis import answer, registered
@@ -12,7 +13,7 @@ from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
 from analysis.sizes import REPORTED_SLOPE, SizeTrend, size_trends
 from analysis.variants import CV, part_effects
-from config import ACTIVATIONS, PARENTS
+from config import ACTIVATIONS, PARENTS, base_name
 from labels import label, listed
 from views.doc_studies import StudyNumbers, duration, with_minus
 
@@ -91,25 +92,24 @@ class RegisteredNumbers(StudyNumbers):
 
     def trend(self, study: str, quantity: str, without: str = "", when: When = When.END) -> str:
         """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
-        not ``without`` one of its sizes where the study is not a registered one."""
-        found = self._trends(study, quantity, when, without)
+        of the architecture that ``without`` is a size of, without that."""
+        trends = self._trends_without(study, without) if without else self.findings(study).size_trends
+        found = [each for each in trends if (each.quantity, each.when) == (quantity, when)]
         return with_minus(listed(f"{each.size} in {label(each.base)}" for each in found))
 
-    def mismatches_trend(self, study: str, when: When = When.END) -> str:
-        """As ``trend``, of top-1 mismatches of 1,000, such as "−6 [−11, −1] in CharLM"."""
-        slopes = {each.base: each.slope for each in self._trends(study, "top1_mismatches", when)}
-        said = (f"{s.mean:+.0f} [{s.low:+.0f}, {s.high:+.0f}] in {label(base)}" for base, s in slopes.items())
-        return with_minus(listed(said))
-
-    def _trends(self, study: str, quantity: str, when: When, without: str = "") -> list[SizeTrend]:
-        cells = [cell for cell in self.findings(study).measured if cell.model != without]
-        trends = size_trends(cells) if without else self.findings(study).size_trends
-        return [each for each in trends if (each.quantity, each.when) == (quantity, when)]
+    def _trends_without(self, study: str, size: str) -> list[SizeTrend]:
+        cells = self.findings(study).measured
+        others = [cell for cell in cells if base_name(cell.model) == base_name(size) and cell.model != size]
+        # As of a study that is not registered: one that is has a trend with all its sizes only.
+        return size_trends([replace(cell, content=cell.content | {"study": ""}) for cell in others])
 
     def reported_trend(self, study: str) -> str:
-        """What is said here of a slope of the CV as large as the report's, such as "ruled out in CharLM"."""
-        found = [each for each in self.findings(study).size_trends if each.reported]
-        return listed(f"{each.reported} in {label(each.base)}" for each in found)
+        """What is said of a slope of the CV as large as the report's, such as "ruled out in CharLM and MiniGPT"."""
+        where: dict[str, list[str]] = {}
+        for each in self.findings(study).size_trends:
+            if each.reported:
+                where.setdefault(each.reported, []).append(label(each.base))
+        return listed(f"{said} in {listed(names)}" for said, names in where.items())
 
     def cv_without(self, study: str, model: str, activation: str, metric: str) -> str:
         """The CV of a metric over the other activations of an architecture, such as "1.7 %"."""
@@ -166,6 +166,10 @@ class RegisteredNumbers(StudyNumbers):
         there are several."""
         (verdict,) = {each.verdict for each in self.findings(study).sensitivities(metric)}
         return str(verdict)
+
+    def verdicts(self, study: str, metric: str = "relative_pd") -> str:
+        """The verdicts on all architectures of a study."""
+        return answer.verdicts_of(self.findings(study).sensitivities(metric))
 
     def by_mismatches(self, study: str, *numbers: int) -> str:
         """The verdicts by top-1 mismatches on the architectures that these expectations are about."""

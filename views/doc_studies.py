@@ -119,7 +119,7 @@ class StudyNumbers:
         return with_minus("; ".join(said))
 
     def n_unsettled(self, study: str) -> str:
-        """Such as "21 of 36 cells": in how many the loss still fell."""
+        """Such as "21 of 36 cells": how many have not settled."""
         known = [cell.settled() for cell in self.findings(study).measured]
         return f"{known.count(False)} of {counted(len(known), 'cell')}"
 
@@ -262,10 +262,16 @@ class StudyNumbers:
         found = next(each for each in self.findings(study).sensitivities(metric, when) if each.model == model)
         return f"{100 * found.cv.low:.1f} to {100 * found.cv.high:.1f} %"
 
-    def cv_range(self, *studies: str, models: Container[str] = (), without: Container[str] = ()) -> str:
-        """Of PD over activations, from the architecture with the lowest to that with the highest: "1.1 to 2.4 %"; of
-        ``models``, by default of all that are not in ``without``."""
-        found = [each for study in studies for each in self.findings(study).sensitivities("relative_pd", When.END)]
+    def cv_range(
+        self,
+        *studies: str,
+        models: Container[str] = (),
+        without: Container[str] = (),
+        metric: str = "relative_pd",
+    ) -> str:
+        """Of a metric over activations, from the architecture with the lowest to that with the highest: "1.1 to
+        2.4 %"; of ``models``, by default of all that are not in ``without``."""
+        found = [each for study in studies for each in self.findings(study).sensitivities(metric, When.END)]
         asked = [each for each in found if (each.model in models if models else each.model not in without)]
         return f"{span([100 * each.cv.mean for each in asked], '{:.1f}')} %"
 

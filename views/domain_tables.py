@@ -5,7 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis.domains import PRIMARY, DomainVerdict, estimate, verdicts
-from analysis.stats_many import EffectVerdict
+from analysis.own_answer import SETTLED_CHANGE
+from analysis.stats_many import MARGIN, EffectVerdict
 from analysis.table import Column, Row, Table, mean_of, number, p_text, plain, with_interval
 from labels import counted, in_prose, label, listed
 from metrics import PAIR_METRICS
@@ -61,7 +62,7 @@ def verdicts_table(record: Mapping[str, Any]) -> Table:
     ]
     n_tests = max(each.n_tests for each, _ in found if each.metric == PRIMARY[0])
     notes = (
-        f"CV over activations, 95 % interval; margin 10 %. p: adjusted by Holm's method over "
+        f"CV over activations, 95 % interval; margin {100 * MARGIN:.0f} %. p: adjusted by Holm's method over "
         f"{counted(n_tests, 'test')}, every domain by top-1 mismatches and total variation; of the other "
         f"metrics over the domains. Left out: the activation whose mean lies furthest from the others', chosen after "
         "looking, so that the verdict without it says whether the effect is one activation's.",
@@ -146,7 +147,7 @@ def course_table(record: Mapping[str, Any]) -> Table:
         _DOMAIN,
         Column("Samples of the probe", ("samples",), plain),
         Column("Seeds", ("seeds",), plain),
-        Column("needed to show 10 %", ("seeds_needed",), plain),
+        Column(f"needed to show {100 * MARGIN:.0f} %", ("seeds_needed",), plain),
         Column("Diverged", ("diverged",), plain),
         Column("Steps", ("steps",), plain),
         Column("Training loss, fourth fifth", ("before",), number("{:.3f}")),
@@ -167,7 +168,8 @@ def course_table(record: Mapping[str, Any]) -> Table:
         for name, domain in record["domains"].items()
     ]
     note = (
-        "Settled: mismatches changed by at most 5 %; not, if by more and by more than noise; else it cannot be told."
+        f"Settled: mismatches changed by at most {100 * SETTLED_CHANGE:.0f} %; not, if by more and by more than "
+        "noise; else it cannot be told."
     )
     return Table("How far training had come", columns, rows, (note,))
 

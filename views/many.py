@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from analysis.findings import Findings
+from metrics import TRIAL_METRICS
 from plot_utils import activation_colours
 from views.drawing import Drawing
 from views.figures import drawn_by
@@ -28,8 +29,8 @@ Job = tuple[Drawing, str, dict[str, str]]  # what to draw, in which format, and 
 def basis_of(drawing: Drawing, findings: Findings) -> dict[str, str]:
     """What a figure is drawn from, by which an older one is recognised, as texts to store in it.
 
-    That is a digest of what all trials of the study and its controls predict, or of a cell's figure those of the cell
-    alone, and one of the code that draws.
+    That is a digest of what all trials of the study and its controls predict and what else was measured of them, or
+    of a cell's figure those of the cell alone, and one of the code that draws.
     """
     colours = activation_colours(cell.activation for cell in findings.measured)
     cells = findings.measured if drawing.cell is None else [drawing.cell]
@@ -40,7 +41,8 @@ def basis_of(drawing: Drawing, findings: Findings) -> dict[str, str]:
             cell.activation,
             colours.get(cell.activation),
             cell.planned_trials,
-            [trial.get("predictions_sha256") for trial in cell.trials],
+            [[trial.get(name) for name in ("predictions_sha256", *TRIAL_METRICS)] for trial in cell.trials],
+            [pair.get("barrier") for pair in cell.pairs],
         )
         for cell in shown
     ]

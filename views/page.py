@@ -225,14 +225,15 @@ def page(
     tables: dict[str, list[Table]],
     audit: AuditSection | None,
     pictures: list[Picture],
+    command: str,
     more_figures: str,
     more_figures_link: str = "",
 ) -> str:
     """The whole page; the same arguments give the same text.
 
     ``account`` says what the study has and lacks, a line each. ``tables`` are its tables by name on the command
-    line. The first of ``pictures`` is shown with the answer, the others as figures. ``more_figures`` says where the
-    rest is; ``more_figures_link`` is its address, as seen from the page.
+    line. The first of ``pictures`` is shown with the answer, the others as figures. ``command`` makes the page.
+    ``more_figures`` says where the rest is; ``more_figures_link`` is its address, as seen from the page.
     """
     measured = findings.measured
     return template("page.html").render(
@@ -250,6 +251,7 @@ def page(
         about_the_rule=(FAMILY, FIXED),
         by_other_primary=other_primary(findings),
         pictures=pictures,
+        command=command,
         more_figures=more_figures,
         more_figures_link=more_figures_link,
         table_groups=[table_group(shown, name) for name, shown in tables.items() if shown],

@@ -30,7 +30,7 @@ def figure_bytes(figure: Figure, form: str = "png", texts: dict[str, str] | None
         if form == "png":
             return _small_png(_pixels(figure), texts or {})
         drawn = io.BytesIO()
-        figure.savefig(drawn, format=form, dpi=DPI, metadata={DATES[form]: None} if form in DATES else None)
+        figure.savefig(drawn, format=form, dpi=DPI, metadata={DATES[form]: None})
     return drawn.getvalue()
 
 

@@ -12,8 +12,6 @@ from analysis.table import ABSENT, Column, Table, number, plain
 MADE_UP = ("one wide", "skewed", "outlier", "wide predictions")  # scenarios worse than what was measured
 POWER_AT = ("0.03", "0.1")
 NO_EFFECT = "0"
-LEVEL = 0.06  # goal of false positives: at most
-MOST_COVERED = 0.97  # goal of coverage: at most
 
 
 def _asked(row: dict) -> list[float]:
@@ -21,6 +19,12 @@ def _asked(row: dict) -> list[float]:
     if row["what"].startswith("coverage"):
         return list(row["shares"].values())
     return [row["shares"][NO_EFFECT]] if row["what"].startswith("rejections") else []
+
+
+def _goal(record: dict, what: str) -> tuple[float, float]:
+    """The least and the most that is asked for."""
+    least, most = record["goals"][what]
+    return least, most
 
 
 def _span(values: Iterable[float]) -> str:
@@ -40,10 +44,12 @@ def goals(record: dict) -> Table:
                 continue
             spans = {f"n{n}": _span(share for row in own if row["n"] == n for share in _asked(row)) for n in trials}
             missed, asked = sum(len(row["missed"]) for row in own), sum(len(_asked(row)) for row in own)
-            goal, text = "93 to 97", f"{missed} of {asked}"
+            (least, most), text = _goal(record, "coverage"), f"{missed} of {asked}"
+            goal = f"{100 * least:.0f} to {100 * most:.0f}"
             if not what.startswith("coverage"):
-                within = sum(share > LEVEL for row in own for share in _asked(row)) - missed
-                goal, text = "at most 6", f"{text}, and nearly in {within}" if within else text
+                _, level = _goal(record, "false positives")
+                within = sum(share > level for row in own for share in _asked(row)) - missed
+                goal, text = f"at most {100 * level:.0f}", f"{text}, and nearly in {within}" if within else text
             lines.append({"what": what, "kind": kind, "goal": goal, "missed": text, **spans})
     columns = (
         Column("In % of simulated studies", ("what",), plain, numeric=False),
@@ -88,7 +94,8 @@ def too_often(record: dict) -> str:
     """How often the CV's interval covers where that is more than its goal, trials being as measured: a range in %."""
     rows = [row for row in record["rows"] if row["what"] == "coverage: CV without noise"]
     shares = (row["shares"][cv] for row in rows if row["scenario"] not in MADE_UP for cv in row["missed"])
-    return _span(share for share in shares if share > MOST_COVERED)
+    _, most = _goal(record, "coverage")
+    return _span(share for share in shares if share > most)
 
 
 def power(record: dict) -> Table:

@@ -271,7 +271,7 @@ def heat_map(findings: Findings, colours: dict[str, str]) -> Figure:
     for each in findings.against_first:
         place = models.index(each.model), activations.index(each.activation)
         percent[place] = 100 * each.relative
-        texts[place] = number("{:+.1f}", 100)(each.relative) + "*" * bool(each.shown)
+        texts[place] = number("{:+z.1f}", 100)(each.relative) + ("*" if each.shown else "")
     figure = Figure(figsize=(plots.WIDTH, 1.8 + 0.42 * max(len(models), 5)))
     ax = figure.subplots()
     names = [f"{label(first)}: PD", *map(label, activations[1:])]
