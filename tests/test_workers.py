@@ -139,6 +139,7 @@ def test_a_job_after_one_that_failed_on_a_gpu_is_for_another_worker(monkeypatch,
             self.connection, self.its_end = multiprocessing.Pipe()
             self.process, self.setting, self.job = threading.Thread(), replace(tiny_study, device="cuda"), None
             self.process.start()
+            threading.Thread(target=self.fail, daemon=True).start()
 
         def successor(self):
             return Broken()
@@ -146,7 +147,6 @@ def test_a_job_after_one_that_failed_on_a_gpu_is_for_another_worker(monkeypatch,
         def give(self, job):
             self.connection.send(job)
             self.job = job
-            threading.Thread(target=self.fail).start()
 
         def fail(self):
             job = self.its_end.recv()
