@@ -34,7 +34,7 @@ from study.files import (
 )
 from study.locks import exclusive
 from study.options import MOST_STEPS, MOST_TRIALS, MOST_WORKERS, check_names, names_from
-from study.plan import Job, Plan, Study, has_cuda, pending_jobs, planned_jobs
+from study.plan import PRECISIONS, Job, Plan, Study, has_cuda, pending_jobs, planned_jobs
 from study.schema import PilotsForm, no_faults
 from study.store import Store, fingerprint
 
@@ -257,7 +257,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default=config.device, help=f"default: {config.device}")
     parser.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="of products (default: bfloat16 with CUDA, else float32)"
+        "--precision", choices=PRECISIONS, help="of products (default: bfloat16 with CUDA, else float32)"
     )
     parser.add_argument(
         "--workers", type=cli.up_to(MOST_WORKERS), metavar="W", help="processes (default: one per core)"

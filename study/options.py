@@ -25,7 +25,7 @@ from study.environment import has_bfloat16_products
 from study.files import CHECKPOINTS_DIR, RESULTS_DIR, UserError, digest
 from study.own_code import OwnCode, is_own, own_code
 from study.own_text import OwnText, check_length, name_of, read_text
-from study.plan import Study, default_precision, device_here, has_cuda
+from study.plan import PRECISIONS, Study, default_precision, device_here, has_cuda
 from study.store import Store, check_study_name, published_studies
 
 # Far above what can be trained, so that a slip of the finger is said instead of tried.
@@ -112,7 +112,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", choices=("cpu", "cuda", "mps"), help="default: the configuration's own")
     group.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
         help="of matrix products in training and of the activations between them; weights, norms, softmax, loss and "
         "evaluation are float32 (default: bfloat16 with CUDA, else float32)",
     )

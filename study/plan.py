@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Job = tuple[Cell, int]  # one trial: its cell and its number
 
+PRECISIONS = ("float32", "bfloat16")  # of products in training
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 SAVE_EVERY = 60  # seconds of training after which the state of a running trial is saved
 

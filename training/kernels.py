@@ -27,13 +27,18 @@ def twice_differentiable() -> Iterator[None]:
 
     Those of this module, fused attention, and the LSTMs of oneDNN and cuDNN have a first derivative only.
     """
-    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)  # modules with properties
+    with switched_off(torch.backends.mkldnn, torch.backends.cudnn), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+@contextmanager
+def switched_off(*libraries: Any) -> Iterator[None]:
+    """Inside, PyTorch does without ``libraries``, of ``torch.backends`` (modules with properties)."""
     before = [library.enabled for library in libraries]
     try:
         for library in libraries:
             library.enabled = False
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        yield
     finally:
         for library, enabled in zip(libraries, before, strict=True):
             library.enabled = enabled

@@ -7,15 +7,14 @@ character.
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from training.dataset import Windows
-from training.kernels import twice_differentiable
+from training.kernels import switched_off, twice_differentiable
 
 MOST_PRODUCTS = 20
 ACCURATE = 1e-3  # of the eigenvalue: at which error bound Lanczos stops; at 1e-2 it took the second one for the first
@@ -94,17 +93,6 @@ def largest_eigenvalue(product: Product, start: torch.Tensor) -> float:
 # ---------------------------------------------------------------- gradient noise
 
 
-@contextmanager
-def without_cudnn() -> Iterator[None]:
-    """Inside, a GPU's recurrences have gradients outside training too, which those of cuDNN have not."""
-    before = torch.backends.cudnn.enabled
-    torch.backends.cudnn.enabled = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.enabled = before
-
-
 def gradient_noise(model: nn.Module, batch: Windows, size: int) -> float:
     """The simple noise scale tr(C) / |G|^2, in windows: the minibatch whose noise is as large as the gradient itself.
 
@@ -118,7 +106,7 @@ def gradient_noise(model: nn.Module, batch: Windows, size: int) -> float:
     parameters = list(model.parameters())
     n = len(batch[0]) // size
     mean, squares = torch.zeros(()), 0.0  # of the n gradients (P,), and of their squared lengths
-    with without_cudnn():
+    with switched_off(torch.backends.cudnn):  # whose recurrences have no gradient outside training
         for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
             gradient = flat(torch.autograd.grad(loss_of(model, *part), parameters)).double()
             mean = mean + gradient / n

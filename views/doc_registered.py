@@ -90,12 +90,12 @@ class RegisteredNumbers(StudyNumbers):
 
     report_slope = f"{100 * REPORTED_SLOPE:.1f}"  # of its CV, in percentage points for a tenfold size
 
-    def trend(self, study: str, quantity: str, without: str = "", when: When = When.END) -> str:
+    def trend(self, study: str, quantity: str, without: str = "", when: When = When.END, named: bool = True) -> str:
         """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
-        of the architecture that ``without`` is a size of, without that."""
+        of the architecture that ``without`` is a size of, without that. Architectures are ``named`` or in order."""
         trends = self._trends_without(study, without) if without else self.findings(study).size_trends
         found = [each for each in trends if (each.quantity, each.when) == (quantity, when)]
-        return with_minus(listed(f"{each.size} in {label(each.base)}" for each in found))
+        return with_minus(listed(f"{each.size} in {label(each.base)}" if named else each.size for each in found))
 
     def _trends_without(self, study: str, size: str) -> list[SizeTrend]:
         cells = self.findings(study).measured
