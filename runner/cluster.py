@@ -60,12 +60,13 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
         raise UserError(f"the scheduler at {address} does not use TLS (its address does not begin with tls://)")
     try:
         security = Security(require_encryption=True, **tls) if tls else Security()
+        # Asked here, since a client that finds it out itself is left running, and may lock the next one's start.
+        if address.startswith(("tls://", "wss://")) and security.get_connection_args("client")["ssl_context"] is None:
+            raise UserError(
+                f"the scheduler at {address} uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them in "
+                "dask's configuration"
+            )
         return Client(address, security=security, timeout=CONNECT_SECONDS)
-    except TypeError:
-        raise UserError(
-            f"the scheduler at {address} uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them in "
-            "dask's configuration"
-        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"no scheduler answers at {address} ({error})") from None
 

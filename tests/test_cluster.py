@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -116,7 +117,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     foreign.write_text("{}")
     for address, reason in [
         (silent, "no scheduler answers"),
-        ("tls://", "no scheduler answers at tls://"),
+        ("tcp://", "no scheduler answers at tcp://"),
         ("absent.json", "there is no scheduler file absent.json; an address has a port"),
         (str(damaged), "is damaged"),
         (str(foreign), "is no scheduler file"),
@@ -148,8 +149,11 @@ def test_a_scheduler_with_tls_is_reached_with_the_files_and_not_without(tmp_path
         address = cluster.scheduler_address
         with connect(address, files) as client:
             assert client.scheduler_info()["address"] == address and address.startswith("tls://")
-        with pytest.raises(UserError, match="uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them"):
-            connect(address, {})
+        threads = set(threading.enumerate())
+        for refused in (address, "wss://127.0.0.1:1"):
+            with pytest.raises(UserError, match="uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set"):
+                connect(refused, {})
+        assert threads == set(threading.enumerate()), "a client that was refused is left running"
         with dask.config.set(
             {
                 f"distributed.comm.tls.{name}": value
