@@ -1,5 +1,9 @@
-"""Training in bfloat16 on a CPU: the kernels beside the plain form, what stays float32, and that bits are kept."""
+"""Training in bfloat16 on a CPU: the kernels beside the plain form, what stays float32, and that bits are kept.
 
+Where oneDNN has no products of bfloat16 numbers, PyTorch's own take their place; the same holds for them.
+"""
+
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +23,15 @@ from study.own_checks import check_precision
 from study.plan import Study, load_corpus
 from study.store import fingerprint
 from train import TrialRun
+from training import kernels
 from training.dataset import probe_set, training_batch
 from training.evaluation import predict
-from training.kernels import QUERIES, Linear, causal_attention
+from training.kernels import QUERIES, Linear, bfloat16_products, causal_attention
 from training.layers import ConvolutionBlock
 from training.own_model import OwnModel
 from training.seeding import MaskStream, deterministic
 
 HALF = 2.0**-9  # the largest relative error of rounding to bfloat16's 8 bits
-
-# Where oneDNN has no products of bfloat16 numbers, PyTorch's own take their place; the same holds for them.
-in_bfloat16 = torch.autocast("cpu", torch.bfloat16)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_a_recurrence_is_computed_in_float32_and_its_result_rounded_once(kind):
     layer, seen = kind(8, 8, batch_first=True), []
     layer.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].dtype))
     x = torch.randn(3, 7, 8, generator=stream())
-    with in_bfloat16:
+    with bfloat16_products("cpu"):
         found = recurred(layer, x.bfloat16())
     assert seen == [torch.float32] and found.dtype == torch.bfloat16
     assert torch.equal(found, layer(x.bfloat16().float())[0].bfloat16())
@@ -94,6 +96,28 @@ def test_it_is_refused_before_a_trial_of_it_begins(study, monkeypatch):
         TrialRun(study, study.cell(*CELL), 1)
 
 
+# ---------------------------------------------------------------- recurrences on a CPU
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_where_onednn_has_no_such_products_it_is_left_out(monkeypatch, has):
+    monkeypatch.setattr(kernels, "_has_products", lambda dtype: has)
+    with bfloat16_products("cpu"):
+        assert torch.backends.mkldnn.enabled == has and torch.is_autocast_enabled("cpu")
+    assert torch.backends.mkldnn.enabled and not torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+def test_a_recurrence_takes_float32_numbers_too(kind):
+    """On each processor: where oneDNN has no such products, PyTorch's own check for that overlooks this case."""
+    torch.manual_seed(1)
+    layer, x = kind(32, 32, batch_first=True), torch.randn(3, 7, 32, generator=stream())
+    with bfloat16_products("cpu"):
+        found = layer(x)[0]
+    assert not torch.equal(found.float(), layer(x)[0])
+    close(found, layer(x)[0].double(), roundings=16)
+
+
 # ---------------------------------------------------------------- kernels
 
 
@@ -104,7 +128,7 @@ def test_linear_is_the_plain_one(bias):
     names, parameters = zip(*layer.named_parameters(), strict=True)
 
     def ours(x, *parameters):
-        with in_bfloat16:
+        with bfloat16_products("cpu"):
             return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), x)
 
     exact = values_and_gradients(torch.nn.functional.linear, *(tensor.double() for tensor in (x, *parameters)))
@@ -157,7 +181,7 @@ def gradients(architecture: str, activation: str, bfloat16: bool) -> tuple[torch
     model = build_model(architecture, activation, TINY, seed=1).train()
     model.masks.restart(1, 0)
     inputs, targets = training_batch(load_corpus("cpu"), TINY, 1, 0)
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+    with bfloat16_products("cpu") if bfloat16 else nullcontext():
         logits = model(inputs)
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
     found = torch.autograd.grad(loss, list(model.parameters()))

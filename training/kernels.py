@@ -44,6 +44,18 @@ def switched_off(*libraries: Any) -> Iterator[None]:
             library.enabled = enabled
 
 
+@contextmanager
+def bfloat16_products(device: str) -> Iterator[None]:
+    """Inside, a model that trains multiplies in bfloat16, by ``torch.autocast``.
+
+    On a CPU for which oneDNN has no such products it is left out, since PyTorch hands it LSTMs that it then refuses.
+    """
+    onednn = torch.backends.mkldnn
+    fit = device != "cpu" or (onednn.is_available() and _has_products(torch.bfloat16))
+    with torch.autocast(device, torch.bfloat16), switched_off(*(() if fit else (onednn,))):
+        yield
+
+
 # ---------------------------------------------------------------- linear layers
 
 

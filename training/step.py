@@ -8,10 +8,12 @@ is used only after it has been seen to give what the plain step gives, to the bi
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch.nn import functional as F
 
+from training.kernels import bfloat16_products
 from training.optimizers import Optimizer
 
 WARM_UP = 3  # plain steps before recording, in which libraries choose and prepare their kernels
@@ -25,7 +27,7 @@ class RecordingError(RuntimeError):
 
 
 class Step:
-    """A step of ``optimizer`` on ``model``, its products in bfloat16 (``torch.autocast``) if ``precision`` says so.
+    """A step of ``optimizer`` on ``model``, its products in bfloat16 if ``precision`` says so.
 
     The residual stream, to which their results are added, norms, softmax, loss, weights and moments are float32.
 
@@ -43,7 +45,7 @@ class Step:
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Train on one batch: ``inputs`` and ``targets``, (B, T) each."""
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with bfloat16_products(self.device) if self.precision == "bfloat16" else nullcontext():
             logits = self.model(inputs)  # (B, T, V)
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         self.optimizer.zero_grad()
