@@ -28,6 +28,7 @@ ROUNDING = 1e-9  # as a share of the largest value: what is smaller is taken for
 FEWEST = 3  # trials without which there is neither an interval over pairs nor a test
 FEWEST_JUDGED = 6  # trials: with 5, the smallest p of 2^5 sign flips, .0625, is above any usual alpha
 FEWEST_PLANNED = 6  # trials: a planned power of .8 came out as .56 with 4 in simulation, from 5 on as .80 to .89
+LARGEST_EFFECT = 1e6  # standard deviations: of far larger ones SciPy's noncentral t knows no power
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,8 @@ def spread_and_correlation(distances: np.ndarray) -> tuple[float, float]:
         return math.nan, math.nan
     covariance = np.atleast_2d(np.cov(values / means))
     k, variance = len(covariance), float(np.diagonal(covariance).mean())
+    if variance <= ROUNDING**2:
+        variance = 0.0
     if k == 1 or variance == 0:
         return math.sqrt(variance), 0.0 if variance else math.nan
     return math.sqrt(variance), min(float((covariance.sum() / variance - k) / (k * (k - 1))), 1.0)
@@ -285,10 +288,11 @@ def trials_needed(
 def trials_to_show(effect: float, power: float = 0.8, alpha: float = 0.05, fewest: int = FEWEST_PLANNED) -> int:
     """The smallest N, at least ``fewest``, with which a two-sided t test at level ``alpha`` over N values finds a
     mean of ``effect``, in standard deviations of one value, in the right direction with probability ``power``."""
+    effect = min(abs(effect), LARGEST_EFFECT)
     if_variance_were_known = ((stats.norm.isf(alpha / 2) + stats.norm.ppf(power)) / effect) ** 2
 
     def power_with(n: int) -> float:
-        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * abs(effect))
+        return stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, math.sqrt(n) * effect)
 
     return next(n for n in itertools.count(max(fewest, math.floor(if_variance_were_known))) if power_with(n) >= power)
 

@@ -273,6 +273,8 @@ def test_spread_and_correlation_of_a_pilot_worked_by_hand():
     for k in range(2, 60):  # copies of one pilot: rounding makes no correlation above 1
         copies = np.stack([additive(rng.normal(0, 0.01, 6), 0.4)] * k)
         assert stats.spread_and_correlation(copies)[1] <= 1
+    alike = np.full((10, 10), 2 / 297) * (1 - np.eye(10))  # pseudo-values differ by rounding alone
+    assert np.ptp(stats.pseudo_values(alike)) > 0 and stats.spread_and_correlation(alike[None])[0] == 0
 
 
 def test_the_plan_is_that_of_the_pilot():
