@@ -5,6 +5,8 @@ small status, results stay in the shared folder, and a task whose trial is done 
 pickled by reference, so workers must find this repository's modules: PYTHONPATH must have its absolute path.
 """
 
+import asyncio
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -18,13 +20,16 @@ from train import run_trial
 from training.step import RecordingError
 
 try:
-    from distributed import CancelledError, Client, Future, Security, as_completed
+    from distributed import CancelledError, Client, Future, Security, as_completed, comm
 except ImportError:
     raise UserError("--scheduler needs dask.distributed: pip install -r requirements-cluster.txt") from None
 
 RETRIES = 2
 POLL_SECONDS = 0.1
 CONNECT_SECONDS = 10
+# A trial switches what holds for its whole process, such as libraries and random states. So the threads of a worker,
+# where it has several, train one at a time.
+ALONE = threading.Lock()
 
 
 def cluster_trial(study: Study, job: Job) -> Event:
@@ -34,7 +39,8 @@ def cluster_trial(study: Study, job: Job) -> Event:
     on another machine.
     """
     try:
-        return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
+        with ALONE:
+            return Event(job, "done", run_trial(study, *job, of_run=True)["status"])
     except Busy as busy:
         return Event(job, "busy", busy.to_say)
     except (UserError, RecordingError) as error:
@@ -60,15 +66,24 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
         raise UserError(f"the scheduler at {address} does not use TLS (its address does not begin with tls://)")
     try:
         security = Security(require_encryption=True, **tls) if tls else Security()
-        # Asked here, since a client that finds it out itself is left running, and may lock the next one's start.
-        if address.startswith(("tls://", "wss://")) and security.get_connection_args("client")["ssl_context"] is None:
+        arguments = security.get_connection_args("client")
+        if address.startswith(("tls://", "wss://")) and arguments["ssl_context"] is None:
             raise UserError(
                 f"the scheduler at {address} uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them in "
                 "dask's configuration"
             )
+        asyncio.run(greet(address, arguments))
         return Client(address, security=security, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no scheduler answers at {address} ({error})") from None
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error) or f"no answer in {CONNECT_SECONDS} s"
+        raise UserError(f"no scheduler answers at {address} ({reason})") from None
+
+
+async def greet(address: str, arguments: dict) -> None:
+    """Connect, and hang up again. A ``Client`` that fails is left running, and may lock the start of the next one;
+    and it would wait without end for what accepts connections and is no part of dask."""
+    connection = comm.connect(address, timeout=CONNECT_SECONDS, **arguments)
+    (await asyncio.wait_for(connection, CONNECT_SECONDS)).abort()
 
 
 def run_on_cluster(
@@ -85,7 +100,10 @@ def run_on_cluster(
     """
     with connect(address, tls) as client:
         resources = {"GPU": 1} if study.device == "cuda" else None
-        if not any(fits(worker, resources) for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
+        workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        if any(worker["nthreads"] > 1 for worker in workers):
+            cli.say("a worker has more than one thread, and trains one trial at a time all the same: --nthreads 1")
+        if not any(fits(worker, resources) for worker in workers):
             needed = "no worker with --resources GPU=1" if resources else "no worker"
             cli.say(f"{needed} is at {address} yet; waiting for one")
         submitted = {

@@ -8,7 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,20 +81,52 @@ def test_a_worker_is_killed_and_the_bits_are_those_of_a_local_run(undisturbed, s
         def running() -> set[tuple[int, str]]:
             return set(witness.seen("executing")) - set(witness.seen("memory"))
 
-        assert wait_until(lambda: len(witness.seen("memory")) >= 3 and running())
-        pid, key = running().pop()
-        os.kill(pid, signal.SIGKILL)
+        killed: list[tuple[int, str]] = []
+
+        def kill_one() -> bool:
+            """Kill a worker in the middle of a trial, once a trial is done."""
+            for pid, key in running() if witness.seen("memory") else ():
+                os.kill(pid, signal.SIGSTOP)
+                if (pid, key) in witness.seen("memory"):  # it has just come to its end
+                    os.kill(pid, signal.SIGCONT)
+                else:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append((pid, key))
+                    return True
+            return False
+
+        assert wait_until(kill_one)
+        ((pid, key),) = killed
         finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/trials/*/trial_*.json")}
         assert live.reaches(lambda: not live.alive)
     assert live.process.returncode == 0, live.text()
     assert (pid, key) not in witness.seen("memory")
-    assert len(finished) >= 3 and all(path.stat().st_mtime_ns == then for path, then in finished.items())
+    assert finished and all(path.stat().st_mtime_ns == then for path, then in finished.items())
     executions = Counter(key for _, key in witness.seen("executing"))
     assert executions.pop(key) == 2 and len(executions) == len(ACTIVATIONS) * 3 - 1
     # A result that the killed worker held and that was not fetched yet is asked for again, and returned at once.
     unfetched = {again for again, count in executions.items() if count > 1}
     assert unfetched <= {done for worker, done in witness.seen("memory") if worker == pid}
     assert not [name for name in differing(undisturbed, tmp_path) if "charlm" in name]
+
+
+def test_threads_of_a_worker_train_one_at_a_time(tiny_study, monkeypatch):
+    from runner import cluster
+
+    inside, most = [], []
+
+    def train(*_, **__) -> dict:
+        inside.append(None)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return {"status": "completed"}
+
+    monkeypatch.setattr(cluster, "run_trial", train)
+    job = (tiny_study.cell("charlm", "relu"), 1)
+    with ThreadPoolExecutor(4) as threads:
+        events = list(threads.map(lambda _: cluster.cluster_trial(tiny_study, job), range(8)))
+    assert events == [Event(job, "done", "completed")] * 8 and most == [1] * 8
 
 
 def test_what_cannot_be_recorded_is_not_tried_again(tiny_study, monkeypatch):
@@ -105,18 +140,28 @@ def test_what_cannot_be_recorded_is_not_tried_again(tiny_study, monkeypatch):
     assert cluster.cluster_trial(tiny_study, job) == Event(job, "failed", "leave out --cuda-graphs")
 
 
-def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def ports() -> Iterator[dict[str, str]]:
+    """Addresses here without a scheduler: one refuses connections, the other takes them and never answers."""
+    with socket.socket() as closed, socket.socket() as mute:
+        named = {"closed": closed, "mute": mute}
+        for each in named.values():
+            each.bind(("127.0.0.1", 0))
+        mute.listen()
+        yield {name: f"tcp://127.0.0.1:{each.getsockname()[1]}" for name, each in named.items()}
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, capsys, ports):
     from runner import cluster
 
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        silent = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     damaged, foreign = tmp_path / "damaged.json", tmp_path / "foreign.json"
     damaged.write_text('{"address": "tcp:')
     foreign.write_text("{}")
     for address, reason in [
-        (silent, "no scheduler answers"),
+        (ports["closed"], "no scheduler answers"),
+        (ports["mute"], "(no answer in 0.5 s)"),
+        ("ucx://127.0.0.1:1", "no scheduler answers"),
         ("tcp://", "no scheduler answers at tcp://"),
         ("absent.json", "there is no scheduler file absent.json; an address has a port"),
         (str(damaged), "is damaged"),
