@@ -24,6 +24,7 @@ from rapidfuzz.distance import Levenshtein
 from probabilities import kept, probabilities, shared
 
 TINY = np.finfo(np.float32).tiny
+ROUNDING = 1e-12  # as a share of the largest value: below it, a standard deviation is that of rounding
 TOP_K = 5
 
 Function = TypeVar("Function", bound=Callable)
@@ -291,14 +292,14 @@ def _perplexities(p: np.ndarray, targets) -> np.ndarray:
 
 
 def _correlation(p: np.ndarray, q: np.ndarray, targets, values: Callable[..., np.ndarray]) -> float:
-    """Pearson correlation of the two models' ``values`` of each sample; nan where one is constant.
+    """Pearson correlation of the two models' ``values`` of each sample; nan where one is constant but for rounding.
 
     ``numpy.corrcoef`` to the bit, at a third of its time, because models keep their centred values.
     """
 
     def centred(model: np.ndarray) -> np.ndarray | None:
         found = values(model, targets)
-        return None if found.std() == 0 else found - found.mean()
+        return None if found.std() <= ROUNDING * np.abs(found).max() else found - found.mean()
 
     x, y = (kept(model, f"centred {values.__name__}", centred, targets) for model in (p, q))
     if x is None or y is None:

@@ -143,7 +143,9 @@ def to_tensor(value: Any, device: str) -> Any:
     if isinstance(value, torch.Tensor | nn.Module):
         return value.to(device)
     if isinstance(value, tuple | list):
-        return type(value)(to_tensor(part, device) for part in value)
+        parts = [to_tensor(part, device) for part in value]
+        named = hasattr(value, "_fields")  # a named tuple, which is made of its parts one by one
+        return type(value)(*parts) if named else type(value)(parts)
     if isinstance(value, dict):
         return {name: to_tensor(part, device) for name, part in value.items()}
     return value

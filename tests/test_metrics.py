@@ -141,6 +141,8 @@ def test_text_distance_is_the_share_of_edits():
 def test_what_has_no_spread_has_no_correlation():
     uniform = np.full((5, 4), 0.25)
     assert np.isnan(metrics.loss_correlation(uniform, uniform, np.zeros(5, dtype=int)))
+    many = np.full((1000, 3), 1 / 3)  # losses whose mean is rounded
+    assert np.isnan(metrics.loss_correlation(many, many, np.zeros(1000, dtype=int)))
 
 
 def test_float32_zeros_stay_finite():

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import re
+from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from own_tasks import PLAIN, found, in_this_process, refusal, write_task
 
 import sensitivity
 from own import folder, run
-from own.task import load_task
+from own.task import load_task, to_tensor
 from own.trial import Job, OwnTrial, Result, Setting, run_own_trial, train_own
 from runner.workers import run_jobs
 from study.files import Unreadable, UserError, read_checked, write_checked, write_sealed
@@ -329,3 +330,10 @@ def test_an_own_activation_is_trained_anew_where_its_source_is_another(capsys):
     folders = [path for path in Path("sensitivity_results/task").iterdir() if path.is_dir()]
     assert len(folders) == 3 and all(len(list(path.glob("*.npz"))) == 6 for path in folders)
     assert sum(re.fullmatch(r"Bent-[0-9a-f]{16}", path.name) is not None for path in folders) == 2
+
+
+def test_each_part_of_a_batch_becomes_a_tensor_and_the_batch_stays_what_it_was():
+    Batch = namedtuple("Batch", "x y")
+    batch = to_tensor(Batch(np.arange(3.0), {"name": "a", "y": [np.arange(2)]}), "cpu")
+    assert type(batch) is Batch and torch.equal(batch.x, torch.arange(3.0)) and batch.x.dtype == torch.float32
+    assert batch.y["name"] == "a" and torch.equal(batch.y["y"][0], torch.arange(2))

@@ -108,7 +108,7 @@ def gradient_noise(model: nn.Module, batch: Windows, size: int) -> float:
     mean, squares = torch.zeros(()), 0.0  # of the n gradients (P,), and of their squared lengths
     with switched_off(torch.backends.cudnn):  # whose recurrences have no gradient outside training
         for part in zip(*(tensor.split(size) for tensor in batch), strict=True):
-            gradient = flat(torch.autograd.grad(loss_of(model, *part), parameters)).double()
+            gradient = flat(torch.autograd.grad(loss_of(model, *part), parameters)).cpu().double()
             mean = mean + gradient / n
             squares += float(gradient @ gradient) / n
     model.train(training)
