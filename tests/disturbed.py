@@ -68,6 +68,19 @@ class Disturbed:
         self.settle()
         return None
 
+    def strike(self, number: signal.Signals) -> tuple[LiveRun, int] | None:
+        """Send a signal to a worker of a run, at a random moment; None if there is none by then."""
+        live = self.live()
+        workers = live.workers() if live else []
+        if not live or not workers:
+            return None
+        victim = self.random.choice(workers)
+        try:
+            os.kill(victim, number)
+        except ProcessLookupError:
+            return None
+        return live, victim
+
     def pause(self, live: LiveRun, most: float) -> None:
         """Let up to ``most`` seconds go by, less if the run ends."""
         end = time.monotonic() + self.random.uniform(0, most)

@@ -83,31 +83,29 @@ class Campaign(Disturbed):
     # ------------------------------------------------ faults while a study runs
 
     def end_worker(self, number: signal.Signals) -> bool:
-        live = self.live()
-        if live is None:
+        struck = self.strike(number)
+        if struck is None:
             return False
-        victim = self.random.choice(live.workers())
-        os.kill(victim, number)
+        live, victim = struck
         self.reach(live, lambda: has_ended(victim), f"worker {victim} outlived {number.name}")
         return True
 
     def freeze_worker(self) -> bool:
         """As where a file server does not answer for a while: nothing is lost, and nothing fails."""
-        live = self.live()
-        if live is None:
+        struck = self.strike(signal.SIGSTOP)
+        if struck is None:
             return False
-        victim = self.random.choice(live.workers())
-        os.kill(victim, signal.SIGSTOP)
+        live, victim = struck
         self.pause(live, 3)
         os.kill(victim, signal.SIGCONT)
         return True
 
     def stop_frozen(self) -> bool:
         """As where a file server is gone: the first signal waits for the frozen worker, the second does not."""
-        live = self.live()
-        if live is None:
+        struck = self.strike(signal.SIGSTOP)
+        if struck is None:
             return False
-        os.kill(self.random.choice(live.workers()), signal.SIGSTOP)
+        live, _ = struck
         live.process.send_signal(signal.SIGTERM)
         self.reach(
             live, lambda: is_reported(live, "a second Ctrl-C or kill ends the run at once"), "no answer to SIGTERM"

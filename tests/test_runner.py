@@ -25,6 +25,8 @@ from study.plan import Study, pending_jobs
 
 pytestmark = pytest.mark.usefixtures("runner_here")
 
+LONG = ("--iterations", "1000")  # so that a trial lasts until it is disturbed
+
 
 # ---------------------------------------------------------------- the plan
 
@@ -366,7 +368,7 @@ def test_a_failure_is_contained_kept_and_retried_alone(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_are_forked_with_torch_loaded_by_a_server_with_one_thread(tmp_path):
-    live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "2", "--workers", "2")
+    live = LiveRun(tmp_path, tmp_path / "log", *CELL, *LONG, "--trials", "2", "--workers", "2")
     assert live.reaches(lambda: len(live.workers()) == 2)
     runner, server = (Path(f"/proc/{pid}") for pid in (live.process.pid, live.server()))
     assert "libtorch" in (server / "maps").read_text() and "libtorch" not in (runner / "maps").read_text()
@@ -377,7 +379,7 @@ def test_workers_are_forked_with_torch_loaded_by_a_server_with_one_thread(tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
-    live = LiveRun(tmp_path, tmp_path / "log", *CELL, "--trials", "99", "--workers", "2")
+    live = LiveRun(tmp_path, tmp_path / "log", *CELL, *LONG, "--trials", "99", "--workers", "2")
     assert live.reaches(lambda: "trial 1/99  step 10/" in live.text() and "trial 2/99  step 10/" in live.text())
     first, second = live.workers()
     os.kill(first, signal.SIGKILL)
@@ -395,4 +397,5 @@ def test_workers_may_die_and_the_runner_stops_when_asked_to(tmp_path):
     assert "killed by SIGKILL: out of memory, or from outside" in error.read_text()
     assert live.reaches(lambda: not live.processes())
     there = study_in(tmp_path)
+    there = replace(there, config=replace(there.config, iterations=int(LONG[-1])))
     assert pending_jobs(there, grid_jobs(there)[:3])
