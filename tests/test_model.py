@@ -20,14 +20,14 @@ from training.optimizers import decayed_and_not
 from training.seeding import MaskStream, deterministic
 
 EVERY = (*config.MODELS, *config.PARENTS)
-# The study's, with three architectures those that other studies ask for, and of variants a plain one and a gated one.
+# The study's, with three architectures those that other studies ask for, and of variants those of study parts.
 COMBINATIONS = [
     *(
         (architecture, activation)
         for architecture in config.MODELS
         for activation in (ACTIVATIONS if architecture in ("charlm", "minigpt", "tinylstm") else config.ACTIVATIONS)
     ),
-    *((variant, activation) for variant in config.PARENTS for activation in ("smelu_1", "swiglu")),
+    *((variant, activation) for variant in config.PARENTS for activation in ("relu", "gelu", "swiglu", "smelu_1")),
 ]
 
 
