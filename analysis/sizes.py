@@ -18,7 +18,7 @@ from analysis.registration import incomplete_models, registration_of
 from analysis.stats import FEWEST, Estimate
 from analysis.stats_many import ALPHA
 from analysis.table import Row
-from analysis.variants import CV, in_all, is_cv, metric_of, quantity_of, seed_values
+from analysis.variants import CV, in_all, is_cv, metric_of, quantity_of, rate_of, seed_values
 from config import base_name, size_in
 
 FEWEST_SIZES = 3
@@ -26,16 +26,17 @@ FEWEST_SIZES = 3
 REPORTED = {430_000: 0.2189, 10_800_000: 0.2694}
 REPORTED_SLOPE = (REPORTED[10_800_000] - REPORTED[430_000]) / math.log10(10_800_000 / 430_000)
 TESTED = (f"{CV}relative_pd", "relative_pd")
-QUANTITIES = (f"{CV}relative_pd", "relative_pd", f"{CV}top1_mismatches", "top1_mismatches", "val_loss")
+QUANTITIES = (*TESTED, f"{CV}top1_mismatches", "top1_mismatches", "total_variation", "val_loss")
 
 
 @dataclass(frozen=True)
 class SizePoint:
-    """One size: its parameters, and a quantity over its activations."""
+    """One size: its parameters, a quantity over its activations, and their learning rate, NaN where they differ."""
 
     model: str
     n_parameters: int
     estimate: Estimate
+    rate: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +71,14 @@ class SizeTrend:
         return f"{mean} [{low}, {high}]"
 
     @property
+    def shown(self) -> bool:
+        """Whether a change with size is shown."""
+        return self.p <= ALPHA
+
+    @property
     def rises(self) -> bool:
         """Whether it is shown that the quantity grows with size."""
-        return self.p <= ALPHA and self.slope.mean > 0
+        return self.shown and self.slope.mean > 0
 
     @property
     def rules_out_reported(self) -> bool:
@@ -163,7 +169,7 @@ def _trend(base: str, groups: list[list[MeasuredCell]], quantity: str, when: Whe
     sizes = [sum(cell.n_parameters for cell in group) / len(group) for group in groups]
     slope = slope_of([math.log10(size) for size in sizes], items)
     points = [
-        SizePoint(group[0].model, round(size), item.estimate)
+        SizePoint(group[0].model, round(size), item.estimate, rate_of(group))
         for group, size, item in zip(groups, sizes, items, strict=True)
     ]
     return SizeTrend(

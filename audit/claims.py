@@ -63,10 +63,16 @@ def audited_claims(report: dict, ours: Ours | None) -> list[AuditedClaim]:
 
 
 def our_answers(report: dict, asked: list[dict], ours: Ours | None) -> tuple[OurAnswer, ...]:
-    """What the studies nearest to the sections "like" say, by study and metric; nothing where there is none."""
+    """What the studies asked for by name, or else those nearest to the sections "like", say, by study and metric;
+    nothing where there is none."""
     found: dict[tuple[str, str], list[Measurement]] = {}
+    if ours is None:
+        return ()
     for each in asked:
-        findings = ours.beside(find_section(report, each["like"]) if each["like"] else None) if ours else None
+        if "study" in each:
+            findings = ours.named(each["study"])
+        else:
+            findings = ours.beside(find_section(report, each["like"]) if each["like"] else None)
         if findings and (measurements := measured(findings, each)):
             found.setdefault((where(findings), about(each)), []).extend(measurements)
     return tuple(OurAnswer(metrics, place, tuple(each)) for (place, metrics), each in found.items())

@@ -1,7 +1,8 @@
 """The report's hypotheses, answered in a sentence each from our findings. Pure functions.
 
-``findings`` are those of the study that ``Ours.beside(None)`` chooses: the longest of those with the most
-architectures. PD is relative PD over all classes. A difference is "shown" or not by the findings' own test.
+``findings`` are those of the study that was made for a hypothesis or, where there is none, of the study that
+``Ours.beside(None)`` chooses: the longest of those with the most architectures. PD is relative PD over all classes. A
+difference is "shown" or not by the findings' own test.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,11 +25,13 @@ PERCENT = 100
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What the report claims (with the sections that do), and what our findings say of it."""
+    """What the report claims (with the sections that do), and what our findings, of ``study`` if it is there, say of
+    it."""
 
     sections: str
     words: str
     answer: Callable[[Findings], str]
+    study: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,12 @@ class AnsweredHypothesis:
 
 def answered(ours: Ours | None) -> list[AnsweredHypothesis]:
     """Every hypothesis with what our study says; a dash where nothing has been measured."""
-    findings = ours.beside(None) if ours else None
-    return [
-        AnsweredHypothesis(
-            each, each.answer(findings) if findings else ABSENT, where(findings) if findings else ABSENT
-        )
-        for each in HYPOTHESES
-    ]
+    answers = []
+    for each in HYPOTHESES:
+        findings = (ours.named(each.study) or ours.beside(None)) if ours else None
+        said = (each.answer(findings), where(findings)) if findings else (ABSENT, ABSENT)
+        answers.append(AnsweredHypothesis(each, *said))
+    return answers
 
 
 # ---------------------------------------------------------------- parts of sentences
@@ -188,7 +190,15 @@ def steady_loss(findings: Findings) -> str:
     )
 
 
-def one_size(findings: Findings) -> str:
+def part_makes_sensitive(findings: Findings) -> str:
+    if not findings.part_effects:
+        return "Not measured in this study. See docs/parts.md."
+    return f"CV of PD over activations, of architectures and variants of them: {_cvs(findings.sensitivities())}."
+
+
+def size_matters(findings: Findings) -> str:
+    if trends := measured(findings, {"measure": "size_trend"}):
+        return f"{_texts(trends)}. See docs/parts.md."
     counts = [cell.n_parameters for cell in findings.measured]
     if max(counts) >= ALIKE * min(counts):
         return f"The study has {min(counts):,} to {max(counts):,} parameters: --tables sizes."
@@ -210,5 +220,6 @@ HYPOTHESES = (
         "3.5.7, 6.2, 8.1", "The element-wise formula shows what the old one hides, at 1.6-1.8 times", formula_matters
     ),
     Hypothesis("7.1, 7.8", "100 to 500 steps tell whether the choice will matter", early_test),
-    Hypothesis("7.3, 8.1, 8.4", "Sensitivity falls (7.3) or grows (8.4) with size", one_size),
+    Hypothesis("7.2", "One part, such as recurrence, makes a model sensitive", part_makes_sensitive, "parts"),
+    Hypothesis("7.3, 8.1, 8.4", "Sensitivity falls (7.3) or grows (8.4) with size", size_matters, "sizes"),
 )

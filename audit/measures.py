@@ -14,11 +14,13 @@ import numpy as np
 from analysis import stats
 from analysis.differences import Difference, between
 from analysis.early import over_architectures
+from analysis.equal_loss import When
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, over_training
 from analysis.metrics_compared import metric_label, spearman_within
 from analysis.stats import UNKNOWN, Estimate
 from analysis.table import ABSENT, number, with_interval
+from analysis.variants import CV
 from labels import label
 from metrics import PAIR_METRICS
 
@@ -206,6 +208,22 @@ def activation_cv(findings: Findings, asked: dict) -> list[Measurement]:
     ]
 
 
+def size_trend(findings: Findings, asked: dict) -> list[Measurement]:
+    """What the CV of PD changes by for a tenfold size of each architecture, and whether that is shown."""
+    return [
+        Measurement(
+            f"{label(each.base)} CV for a tenfold size",
+            each.slope,
+            "percentage points",
+            PERCENT,
+            1,
+            "shown" if each.shown else "not shown",
+        )
+        for each in findings.size_trends
+        if each.quantity == f"{CV}relative_pd" and each.when is When.END
+    ]
+
+
 def early_verdicts(findings: Findings, asked: dict) -> list[Measurement]:
     """In how many architectures the rule says at the first evaluation after the start what it says at the last."""
     summed = [each for each in over_architectures(findings.early_steps) if each.step > 0]
@@ -292,6 +310,7 @@ MEASURES: dict[str, Callable[[Findings, dict], list[Measurement]]] = {
         initial_loss,
         difference,
         activation_cv,
+        size_trend,
         early_verdicts,
         correlation,
         metric_ratio,

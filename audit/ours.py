@@ -46,6 +46,10 @@ class Ours:
             return None
         return self.findings_of(min(near, key=lambda cells: _distance(cells, wanted))[0]["study"])
 
+    def named(self, study: str) -> Findings | None:
+        """Our study of that name, None where there is none."""
+        return self.findings_of(study) if any(cell["study"] == study for cell in self.contents) else None
+
     def cv(self, findings: Findings, model: str, activations: list[str]) -> Estimate:
         """The CV of PD over some activations of an architecture; unknown where one is missing."""
         return self.once(_cv, findings, model, frozenset(activations))

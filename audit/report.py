@@ -50,10 +50,12 @@ class Check(Struct):
 
 
 class Asked(Struct):
-    """Which of our measurements a claim is set beside: of what, and of the study nearest to the section ``like``."""
+    """Which of our measurements a claim is set beside: of what, and of ``study`` or, without that, of the study
+    nearest to the section ``like``."""
 
     measure: Literal[tuple(MEASURES)]  # type: ignore[valid-type]
     like: Text | None
+    study: Text | UnsetType = UNSET
     metric: MetricName | UnsetType = UNSET  # type: ignore[valid-type]
     metrics: tuple[MetricName, MetricName] | UnsetType = UNSET  # type: ignore[valid-type]
     models: list[Text] | UnsetType = UNSET

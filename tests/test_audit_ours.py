@@ -13,6 +13,7 @@ from analysis.findings import Findings
 from audit import hypotheses, measures
 from audit import numbers as audit_numbers
 from audit import tables as audit_tables
+from audit.claims import audited_claims
 from audit.numbers import AuditedNumber
 from audit.ours import Ours
 from views.render import FORMATS, render
@@ -238,6 +239,25 @@ def test_hypotheses_are_answered_from_the_findings(spread):
     assert lstm.startswith("PD with ReLU, as a multiple of TinyLSTM's: CharLM 0.25. TinyLSTM's is 0.400")
 
 
+def test_what_a_study_was_made_for_is_said_of_that_study():
+    sizes = [
+        make_cell(f"charlm@{size}M", name, "sizes", n_parameters=int(size * 1e6), pairs=pairs_of(pd, 9))
+        for size, pd in ((0.1, 0.2), (1, 0.3), (10, 0.4))
+        for name in ("relu", "gelu")
+    ]
+    ours = Ours([*study_cells(), *sizes])
+    (trend,) = [each for each in ours.named("sizes").size_trends if each.quantity == "CV of relative_pd"][:1]
+    (found,) = measured(ours.named("sizes"), "size_trend")
+    assert found.estimate == trend.slope and found.what == "CharLM CV for a tenfold size"
+    answers = {each.hypothesis.sections: each for each in hypotheses.answered(ours)}
+    of_size = answers["7.3, 8.1, 8.4"]
+    assert of_size.where.startswith("sizes") and of_size.answer.startswith("CharLM CV for a tenfold size")
+    assert answers["7.2"].answer == "Not measured in this study. See docs/parts.md."
+    (claim,) = [each for each in audited_claims(REPORT, ours) if each.words.startswith("Hypothesis: Activation")]
+    assert [each.where for each in claim.ours] == [of_size.where]
+    assert Ours(study_cells()).named("sizes") is None
+
+
 def test_hypotheses_leave_out_what_is_not_known():
     """ReLU has one trial that ended: it has no PD, and is neither the lowest nor an extreme."""
     cells = [random_cell("charlm", name, n_trials=6) for name in ("gelu", "swish")]
@@ -245,7 +265,7 @@ def test_hypotheses_leave_out_what_is_not_known():
     text = " ".join(each.answer for each in hypotheses.answered(Ours(cells)))
     assert "nan" not in text and "CharLM ReLU 1 of" not in text
     unlike = [cell | {"n_parameters": n} for cell, n in zip(cells[:2], (430_000, 1_000_000), strict=True)]
-    assert "has 430,000 to 1,000,000 parameters: " in hypotheses.one_size(Findings.of_study(unlike, "cpu"))
+    assert "has 430,000 to 1,000,000 parameters: " in hypotheses.size_matters(Findings.of_study(unlike, "cpu"))
 
 
 def test_awkward_studies_are_audited_too():

@@ -15,12 +15,13 @@ from analysis.expected_parts import OF_CHARLM, SIZES_OF_CHARLM
 from analysis.findings import Findings
 from analysis.measure import by_model, evidence, measure_study
 from analysis.registration import REGISTERED, SETTINGS
+from analysis.sizes import QUANTITIES
 from analysis.stats_many import EffectVerdict
 from analysis.variant_tables import TABLES
-from config import ONLY_WITH_DROPOUT, PARENTS
+from config import ONLY_WITH_DROPOUT, PARENTS, base_name
 from model import build_model, count_parameters
 from study.files import ROOT
-from views import docs, parts_figure
+from views import docs, parts_figure, sizes_figure
 from views.doc_numbers import Numbers
 
 
@@ -118,6 +119,42 @@ def test_a_trend_of_the_cv_as_large_as_the_report_s():
     for place, name in enumerate(SIZES_OF_CHARLM):
         levels |= by_activation(name, swiglu=0.8 * (1.1 + 0.1 * place))
     assert wrong(cells_of("sizes", levels)) == {7, 8}
+
+
+def test_a_change_with_size_is_said_where_it_is_shown_and_without_the_smallest():
+    charlm, minigpt = (
+        [name for name in REGISTERED["sizes"].config.models if base_name(name) == base]
+        for base in ("charlm", "minigpt")
+    )
+    rising = {name: 0.5 + 0.1 * place for place, name in enumerate(charlm)}
+    cells = cells_of("sizes", rising | {"minigpt@0.1M": 1.0})
+    numbers = Numbers(cells, {}, ROOT)
+    assert numbers.trend_shown("sizes", "relative_pd") == "shown in CharLM and MiniGPT"
+    assert numbers.trend_shown("sizes", "CV of relative_pd") == "not shown in CharLM and MiniGPT"
+    assert Numbers(cells_of("sizes", rising), {}, ROOT).trend_shown("sizes", "relative_pd") == (
+        "shown in CharLM, not in MiniGPT"
+    )
+    assert int(numbers.seeds_for_report("sizes")) >= 6
+
+    def slopes(*without: str) -> list[float]:
+        said = numbers.trend("sizes", "relative_pd", without, named=False).replace("−", "-").split(" and ")
+        return [float(each.split(" [")[0]) for each in said]
+
+    of_all, without_smallest = slopes(), slopes(*numbers.smallest)
+    assert len(of_all) == len(without_smallest) == 2
+    assert of_all[1] < -0.05 and abs(without_smallest[1]) < 0.01 and without_smallest[0] > 0.1
+    assert slopes("minigpt@0.1M") == without_smallest[1:] and set(numbers.smallest) < {*charlm, *minigpt}
+
+
+def test_the_figure_of_sizes_shows_their_learning_rates():
+    cells = [
+        cell | {"config": cell["config"] | {"learning_rate": 0.002 if cell["model"] == "charlm@2.5M" else 0.004}}
+        for cell in cells_of("sizes", models=SIZES_OF_CHARLM)
+    ]
+    rates = sizes_figure.sizes(Findings.of_study(cells, "sizes"), {}).axes[len(QUANTITIES)]
+    (marks,) = rates.lines
+    assert rates.get_title() == "Learning rate" and list(marks.get_ydata()) == [0.004] * 4 + [0.002]
+    assert [text.get_text() for text in rates.get_yticklabels()] == ["0.002", "0.004"]
 
 
 def test_a_gated_activation_that_ends_minigpt_s_insensitivity():
@@ -232,6 +269,10 @@ def test_variant_and_parent_at_two_rates_are_compared_at_one_too_where_it_was_tr
     said = Numbers(parent_too, {}, ROOT).at_one_rate("parts", "charlm")
     assert said.startswith("at 0.002, PD of CharLM with one head differs from CharLM's by +25.")
     assert "learning rate 0.002" in parts_figure.parts(findings, {}).axes[0].get_yticklabels()[0].get_text()
+    assert {ax.get_xscale() for ax in parts_figure.parts(findings, {}).axes} == {"linear"}
+    far = Findings.of_study([*parent, *cells_of("parts", {"charlm_one_head": 6.0}, ("charlm_one_head",))], "parts")
+    scales = {ax.get_title(): ax.get_xscale() for ax in parts_figure.parts(far, {}).axes}
+    assert scales["Relative PD,\nall classes"] == "symlog" and scales["CV of relative PD,\nall classes"] == "linear"
     same = Findings.of_study([*parent, *at_rate(at_its_own, 0.004), *at_parents], "parts")
     assert same.part_effects_at_one_rate == [] and not any(each.other_rate for each in same.part_effects)
 

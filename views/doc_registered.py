@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -88,20 +89,42 @@ class RegisteredNumbers(StudyNumbers):
         findings = self.findings(study)
         return matters_in(findings, tuple(findings.models))[1]
 
+    smallest = ("charlm@0.1M", "minigpt@0.1M")
     report_slope = f"{100 * REPORTED_SLOPE:.1f}"  # of its CV, in percentage points for a tenfold size
 
-    def trend(self, study: str, quantity: str, without: str = "", when: When = When.END, named: bool = True) -> str:
+    def trend(
+        self,
+        study: str,
+        quantity: str,
+        without: Sequence[str] = (),
+        when: When = When.END,
+        named: bool = True,
+    ) -> str:
         """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
-        of the architecture that ``without`` is a size of, without that. Architectures are ``named`` or in order."""
+        of the architectures that ``without`` has sizes of, without these. Architectures are ``named`` or in order."""
         trends = self._trends_without(study, without) if without else self.findings(study).size_trends
         found = [each for each in trends if (each.quantity, each.when) == (quantity, when)]
-        return with_minus(listed(f"{each.size} in {label(each.base)}" if named else each.size for each in found))
+        said = [f"{each.size} in {label(each.base)}" if named else each.size for each in found]
+        return with_minus(listed(said)) if said else "an amount that was not measured"
 
-    def _trends_without(self, study: str, size: str) -> list[SizeTrend]:
-        cells = self.findings(study).measured
-        others = [cell for cell in cells if base_name(cell.model) == base_name(size) and cell.model != size]
+    def _trends_without(self, study: str, sizes: Sequence[str]) -> list[SizeTrend]:
+        cells, bases = self.findings(study).measured, set(map(base_name, sizes))
+        others = [cell for cell in cells if base_name(cell.model) in bases and cell.model not in sizes]
         # As of a study that is not registered: one that is has a trend with all its sizes only.
         return size_trends([replace(cell, content=cell.content | {"study": ""}) for cell in others])
+
+    def trend_shown(self, study: str, quantity: str) -> str:
+        """Where a change of a tested quantity with size is shown, such as "shown in CharLM, not in MiniGPT"."""
+        found = [each for each in self.findings(study).size_trends if each.quantity == quantity and each.n_tests]
+        shown = [label(each.base) for each in found if each.shown]
+        others = [label(each.base) for each in found if not each.shown]
+        if not shown:
+            return f"not shown in {listed(others)}"
+        return f"shown in {listed(shown)}" + (f", not in {listed(others)}" if others else "")
+
+    def seeds_for_report(self, study: str) -> str:
+        """With how many seeds a slope as large as the report's would be shown in each architecture, such as "6"."""
+        return str(max(each.needed or 0 for each in self.findings(study).size_trends))
 
     def reported_trend(self, study: str) -> str:
         """What is said of a slope of the CV as large as the report's, such as "ruled out in CharLM and MiniGPT"."""

@@ -14,6 +14,7 @@ from labels import label, listed
 from views.drawing import Kind
 
 COLUMNS = 4
+LINEAR, FAR = 100, 500  # percent: up to where an axis is linear, and beyond which it is logarithmic
 TESTED, DESCRIBED = plots.DARK, "#8899AA"
 
 
@@ -27,7 +28,15 @@ def plot_effects(ax: Axes, effects: Sequence[PartEffect], rows: Sequence[str]) -
         plots.plot_estimate(ax, place, each.percent, colour, horizontal=True, filled=bool(each.shown))
     other_rate = {each.model: each.rates[0] for each in effects if each.other_rate}
     names = [label(name) + (f"\nlearning rate {other_rate[name]:g}" if name in other_rate else "") for name in rows]
-    return plots.name_rows(plots.few_ticks(ax, x=4), names)
+    percentage_points = any(is_cv(each.quantity) for each in effects)
+    ax.set_xlabel("percentage points" if percentage_points else "% of the parent's")
+    if any(abs(bound) > FAR for each in effects for bound in (each.percent.low, each.percent.high)):
+        ax.set_xscale("symlog", linthresh=LINEAR)
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.set_xlabel(f"% of the parent's\n(logarithmic beyond {LINEAR})")
+    else:
+        plots.few_ticks(ax, x=4)
+    return plots.name_rows(ax, names)
 
 
 def parts(findings: Findings, _: dict[str, str]) -> Figure:
@@ -41,7 +50,6 @@ def parts(findings: Findings, _: dict[str, str]) -> Figure:
     for ax, quantity in zip(axes, shown, strict=True):
         plot_effects(ax, [each for each in effects if each.quantity == quantity], rows)
         ax.set_title(quantity_label(quantity).replace(", ", ",\n"), size=9)
-        ax.set_xlabel("percentage points" if is_cv(quantity) else "% of the parent's")
     look: plots.Look = {"ls": "", "marker": "D", "ms": 6}
     legend = [
         Line2D([], [], color=TESTED, mec="black", label=f"shown, p at most {ALPHA:g} (Holm)", **look),

@@ -1,4 +1,4 @@
-"""The figure of sizes: how PD, its CV over activations, mismatches and loss go with the number of parameters."""
+"""The figure of sizes: how PD, its CV over activations, its companions and loss go with the number of parameters."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 import plot_utils as plots
 from analysis.equal_loss import When
@@ -19,6 +19,7 @@ from labels import label
 from views.drawing import Kind
 
 THE_REPORT_S: dict[str, Any] = {"color": plots.DARK, "linestyle": "--", "linewidth": 1.0}
+COLUMNS = 4
 COLOURS = {"charlm": plots.COLOURS["relu"], "minigpt": plots.COLOURS["swiglu"]}
 
 
@@ -41,15 +42,33 @@ def plot_sizes(ax: Axes, trends: Sequence[SizeTrend]) -> Axes:
     return plots.few_ticks(ax, y=5)
 
 
+def plot_rates(ax: Axes, trends: Sequence[SizeTrend]) -> Axes:
+    """The learning rate of every size of each architecture; those that are alike lie side by side."""
+    for place, each in enumerate(trends):
+        sizes = [point.n_parameters * (1 + 0.1 * place) for point in each.points]
+        rates = [point.rate for point in each.points]
+        ax.plot(sizes, rates, "D", color=COLOURS.get(each.base, plots.DARK), mec="black", mew=0.6)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    used = sorted({point.rate for each in trends for point in each.points if math.isfinite(point.rate)})
+    ax.set_yticks(used, [f"{rate:g}" for rate in used])
+    ax.yaxis.set_minor_locator(NullLocator())
+    return ax
+
+
 def sizes(findings: Findings, _: dict[str, str]) -> Figure:
     """A panel for each quantity."""
     trends = [each for each in findings.size_trends if each.when is When.END]
     shown = [name for name in QUANTITIES if any(each.quantity == name for each in trends)]
-    figure = Figure(figsize=(plots.WIDTH, plots.panel_height(len(shown), 2.4) + 1))
-    axes = plots.panels(figure, len(shown))
-    for ax, quantity in zip(axes, shown, strict=True):
+    n_panels = len(shown) + 1
+    figure = Figure(figsize=(plots.WIDTH, plots.panel_height(n_panels, 2.4, COLUMNS) + 1))
+    axes = plots.panels(figure, n_panels, COLUMNS)
+    for ax, quantity in zip(axes, shown, strict=False):
         plot_sizes(ax, [each for each in trends if each.quantity == quantity])
         ax.set_title(quantity_label(quantity).replace(", ", ",\n"), size=9)
+    plot_rates(axes[-1], [each for each in trends if each.quantity == shown[0]])
+    axes[-1].set_title("Learning rate", size=9)
+    for ax in axes:
         ax.set_xlabel("parameters")
     bases = dict.fromkeys(each.base for each in trends)
     legend = [
@@ -68,7 +87,7 @@ def sizes(findings: Findings, _: dict[str, str]) -> Figure:
 
 SIZES_FIGURE = Kind(
     "sizes",
-    "how PD, its CV over activations, mismatches and loss go with the number of parameters",
+    "how PD, its CV over activations, mismatches, total variation and loss go with the number of parameters",
     lambda findings: bool(findings.size_trends),
     sizes,
 )
