@@ -245,14 +245,19 @@ def test_what_a_study_was_made_for_is_said_of_that_study():
         for size, pd in ((0.1, 0.2), (1, 0.3), (10, 0.4))
         for name in ("relu", "gelu")
     ]
-    ours = Ours([*study_cells(), *sizes])
+    other = [make_cell("convlm", name, pairs=pairs_of(0.2, 9)) for name in ("relu", "gelu")]
+    ours = Ours([*study_cells(), *other, *sizes])
+    assert ours.beside(None).study == "cpu"
     (trend,) = [each for each in ours.named("sizes").size_trends if each.quantity == "CV of relative_pd"][:1]
     (found,) = measured(ours.named("sizes"), "size_trend")
     assert found.estimate == trend.slope and found.what == "CharLM CV for a tenfold size"
     answers = {each.hypothesis.sections: each for each in hypotheses.answered(ours)}
     of_size = answers["7.3, 8.1, 8.4"]
     assert of_size.where.startswith("sizes") and of_size.answer.startswith("CharLM CV for a tenfold size")
-    assert answers["7.2"].answer == "Not measured in this study. See docs/parts.md."
+    assert (answers["7.2"].where, answers["7.2"].answer) == (
+        "cpu, 100 steps",
+        "Not measured in this study. See docs/parts.md.",
+    )
     (claim,) = [each for each in audited_claims(REPORT, ours) if each.words.startswith("Hypothesis: Activation")]
     assert [each.where for each in claim.ours] == [of_size.where]
     assert Ours(study_cells()).named("sizes") is None
