@@ -212,7 +212,7 @@ def size_trend(findings: Findings, asked: dict) -> list[Measurement]:
     """What the CV of PD changes by for a tenfold size of each architecture, and whether that is shown."""
     return [
         Measurement(
-            f"{label(each.base)} CV for a tenfold size",
+            f"change of {label(each.base)}'s CV for a tenfold size",
             each.slope,
             "percentage points",
             PERCENT,

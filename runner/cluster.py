@@ -74,7 +74,7 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
             )
         asyncio.run(greet(address, arguments))
         return Client(address, security=security, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, MemoryError) as error:  # a greeting of another kind is read as a length
         reason = str(error) or f"no answer in {CONNECT_SECONDS} s"
         raise UserError(f"no scheduler answers at {address} ({reason})") from None
 

@@ -250,10 +250,10 @@ def test_what_a_study_was_made_for_is_said_of_that_study():
     assert ours.beside(None).study == "cpu"
     (trend,) = [each for each in ours.named("sizes").size_trends if each.quantity == "CV of relative_pd"][:1]
     (found,) = measured(ours.named("sizes"), "size_trend")
-    assert found.estimate == trend.slope and found.what == "CharLM CV for a tenfold size"
+    assert found.estimate == trend.slope and found.what == "change of CharLM's CV for a tenfold size"
     answers = {each.hypothesis.sections: each for each in hypotheses.answered(ours)}
     of_size = answers["7.3, 8.1, 8.4"]
-    assert of_size.where.startswith("sizes") and of_size.answer.startswith("CharLM CV for a tenfold size")
+    assert of_size.where.startswith("sizes") and of_size.answer.startswith(found.what)
     assert (answers["7.2"].where, answers["7.2"].answer) == (
         "cpu, 100 steps",
         "Not measured in this study. See docs/parts.md.",

@@ -142,12 +142,20 @@ def test_what_cannot_be_recorded_is_not_tried_again(tiny_study, monkeypatch):
 
 @pytest.fixture
 def ports() -> Iterator[dict[str, str]]:
-    """Addresses here without a scheduler: one refuses connections, the other takes them and never answers."""
-    with socket.socket() as closed, socket.socket() as mute:
-        named = {"closed": closed, "mute": mute}
+    """Addresses here without a scheduler: one refuses connections, one takes them and never answers, and one greets
+    as ssh does."""
+    with socket.socket() as closed, socket.socket() as mute, socket.socket() as ssh:
+        named = {"closed": closed, "mute": mute, "ssh": ssh}
         for each in named.values():
             each.bind(("127.0.0.1", 0))
         mute.listen()
+        ssh.listen()
+
+        def greet() -> None:
+            connection, _ = ssh.accept()
+            connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
         yield {name: f"tcp://127.0.0.1:{each.getsockname()[1]}" for name, each in named.items()}
 
 
@@ -161,6 +169,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(tmp_path, monkeypatch, cap
     for address, reason in [
         (ports["closed"], "no scheduler answers"),
         (ports["mute"], "(no answer in 0.5 s)"),
+        (ports["ssh"], "no scheduler answers"),
         ("ucx://127.0.0.1:1", "no scheduler answers"),
         ("tcp://", "no scheduler answers at tcp://"),
         ("absent.json", "there is no scheduler file absent.json; an address has a port"),
