@@ -66,23 +66,22 @@ def connect(address: str, tls: Mapping[str, str]) -> Client:
         raise UserError(f"the scheduler at {address} does not use TLS (its address does not begin with tls://)")
     try:
         security = Security(require_encryption=True, **tls) if tls else Security()
-        arguments = security.get_connection_args("client")
-        if address.startswith(("tls://", "wss://")) and arguments["ssl_context"] is None:
+        asyncio.run(greet(address, security))
+        return Client(address, security=security, timeout=CONNECT_SECONDS)
+    except (OSError, ValueError, TypeError, MemoryError) as error:  # a greeting of another kind is read as a length
+        if isinstance(error, TypeError) and address.startswith("tls://"):
             raise UserError(
                 f"the scheduler at {address} uses TLS: give --tls-ca-file, --tls-cert and --tls-key, or set them in "
                 "dask's configuration"
-            )
-        asyncio.run(greet(address, arguments))
-        return Client(address, security=security, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError, TypeError, MemoryError) as error:  # a greeting of another kind is read as a length
+            ) from None
         reason = str(error) or f"no answer in {CONNECT_SECONDS} s"
         raise UserError(f"no scheduler answers at {address} ({reason})") from None
 
 
-async def greet(address: str, arguments: dict) -> None:
+async def greet(address: str, security: Security) -> None:
     """Connect, and hang up again. A ``Client`` that fails is left running, and may lock the start of the next one;
     and it would wait without end for what accepts connections and is no part of dask."""
-    connection = comm.connect(address, timeout=CONNECT_SECONDS, **arguments)
+    connection = comm.connect(address, timeout=CONNECT_SECONDS, **security.get_connection_args("client"))
     (await asyncio.wait_for(connection, CONNECT_SECONDS)).abort()
 
 
