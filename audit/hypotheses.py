@@ -51,9 +51,9 @@ class AnsweredHypothesis:
 
 def answered(ours: Ours | None) -> list[AnsweredHypothesis]:
     """Every hypothesis with what our study says; a dash where nothing has been measured."""
-    answers = []
+    answers, longest = [], ours.beside(None) if ours else None
     for each in HYPOTHESES:
-        findings = (ours.named(each.study) or ours.beside(None)) if ours else None
+        findings = (ours.named(each.study) if ours else None) or longest
         said = (each.answer(findings), where(findings)) if findings else (ABSENT, ABSENT)
         answers.append(AnsweredHypothesis(each, *said))
     return answers

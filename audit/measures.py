@@ -14,13 +14,11 @@ import numpy as np
 from analysis import stats
 from analysis.differences import Difference, between
 from analysis.early import over_architectures
-from analysis.equal_loss import When
 from analysis.findings import Findings
 from analysis.measure import MeasuredCell, over_training
 from analysis.metrics_compared import metric_label, spearman_within
 from analysis.stats import UNKNOWN, Estimate
 from analysis.table import ABSENT, number, with_interval
-from analysis.variants import CV
 from labels import label
 from metrics import PAIR_METRICS
 
@@ -209,7 +207,8 @@ def activation_cv(findings: Findings, asked: dict) -> list[Measurement]:
 
 
 def size_trend(findings: Findings, asked: dict) -> list[Measurement]:
-    """What the CV of PD changes by for a tenfold size of each architecture, and whether that is shown."""
+    """What the CV of PD, of which the report has a trend, changes by for a tenfold size of each architecture, and
+    whether that is shown."""
     return [
         Measurement(
             f"change of {label(each.base)}'s CV for a tenfold size",
@@ -220,7 +219,7 @@ def size_trend(findings: Findings, asked: dict) -> list[Measurement]:
             "shown" if each.shown else "not shown",
         )
         for each in findings.size_trends
-        if each.quantity == f"{CV}relative_pd" and each.when is When.END
+        if each.reported
     ]
 
 

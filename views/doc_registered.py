@@ -9,7 +9,7 @@ from functools import cache
 from analysis import answer, registered
 from analysis.equal_loss import When, at_equal_loss
 from analysis.expectation import NOTHING, Found, Outcome
-from analysis.expected_parts import EXPECTATIONS, GATED, matters_in, shown_in
+from analysis.expected_parts import EXPECTATIONS, GATED, OF_CHARLM, RECURRENT, matters_in, shown_in
 from analysis.omnibus import sensitivities
 from analysis.registration import REGISTERED
 from analysis.sizes import REPORTED_SLOPE, SizeTrend, size_trends
@@ -22,7 +22,7 @@ from views.doc_studies import StudyNumbers, duration, with_minus
 class RegisteredNumbers(StudyNumbers):
     """Every answer is a text."""
 
-    gated = GATED
+    gated, recurrent, of_charlm = GATED, RECURRENT, OF_CHARLM
     other_five = tuple(name for name in ACTIVATIONS if name not in GATED)  # of the study's six
 
     def expectations(self, *studies: str) -> str:
@@ -102,12 +102,13 @@ class RegisteredNumbers(StudyNumbers):
     ) -> str:
         """The change for a tenfold size, such as "−0.083 [−0.091, −0.075] in CharLM", of CVs in percentage points;
         of the architectures that ``without`` has sizes of, without these. Architectures are ``named`` or in order."""
-        trends = self._trends_without(study, without) if without else self.findings(study).size_trends
+        trends = self._trends_without(study, tuple(without)) if without else self.findings(study).size_trends
         found = [each for each in trends if (each.quantity, each.when) == (quantity, when)]
         said = [f"{each.size} in {label(each.base)}" if named else each.size for each in found]
         return with_minus(listed(said)) if said else "an amount that was not measured"
 
-    def _trends_without(self, study: str, sizes: Sequence[str]) -> list[SizeTrend]:
+    @cache  # noqa: B019  (lives as long as the command)
+    def _trends_without(self, study: str, sizes: tuple[str, ...]) -> list[SizeTrend]:
         cells, bases = self.findings(study).measured, set(map(base_name, sizes))
         others = [cell for cell in cells if base_name(cell.model) in bases and cell.model not in sizes]
         # As of a study that is not registered: one that is has a trend with all its sizes only.
